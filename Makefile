@@ -1,0 +1,44 @@
+# The only entry to the project: every verb sets up what it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+SEEDS  ?= 1000
+
+.PHONY: setup run stop test lint type sim bench docs clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+run: setup
+	@$(BIN)/clusterctl up
+
+stop: setup
+	@$(BIN)/clusterctl down
+
+test: setup
+	@$(BIN)/python -m tools.ensure_stock
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: setup
+	$(BIN)/mypy
+
+sim: setup
+	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+bench: setup
+	$(BIN)/python -m tools.bench
+
+docs: setup
+	$(BIN)/python -m tools.docs
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
