@@ -1,0 +1,175 @@
+"""The messages of the cluster bus as records, free of bytes.
+
+One record per message type of the stock bus protocol, version 1. ``wire`` turns them into frames and back; the core and
+the simulator only ever see these records. All of them are frozen: a broadcast hands the same object to many links, so a
+driver may encode it once.
+
+Words: ``primary_id`` is the "slaveof" field of the wire. Node ids are 40 lower-case hex digits as ``str``; the empty
+string stands for the all-zero id. Flags and counts are plain ints (see the constants in ``terms``).
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from cluster.slot_set import NO_SLOTS, SlotSet
+
+
+@frozen(order=True)
+class NodeAddress:
+    """Where a node is reached. ``ip`` may be empty while unknown; ``port`` is for clients, ``cport`` for the bus."""
+
+    ip: str
+    port: int
+    cport: int
+    hostname: str = ""
+
+
+@frozen
+class Header:
+    """What every message says about its sender (2,256 bytes on the wire).
+
+    ``config_epoch`` and ``slots`` are the sender's own, or its primary's when it is a replica. ``offset`` is its
+    replication offset. ``ip`` is the address it announces, empty when the receiver is to use the socket's. ``cport``
+    is 0 when it is the client port + 10000 (stock convention). ``pport`` is the plaintext client port when ``port`` is
+    a TLS one, else 0.
+    """
+
+    sender: str
+    port: int
+    cport: int = 0
+    pport: int = 0
+    ip: str = ""
+    flags: int = 0
+    cluster_ok: bool = True
+    message_flags: int = 0
+    current_epoch: int = 0
+    config_epoch: int = 0
+    offset: int = 0
+    slots: SlotSet = NO_SLOTS
+    primary_id: str = ""
+
+
+@frozen
+class GossipEntry:
+    """What the sender believes about one other node (104 bytes). Times are Unix seconds; 0 means never / none due."""
+
+    node_id: str
+    ping_sent_s: int
+    pong_received_s: int
+    ip: str
+    port: int
+    cport: int
+    flags: int
+    pport: int = 0
+
+
+@frozen
+class ForgottenNode:
+    """Extension "forgotten node": do not learn this id again for ``ttl_s`` more seconds."""
+
+    node_id: str
+    ttl_s: int
+
+
+@frozen
+class Extensions:
+    """The optional tail of PING, PONG and MEET. An empty field is not sent; types we do not know are dropped."""
+
+    hostname: str = ""
+    human_nodename: str = ""
+    shard_id: str = ""
+    forgotten: tuple[ForgottenNode, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.hostname or self.human_nodename or self.shard_id or self.forgotten)
+
+
+NO_EXTENSIONS = Extensions()
+
+
+@frozen
+class Heartbeat:
+    """Common shape of PING, PONG and MEET."""
+
+    header: Header
+    gossip: tuple[GossipEntry, ...] = ()
+    extensions: Extensions = NO_EXTENSIONS
+
+
+class Ping(Heartbeat):
+    """Are you there? Answered with a :class:`Pong`."""
+
+    __slots__ = ()
+
+
+class Pong(Heartbeat):
+    """Answer to a PING or MEET; also sent unasked to spread a change quickly."""
+
+    __slots__ = ()
+
+
+class Meet(Heartbeat):
+    """A PING that asks a node that does not know us to start knowing us."""
+
+    __slots__ = ()
+
+
+@frozen
+class Fail:
+    """``node_id`` is down: a majority of the primaries agreed."""
+
+    header: Header
+    node_id: str
+
+
+@frozen
+class Publish:
+    """A message for the subscribers of ``channel``; ``sharded`` selects SPUBLISH semantics (its own wire type)."""
+
+    header: Header
+    channel: bytes
+    payload: bytes
+    sharded: bool = False
+
+
+@frozen
+class Update:
+    """You hold an outdated view: ``node_id`` owns ``slots`` with ``config_epoch``."""
+
+    header: Header
+    node_id: str
+    config_epoch: int
+    slots: SlotSet
+
+
+@frozen
+class AuthRequest:
+    """A replica asks for votes for the election of ``header.current_epoch``."""
+
+    header: Header
+
+
+@frozen
+class AuthAck:
+    """A vote."""
+
+    header: Header
+
+
+@frozen
+class ManualFailoverStart:
+    """MFSTART: a replica asks its primary to pause writers and to tell the offset at which it did."""
+
+    header: Header
+
+
+@frozen
+class Unknown:
+    """A well-framed message whose type this node has no use for (module messages, types of later versions)."""
+
+    header: Header
+    type_code: int = field(default=0)
+
+
+Message = Ping | Pong | Meet | Fail | Publish | Update | AuthRequest | AuthAck | ManualFailoverStart | Unknown

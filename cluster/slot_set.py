@@ -1,0 +1,134 @@
+"""An immutable set of hash slots, kept as one big integer.
+
+Bit *n* of the integer is slot *n*. That makes the wire form (a bitmap of 2,048 bytes, slot *n* in bit ``n % 8`` of byte
+``n // 8``) just the little-endian bytes of the integer, and union, difference and comparison of whole slot maps single
+operations in C. Gossip compares such a bitmap with what is known for every ping received, so this has to be cheap.
+
+The text form is that of ``CLUSTER NODES`` and ``nodes.conf``: ``0-5460 7000 7010-7019``.
+
+Not here: who owns the slots (``slot_map``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cluster.slots import SLOT_COUNT
+
+BITMAP_BYTES = SLOT_COUNT // 8
+_ALL = (1 << SLOT_COUNT) - 1
+
+
+class SlotSet:
+    """A frozen set of slot numbers (0 to 16383). Iterates in ascending order; hashable; compares by content."""
+
+    __slots__ = ("mask",)
+
+    mask: int
+
+    def __init__(self, slots: Iterable[int] = ()) -> None:
+        """From slot numbers; ``ValueError`` for one outside 0..16383."""
+        mask = 0
+        for slot in slots:
+            if not 0 <= slot < SLOT_COUNT:
+                raise ValueError(f"slot out of range: {slot}")
+            mask |= 1 << slot
+        self.mask = mask
+
+    @classmethod
+    def from_mask(cls, mask: int) -> SlotSet:
+        """From an integer whose bit *n* stands for slot *n*; ``ValueError`` when a bit above 16383 is set."""
+        if not 0 <= mask <= _ALL:
+            raise ValueError("slot mask out of range")
+        made = cls.__new__(cls)
+        made.mask = mask
+        return made
+
+    @classmethod
+    def from_bitmap(cls, bitmap: bytes) -> SlotSet:
+        """From the 2,048-byte bitmap of the bus protocol; ``ValueError`` for another length."""
+        if len(bitmap) != BITMAP_BYTES:
+            raise ValueError(f"a slot bitmap has {BITMAP_BYTES} bytes, not {len(bitmap)}")
+        made = cls.__new__(cls)
+        made.mask = int.from_bytes(bitmap, "little")
+        return made
+
+    @classmethod
+    def from_range(cls, first: int, last: int) -> SlotSet:
+        """All slots from ``first`` to ``last``, both included; ``ValueError`` when that is not a range of slots."""
+        if not 0 <= first <= last < SLOT_COUNT:
+            raise ValueError(f"not a range of slots: {first}-{last}")
+        return cls.from_mask((1 << (last + 1)) - (1 << first))
+
+    @classmethod
+    def from_text(cls, text: str) -> SlotSet:
+        """From ``"0-5460 7000"`` (blank-separated, any order); ``ValueError`` for anything else."""
+        mask = 0
+        for word in text.split():
+            first, dash, last = word.partition("-")
+            if not first.isdecimal() or (dash and not last.isdecimal()):
+                raise ValueError(f"not a slot or a range of slots: {word!r}")
+            mask |= cls.from_range(int(first), int(last) if dash else int(first)).mask
+        return cls.from_mask(mask)
+
+    def to_bitmap(self) -> bytes:
+        """The 2,048-byte bitmap of the bus protocol."""
+        return self.mask.to_bytes(BITMAP_BYTES, "little")
+
+    def to_text(self) -> str:
+        """The ranges as ``CLUSTER NODES`` writes them, e.g. ``"0-5460 7000"``; empty for the empty set."""
+        return " ".join(f"{first}-{last}" if first != last else str(first) for first, last in self.ranges())
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Maximal runs of consecutive slots as (first, last), both included, ascending."""
+        runs: list[tuple[int, int]] = []
+        rest = self.mask
+        base = 0
+        while rest:
+            gap = (rest & -rest).bit_length() - 1
+            rest >>= gap
+            length = (~rest & (rest + 1)).bit_length() - 1
+            first = base + gap
+            runs.append((first, first + length - 1))
+            rest >>= length
+            base = first + length
+        return runs
+
+    def __iter__(self) -> Iterator[int]:
+        for first, last in self.ranges():
+            yield from range(first, last + 1)
+
+    def __len__(self) -> int:
+        return self.mask.bit_count()
+
+    def __bool__(self) -> bool:
+        return self.mask != 0
+
+    def __contains__(self, slot: int) -> bool:
+        return self.mask >> slot & 1 == 1
+
+    def __or__(self, other: SlotSet) -> SlotSet:
+        return SlotSet.from_mask(self.mask | other.mask)
+
+    def __and__(self, other: SlotSet) -> SlotSet:
+        return SlotSet.from_mask(self.mask & other.mask)
+
+    def __sub__(self, other: SlotSet) -> SlotSet:
+        return SlotSet.from_mask(self.mask & ~other.mask)
+
+    def __le__(self, other: SlotSet) -> bool:
+        """Whether every slot of this set is in ``other``."""
+        return self.mask & ~other.mask == 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SlotSet) and self.mask == other.mask
+
+    def __hash__(self) -> int:
+        return hash(self.mask)
+
+    def __repr__(self) -> str:
+        return f"SlotSet({self.to_text()!r})"
+
+
+NO_SLOTS = SlotSet()
+ALL_SLOTS = SlotSet.from_mask(_ALL)
