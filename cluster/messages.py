@@ -2,7 +2,8 @@
 
 One record per message type of the stock bus protocol, version 1. ``wire`` turns them into frames and back; the core and
 the simulator only ever see these records. All of them are frozen: a broadcast hands the same object to many links, so a
-driver may encode it once.
+driver may encode it once. Every message has a ``type_code``, its number on the wire and its index into
+:data:`TYPE_NAMES`.
 
 Words: ``primary_id`` is the "slaveof" field of the wire. Node ids are 40 lower-case hex digits as ``str``; the empty
 string stands for the all-zero id. Flags and counts are plain ints (see the constants in ``terms``).
@@ -10,9 +11,26 @@ string stands for the all-zero id. Flags and counts are plain ints (see the cons
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from typing import ClassVar
+
+from attrs import frozen
 
 from cluster.slot_set import NO_SLOTS, SlotSet
+
+TYPE_NAMES = (
+    "ping",
+    "pong",
+    "meet",
+    "fail",
+    "publish",
+    "auth-req",
+    "auth-ack",
+    "update",
+    "mfstart",
+    "module",
+    "publishshard",
+)
+"""The names CLUSTER INFO uses in its message counters, by type code."""
 
 
 @frozen(order=True)
@@ -30,9 +48,8 @@ class Header:
     """What every message says about its sender (2,256 bytes on the wire).
 
     ``config_epoch`` and ``slots`` are the sender's own, or its primary's when it is a replica. ``offset`` is its
-    replication offset. ``ip`` is the address it announces, empty when the receiver is to use the socket's. ``cport``
-    is 0 when it is the client port + 10000 (stock convention). ``pport`` is the plaintext client port when ``port`` is
-    a TLS one, else 0.
+    replication offset. ``ip`` is the address it announces, empty when the receiver is to use the socket's. ``pport`` is
+    the plaintext client port when ``port`` is a TLS one, or the other way round; 0 when there is no second one.
     """
 
     sender: str
@@ -95,29 +112,35 @@ class Heartbeat:
     header: Header
     gossip: tuple[GossipEntry, ...] = ()
     extensions: Extensions = NO_EXTENSIONS
+    type_code: ClassVar[int]
 
 
 class Ping(Heartbeat):
     """Are you there? Answered with a :class:`Pong`."""
 
     __slots__ = ()
+    type_code: ClassVar[int] = 0
 
 
 class Pong(Heartbeat):
     """Answer to a PING or MEET; also sent unasked to spread a change quickly."""
 
     __slots__ = ()
+    type_code: ClassVar[int] = 1
 
 
 class Meet(Heartbeat):
     """A PING that asks a node that does not know us to start knowing us."""
 
     __slots__ = ()
+    type_code: ClassVar[int] = 2
 
 
 @frozen
 class Fail:
     """``node_id`` is down: a majority of the primaries agreed."""
+
+    type_code: ClassVar[int] = 3
 
     header: Header
     node_id: str
@@ -132,10 +155,16 @@ class Publish:
     payload: bytes
     sharded: bool = False
 
+    @property
+    def type_code(self) -> int:
+        return 10 if self.sharded else 4
+
 
 @frozen
 class Update:
     """You hold an outdated view: ``node_id`` owns ``slots`` with ``config_epoch``."""
+
+    type_code: ClassVar[int] = 7
 
     header: Header
     node_id: str
@@ -147,6 +176,8 @@ class Update:
 class AuthRequest:
     """A replica asks for votes for the election of ``header.current_epoch``."""
 
+    type_code: ClassVar[int] = 5
+
     header: Header
 
 
@@ -154,12 +185,16 @@ class AuthRequest:
 class AuthAck:
     """A vote."""
 
+    type_code: ClassVar[int] = 6
+
     header: Header
 
 
 @frozen
 class ManualFailoverStart:
     """MFSTART: a replica asks its primary to pause writers and to tell the offset at which it did."""
+
+    type_code: ClassVar[int] = 8
 
     header: Header
 
@@ -169,7 +204,7 @@ class Unknown:
     """A well-framed message whose type this node has no use for (module messages, types of later versions)."""
 
     header: Header
-    type_code: int = field(default=0)
+    type_code: int
 
 
 Message = Ping | Pong | Meet | Fail | Publish | Update | AuthRequest | AuthAck | ManualFailoverStart | Unknown
