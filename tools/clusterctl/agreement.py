@@ -1,0 +1,107 @@
+"""Waiting until every node tells the same story.
+
+Stock tools return as soon as the commands are sent; the gossip settles later, and the next command then finds "nodes
+that disagree". Every verb of ours that changes the map ends here: it returns when all reachable nodes, replicas too,
+show the same owners, no slot is half-moved, and (when the caller knows it) the map is the intended one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from cluster.plan import Address
+from cluster.slot_set import SlotSet
+from tools.clusterctl.connect import Access, NodeLink, for_each, words
+from tools.clusterctl.errors import CannotConnect, OperationFailed
+from tools.clusterctl.view import NodeLine, SlotMap, parse_nodes
+
+POLL_S = 0.05
+AGREEMENT_DEADLINE_S = 60.0
+
+
+def slot_map_of(owned: Mapping[str, SlotSet]) -> SlotMap:
+    """The comparable form of an intended map."""
+    return tuple(sorted((node, slots.mask) for node, slots in owned.items() if slots))
+
+
+def poll_until(done: Callable[[], str | None], deadline_s: float) -> None:
+    """Call `done` until it returns None; what it returns otherwise says what is missing, and ends up in the error."""
+    end = time.monotonic() + deadline_s
+    while (missing := done()) is not None:
+        if time.monotonic() > end:
+            raise OperationFailed(f"not within {deadline_s:.0f} s: {missing}", "`clusterctl check` shows the state")
+        time.sleep(POLL_S)
+
+
+@contextmanager
+def open_links(addresses: Sequence[Address], access: Access) -> Iterator[list[NodeLink]]:
+    """A link to each address, closed at the end."""
+    links = [NodeLink(address, access) for address in addresses]
+    try:
+        yield links
+    finally:
+        for link in links:
+            link.close()
+
+
+def wait_for_agreement(
+    addresses: Sequence[Address],
+    access: Access,
+    expected: Mapping[str, SlotSet] | None = None,
+    deadline_s: float = AGREEMENT_DEADLINE_S,
+) -> None:
+    """Until the nodes at `addresses` agree on the owners, equal to `expected` if given, with no slot open.
+
+    A node that stops answering meanwhile fails the wait: nobody knows what it believes.
+    """
+    target = None if expected is None else slot_map_of(expected)
+    with open_links(addresses, access) as links:
+        poll_until(lambda: _disagreement(links, target), deadline_s)
+
+
+def _disagreement(links: Sequence[NodeLink], target: SlotMap | None) -> str | None:
+    answers = for_each(links, _nodes_of)
+    maps: list[SlotMap] = []
+    for link, lines in zip(links, answers, strict=True):
+        if any(line.migrating or line.importing for line in lines):
+            return f"{link.address} still has an open slot"
+        maps.append(slot_map_of({line.id: line.slots for line in lines}))
+    wanted = maps[0] if target is None else target
+    for link, one in zip(links, maps, strict=True):
+        if one != wanted:
+            return f"{link.address} does not yet know the new slot map"
+    return None
+
+
+def _nodes_of(link: NodeLink) -> list[NodeLine]:
+    return parse_nodes(words(link.call("CLUSTER", "NODES")), link.address)
+
+
+def wait_for_state_ok(addresses: Sequence[Address], access: Access, deadline_s: float = AGREEMENT_DEADLINE_S) -> None:
+    """Until every node reports cluster_state:ok."""
+
+    def missing() -> str | None:
+        for link in links:
+            if "cluster_state:ok" not in words(link.call("CLUSTER", "INFO")):
+                return f"{link.address} reports cluster_state:fail"
+        return None
+
+    with open_links(addresses, access) as links:
+        poll_until(missing, deadline_s)
+
+
+def wait_for_answers(addresses: Sequence[Address], access: Access, deadline_s: float) -> None:
+    """Until every address answers PING."""
+
+    def missing() -> str | None:
+        for address in addresses:
+            with NodeLink(address, access) as link:
+                try:
+                    link.call("PING")
+                except CannotConnect as error:
+                    return error.message
+        return None
+
+    poll_until(missing, deadline_s)
