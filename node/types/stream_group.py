@@ -1,0 +1,99 @@
+"""Consumer groups of a stream: who got which entry, and has not acknowledged it yet."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from node.types.id_map import IdMap
+
+#: `Group.entries_read` when it is not known: the group was moved to an arbitrary ID.
+ENTRIES_READ_UNKNOWN: Final = -1
+#: `Consumer.active_ms` of a consumer that never got an entry.
+NEVER_ACTIVE: Final = -1
+
+
+class Pending:
+    """One delivered entry that waits for its acknowledgement; shared by the lists of its group and its consumer."""
+
+    __slots__ = ("consumer", "count", "delivered_ms")
+
+    def __init__(self, consumer: Consumer, delivered_ms: int, count: int) -> None:
+        self.consumer = consumer
+        #: Unix time of the last delivery, in ms.
+        self.delivered_ms = delivered_ms
+        #: How often the entry was delivered.
+        self.count = count
+
+
+class Consumer:
+    """A named reader in a group. `seen_ms`: last attempt, `active_ms`: last time it got an entry (Unix time)."""
+
+    __slots__ = ("active_ms", "name", "pel", "seen_ms")
+
+    def __init__(self, name: bytes, seen_ms: int, active_ms: int = NEVER_ACTIVE) -> None:
+        self.name = name
+        self.seen_ms = seen_ms
+        self.active_ms = active_ms
+        self.pel: IdMap[Pending] = IdMap()
+
+
+class Group:
+    """A consumer group. `last_id` is the last entry delivered to anyone of it."""
+
+    __slots__ = ("consumers", "entries_read", "last_id", "name", "pel")
+
+    def __init__(self, name: bytes, last_id: int, entries_read: int = ENTRIES_READ_UNKNOWN) -> None:
+        self.name = name
+        self.last_id = last_id
+        self.entries_read = entries_read
+        self.pel: IdMap[Pending] = IdMap()
+        self.consumers: dict[bytes, Consumer] = {}
+
+    def consumer(self, name: bytes, now_ms: int) -> tuple[Consumer, bool]:
+        """The consumer called `name`, and whether it had to be made."""
+        found = self.consumers.get(name)
+        if found is not None:
+            return found, False
+        made = self.consumers[name] = Consumer(name, now_ms)
+        return made, True
+
+    def deliver(self, entry_id: int, consumer: Consumer, now_ms: int, count: int = 1) -> Pending:
+        """Make `entry_id` pending for `consumer`, taking it from whoever had it."""
+        pending = self.pel.get(entry_id)
+        if pending is None:
+            pending = Pending(consumer, now_ms, count)
+            self.pel.set(entry_id, pending)
+        else:
+            if pending.consumer is not consumer:
+                pending.consumer.pel.remove(entry_id)
+                pending.consumer = consumer
+            pending.delivered_ms = now_ms
+            pending.count = count
+        consumer.pel.set(entry_id, pending)
+        return pending
+
+    def acknowledge(self, entry_id: int) -> bool:
+        """Forget a pending entry; False when it was not pending."""
+        pending = self.pel.remove(entry_id)
+        if pending is None:
+            return False
+        pending.consumer.pel.remove(entry_id)
+        return True
+
+    def remove_consumer(self, name: bytes) -> int | None:
+        """Remove a consumer with all that is pending for it; how many entries that were, None when it is unknown."""
+        consumer = self.consumers.pop(name, None)
+        if consumer is None:
+            return None
+        for entry_id in consumer.pel.values:
+            self.pel.remove(entry_id)
+        return len(consumer.pel)
+
+    def copy(self) -> Group:
+        """An independent group."""
+        twin = Group(self.name, self.last_id, self.entries_read)
+        for name, consumer in self.consumers.items():
+            other = twin.consumers[name] = Consumer(name, consumer.seen_ms, consumer.active_ms)
+            for entry_id, pending in consumer.pel.values.items():
+                twin.deliver(entry_id, other, pending.delivered_ms, pending.count)
+        return twin

@@ -1,0 +1,43 @@
+"""Stream IDs as single integers: `ms << 64 | seq`.
+
+One integer compares, hashes and bisects faster than a pair, and the successor of an ID is `id + 1`. The text form is
+`ms-seq`; both halves are unsigned 64-bit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+U64_MAX: Final = 2**64 - 1
+MAX_ID: Final = 2**128 - 1
+
+
+def pack_id(ms: int, seq: int) -> int:
+    """The ID of two halves."""
+    return ms << 64 | seq
+
+
+def split_id(entry_id: int) -> tuple[int, int]:
+    """(ms, seq) of an ID."""
+    return entry_id >> 64, entry_id & U64_MAX
+
+
+def format_id(entry_id: int) -> bytes:
+    """The text form `ms-seq`."""
+    return b"%d-%d" % (entry_id >> 64, entry_id & U64_MAX)
+
+
+def parse_u64(text: bytes) -> int | None:
+    """A canonical unsigned 64-bit decimal, else None (`bytes.isdigit` admits ASCII digits only)."""
+    if not text.isdigit() or len(text) > 20 or (text[0] == 0x30 and len(text) > 1):
+        return None
+    value = int(text)
+    return value if value <= U64_MAX else None
+
+
+def parse_id(text: bytes, missing_seq: int = 0) -> int | None:
+    """The ID of a text `ms-seq` or `ms` (with `missing_seq` then); None when malformed."""
+    ms_text, dash, seq_text = text.partition(b"-")
+    ms = parse_u64(ms_text)
+    seq = parse_u64(seq_text) if dash else missing_seq
+    return None if ms is None or seq is None else ms << 64 | seq
