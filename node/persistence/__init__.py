@@ -1,0 +1,1 @@
+"""Keeping data: RDB files, DUMP payloads, the append-only files, and the children that write them."""
