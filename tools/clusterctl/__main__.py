@@ -7,10 +7,15 @@ import sys
 
 import click
 
+from tools.clusterctl.create import create
 from tools.clusterctl.errors import EXIT_CODE_HELP, EXIT_INTERRUPTED
+from tools.clusterctl.local_verbs import down, logs, ps
 from tools.clusterctl.slots_verbs import rebalance, reshard
+from tools.clusterctl.up import up
 
 FAMILIES: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
+    ("A cluster on this machine", (up, down, ps, logs)),
+    ("Any cluster", (create,)),
     ("Slots", (reshard, rebalance)),
 )  # fmt: skip
 

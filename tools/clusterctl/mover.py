@@ -34,7 +34,7 @@ from cluster.slot_set import NO_SLOTS, SlotSet
 from tools.clusterctl.connect import Access, Argument, NodeLink, pack
 from tools.clusterctl.errors import CannotConnect, OperationFailed, ServerError
 
-WINDOW_SLOTS = 256
+WINDOW_SLOTS = 128
 WINDOW_KEYS = 4_000
 DEFAULT_MIGRATE_TIMEOUT_MS = 60_000
 

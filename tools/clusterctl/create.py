@@ -1,0 +1,93 @@
+"""The verb create: plan a layout over empty nodes, show it, and form the cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from cluster.plan import Layout, plan_layout
+from tools.clusterctl.connect import Access, for_each, parse_address
+from tools.clusterctl.forming import form_cluster, require_fresh
+from tools.clusterctl.output import Output
+from tools.clusterctl.session import (
+    Session,
+    access_options,
+    dry_run_option,
+    finish_with_exit_status,
+    json_option,
+    verb_name,
+    yes_option,
+)
+
+
+def describe_layout(layout: Layout) -> dict[str, Any]:
+    """The layout for JSON output. `same_host_pairs` counts nodes of one shard that share a host."""
+    return {
+        "shards": [
+            {
+                "primary": str(shard.primary),
+                "slots": shard.slots.to_text(),
+                "slot_count": len(shard.slots),
+                "replicas": [str(replica) for replica in shard.replicas],
+            }
+            for shard in layout.shards
+        ],
+        "same_host_pairs": layout.conflicts,
+    }
+
+
+def show_layout(out: Output, layout: Layout) -> None:
+    table = Table("primary", "slots", "replicas", box=None)
+    for shard in layout.shards:
+        table.add_row(str(shard.primary), shard.slots.to_text(), ", ".join(map(str, shard.replicas)) or "none")
+    out.show(table)
+    hosts = {address.host for shard in layout.shards for address in (shard.primary, *shard.replicas)}
+    if layout.conflicts and len(hosts) > 1:
+        out.say(f"{layout.conflicts} times two nodes of one shard share a host: one failure would take both", "yellow")
+    if len(layout.shards) < 3:
+        out.say("fewer than three primaries cannot outvote a failed one: failover then needs sentinels", "yellow")
+
+
+@click.command()
+@click.argument("addresses", nargs=-1, required=True, metavar="HOST:PORT...")
+@click.option("--replicas", type=click.IntRange(0), default=0, show_default=True, help="Replicas per primary.")
+@dry_run_option
+@yes_option
+@access_options
+@json_option
+def create(
+    addresses: tuple[str, ...],
+    replicas: int,
+    dry_run: bool,
+    yes: bool,
+    password: str | None,
+    user: str | None,
+    timeout_s: float,
+    json_mode: bool,
+) -> None:
+    """Form a cluster out of empty nodes that already run.
+
+    All slots are split evenly over the primaries; the nodes of a shard are kept on different hosts where possible.
+    Returns when every node agrees and the cluster serves all slots.
+    """
+    out = Output(verb_name(), json_mode)
+
+    def body() -> None:
+        access = Access(user, password, timeout_s)
+        layout = plan_layout([parse_address(text) for text in addresses], replicas)
+        members = [a for shard in layout.shards for a in (shard.primary, *shard.replicas)]
+        for_each(members, lambda address: require_fresh(address, access))
+        show_layout(out, layout)
+        if dry_run:
+            out.finish({**describe_layout(layout), "dry_run": True})
+            return
+        Session(access, members, Path(), out).confirm("Form this cluster?", yes)
+        with out.waiting("nodes meet and agree"):
+            owned = form_cluster(layout, access)
+        out.say(f"the cluster serves all slots: {len(owned)} primaries, {len(members) - len(owned)} replicas", "green")
+        out.finish({**describe_layout(layout), "dry_run": False})
+
+    finish_with_exit_status(out, body)
