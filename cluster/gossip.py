@@ -1,0 +1,146 @@
+"""What is learned from heartbeats about third nodes and about the sender's extras; and when to ping whom.
+
+Gossip is hearsay: it may add a failure report, a newer sign of life, a new address of a node we cannot reach, or a node
+we did not know. It never changes roles or slots; those only the node itself may tell. Only a sender we know is
+believed, else a stray packet could merge two clusters.
+"""
+
+from __future__ import annotations
+
+from cluster.detector import FailureDetector
+from cluster.heartbeat import send_heartbeat
+from cluster.links import Links
+from cluster.members import Member
+from cluster.messages import Extensions, GossipEntry, Ping
+from cluster.terms import FLAG_FAIL, FLAG_HANDSHAKE, FLAG_NOADDR, FLAG_PFAIL, FLAG_PRIMARY, FLAG_REPLICA
+from cluster.view import ClusterView
+
+_FAILING = FLAG_PFAIL | FLAG_FAIL
+CLOCK_TOLERANCE_MS = 500
+RANDOM_PING_PERIOD_MS = 1000
+RANDOM_PING_CANDIDATES = 5
+
+
+class Gossip:
+    """Reads the gossip of others and keeps our own pings going."""
+
+    __slots__ = ("_detector", "_links", "_next_random_ping_ms", "_view")
+
+    def __init__(self, view: ClusterView, links: Links, detector: FailureDetector) -> None:
+        self._view = view
+        self._links = links
+        self._detector = detector
+        self._next_random_ping_ms = 0
+
+    # Learning
+
+    def on_gossip(self, entries: tuple[GossipEntry, ...], sender: Member) -> None:
+        """The gossip of a known sender."""
+        for entry in entries:
+            member = self._view.members.get(entry.node_id)
+            if member is None:
+                self._maybe_add(entry)
+            elif not member.is_myself:
+                self._on_entry(member, entry, sender)
+
+    def _on_entry(self, member: Member, entry: GossipEntry, sender: Member) -> None:
+        failing = entry.flags & _FAILING
+        if sender.is_voter and sender is not member:
+            if failing:
+                self._detector.on_report(member, sender)
+            else:
+                self._detector.on_all_clear(member, sender)
+        if failing:
+            return
+        if member.ping_sent_ms == 0 and not member.fail_reports:
+            seen_ms = entry.pong_received_s * 1000
+            if member.pong_received_ms < seen_ms <= self._view.now_ms + CLOCK_TOLERANCE_MS:
+                member.pong_received_ms = seen_ms
+        if not (member.pfail or member.failed) or entry.flags & FLAG_NOADDR or not entry.ip:
+            return
+        here = (entry.ip, entry.port, entry.cport, entry.pport)
+        if here != (member.ip, member.port, member.cport, member.pport):
+            self._links.move(member, *here)
+
+    def _maybe_add(self, entry: GossipEntry) -> None:
+        view = self._view
+        if entry.flags & (FLAG_NOADDR | FLAG_HANDSHAKE) or not entry.ip:
+            return
+        if view.members.is_forgotten(entry.node_id, view.now_ms):
+            return
+        role = entry.flags & (FLAG_PRIMARY | FLAG_REPLICA)
+        member = Member(entry.node_id, view.now_ms, role if role != FLAG_PRIMARY | FLAG_REPLICA else 0)
+        member.ip, member.port, member.cport, member.pport = entry.ip, entry.port, entry.cport, entry.pport
+        view.members.add(member)
+        view.reassess()
+        self._links.connect_missing(member)
+
+    def on_extensions(self, sender: Member, extensions: Extensions, *, understood: bool) -> None:
+        """The extras of a known sender; ``understood``: its header says that it reads extensions."""
+        view = self._view
+        sender.speaks_extensions = understood
+        if sender.hostname != extensions.hostname:
+            sender.hostname = extensions.hostname
+            view.save()
+        sender.human_nodename = extensions.human_nodename
+        if extensions.shard_id:
+            self._on_shard_id(sender, extensions.shard_id)
+        for gone in extensions.forgotten:
+            member = view.members.get(gone.node_id)
+            if member is None or member.is_myself or view.myself.primary is member:
+                continue
+            view.members.forget(gone.node_id, view.now_ms + gone.ttl_s * 1000)
+            view.notice("forget", f"forgetting {gone.node_id}, as {sender.node_id} was told to")
+            self._links.drop_member(member)
+
+    def _on_shard_id(self, sender: Member, shard_id: str) -> None:
+        if sender.shard_id == shard_id or (sender.is_replica and sender.primary is not None):
+            return
+        sender.shard_id = shard_id
+        for replica in sender.replicas:
+            replica.shard_id = shard_id
+        self._view.save()
+
+    # Pinging
+
+    def maybe_ping_random(self) -> None:
+        """Once a second, of a few random members ping the one heard of least recently."""
+        view = self._view
+        if view.now_ms < self._next_random_ping_ms:
+            return
+        self._next_random_ping_ms = view.now_ms + RANDOM_PING_PERIOD_MS
+        members = view.members.all()
+        oldest: Member | None = None
+        for _ in range(RANDOM_PING_CANDIDATES):
+            member = members[int(view.rng.random() * len(members))]
+            if member.link is None or not member.link.up or member.ping_sent_ms or member.in_handshake:
+                continue
+            if oldest is None or member.pong_received_ms < oldest.pong_received_ms:
+                oldest = member
+        if oldest is not None:
+            send_heartbeat(view, oldest.link, Ping)
+
+    def maybe_ping_due(self, member: Member) -> None:
+        """Ping a member not heard of for half a node timeout.
+
+        The wait for its answer starts even while there is no link to send on: not getting one *is* the silence.
+        """
+        view = self._view
+        if member.ping_sent_ms or view.now_ms - member.pong_received_ms <= view.config.node_timeout_ms // 2:
+            return
+        send_heartbeat(view, member.link, Ping)
+        member.ping_sent_ms = view.now_ms
+
+    def maybe_relink(self, member: Member) -> None:
+        """Replace a link on which half a node timeout passed without answer or any traffic: it may be broken."""
+        view = self._view
+        link = member.link
+        half_ms = view.config.node_timeout_ms // 2
+        if (
+            link is not None
+            and member.ping_sent_ms
+            and view.now_ms - link.created_ms > view.config.node_timeout_ms
+            and view.now_ms - member.ping_sent_ms > half_ms
+            and view.now_ms - member.data_received_ms > half_ms
+        ):
+            self._links.close(link)

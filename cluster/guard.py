@@ -1,0 +1,170 @@
+"""Guarding by sentinels: leases that let a primary accept writes, and fences that keep old orders out.
+
+This is our extension of the protocol; a node that was never guarded behaves as stock.
+
+**Lease.** A sentinel that guards this node pings it; each ping grants a lease of ``lease_ms``. The clock is this node's
+own: the sentinel echoes a clock value this node handed out in an earlier reply, and the lease runs from *that* moment.
+So however long the ping travelled or the sentinel slept, the lease never outlasts what the sentinel counts on: it knows
+that the lease it granted with an echo received at its time *t* is over at *t* + ``lease_ms``. It needs clocks that run
+at about the same rate, not clocks that agree.
+
+The guard is *armed* when leases of a majority of the sentinels are valid for the first time. From then on a primary
+without such a majority is *fenced*: it must refuse writes, for the sentinels may be promoting its successor. Being
+armed survives restarts: a primary that comes back must not accept writes before the sentinels have found it again.
+
+**Fence.** A promotion carries the epoch in which the sentinels elected their leader. A node obeys no order with an
+epoch older than the newest one it obeyed; that epoch is persisted.
+
+A replica with valid leases of a majority starts no election: the sentinels are at work. When they fall silent, the
+cluster's own elections are allowed again; that is safe, as the primary is fenced by then.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import define, frozen
+
+from cluster.errors import ClusterRefusal, Condition
+from cluster.view import ClusterView
+
+NEVER_MS = 2**63 - 1
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
+
+
+@define
+class Lease:
+    """One sentinel's latest grant."""
+
+    expires_ms: int
+    voters: int
+
+
+@frozen
+class GuardReply:
+    """Answer to a guard ping, to be sent after the effects of the ping are carried out.
+
+    ``clock_ms`` is to be echoed in the next ping. While ``armed`` is false, writes are not tied to leases yet: do not
+    promote a successor on the strength of leases that ran out.
+    """
+
+    clock_ms: int
+    fence_epoch: int
+    armed: bool
+    fenced: bool
+
+
+@frozen
+class Fence:
+    """The authority of a sentinels' order: their leader's epoch, and the config epoch the order must exceed or meet."""
+
+    epoch: int
+    min_config_epoch: int = 0
+
+
+class Guard:
+    """The lease table and the fence of one node."""
+
+    __slots__ = (
+        "_born_ms",
+        "_candidate_name",
+        "_leases",
+        "_view",
+        "fence_epoch",
+        "name",
+        "voters",
+        "writable_until_ms",
+    )
+
+    def __init__(self, view: ClusterView) -> None:
+        self._view = view
+        self._born_ms = view.now_ms
+        self._leases: dict[str, Lease] = {}
+        self._candidate_name = ""
+        self.name = ""
+        """The name under which the sentinels guard us; empty while not armed."""
+        self.voters = 0
+        """How many sentinels there are, as last told."""
+        self.fence_epoch = 0
+        self.writable_until_ms = NEVER_MS
+        """When the majority of leases runs out; for a cheap test per write command."""
+
+    def restore(self, name: str, voters: int, fence_epoch: int) -> None:
+        """State from disk: armed when there is a name, but without any lease yet."""
+        self.fence_epoch = fence_epoch
+        if name:
+            self.name, self.voters = name, voters
+            self.writable_until_ms = 0
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether a majority of sentinels ever guarded this node (and nobody released it since)."""
+        return bool(self.name)
+
+    def is_fenced(self, now_ms: int) -> bool:
+        """Whether a primary must refuse writes."""
+        return now_ms >= self.writable_until_ms
+
+    def rules_elections(self) -> bool:
+        """Whether a majority of sentinels holds valid leases, so that failing over is up to them."""
+        return self.is_armed and not self.is_fenced(self._view.now_ms)
+
+    def on_guard(self, name: str, sentinel_id: str, lease_ms: int, voters: int, echo_ms: int) -> GuardReply:
+        """A guard ping. ``ClusterRefusal`` when it makes no sense, or a group of another name guards this node."""
+        view = self._view
+        if not _NAME.match(name) or not _NAME.match(sentinel_id) or lease_ms <= 0 or voters <= 0:
+            raise ClusterRefusal(Condition.BAD_GUARD)
+        if self.name and name != self.name:
+            raise ClusterRefusal(Condition.OTHER_GUARD, self.name)
+        if name != self._candidate_name:
+            self._candidate_name = name
+            self._leases.clear()
+        if self._born_ms <= echo_ms <= view.now_ms:
+            held = self._leases.get(sentinel_id)
+            expires_ms = max(echo_ms + lease_ms, held.expires_ms if held is not None else 0)
+            self._leases[sentinel_id] = Lease(expires_ms, voters)
+        if self.is_armed and voters != self.voters:
+            view.save(sync=True)
+        self.voters = voters
+        majority_until_ms = self._majority_until_ms()
+        if not self.is_armed and majority_until_ms > view.now_ms:
+            self.name = name
+            view.save(sync=True)
+            view.notice("guarded", f"guarded by the sentinels of {name}")
+        if self.is_armed:
+            self.writable_until_ms = majority_until_ms
+        return GuardReply(view.now_ms, self.fence_epoch, self.is_armed, self.is_fenced(view.now_ms))
+
+    def _majority_until_ms(self) -> int:
+        """Until when leases of a majority are valid; 0 when they are not even now."""
+        now_ms = self._view.now_ms
+        self._leases = {who: lease for who, lease in self._leases.items() if lease.expires_ms > now_ms}
+        # Sentinels that disagree about their number: the greatest number is the safe one.
+        voters = max([self.voters, *(lease.voters for lease in self._leases.values())])
+        needed = voters // 2 + 1
+        expiries = sorted((lease.expires_ms for lease in self._leases.values()), reverse=True)
+        return expiries[needed - 1] if len(expiries) >= needed else 0
+
+    def release(self, name: str) -> bool:
+        """The sentinels of ``name`` no longer guard this node; true when they did."""
+        if not self.name or name != self.name:
+            return False
+        self._view.notice("guarded", f"released by the sentinels of {name}")
+        self.name, self.voters = "", 0
+        self._leases.clear()
+        self.writable_until_ms = NEVER_MS
+        self._view.save(sync=True)
+        return True
+
+    def leases(self) -> list[tuple[str, int]]:
+        """Sentinel ids with the ms their leases still run (for INFO and debugging)."""
+        now_ms = self._view.now_ms
+        return [(who, lease.expires_ms - now_ms) for who, lease in self._leases.items() if lease.expires_ms > now_ms]
+
+    def obey(self, fence: Fence) -> None:
+        """Accept an order's authority; ``ClusterRefusal`` when a newer one was obeyed before."""
+        if fence.epoch < self.fence_epoch:
+            raise ClusterRefusal(Condition.STALE_FENCE, str(self.fence_epoch))
+        if fence.epoch > self.fence_epoch:
+            self.fence_epoch = fence.epoch
+            self._view.save(sync=True)

@@ -1,0 +1,55 @@
+"""The cluster state: whether this node may serve keys (``cluster_state:ok``).
+
+It is *fail* while a slot is uncovered (unless ``require_full_coverage`` is off), and while this node is in a minority:
+it reaches no majority of the primaries with slots. A primary that cannot see the majority may have been replaced, so it
+must stop within a node timeout.
+
+Turning *ok* again is delayed on a primary: two seconds after it started, and a node timeout (between 0.5 and 5 s) after
+it left a minority, so that it hears of a successor before it accepts a write.
+"""
+
+from __future__ import annotations
+
+from cluster.effects import StateChanged
+from cluster.view import ClusterView
+
+WRITABLE_DELAY_MS = 2000
+MIN_REJOIN_DELAY_MS = 500
+MAX_REJOIN_DELAY_MS = 5000
+
+
+class Health:
+    """Computes the cluster state of a view."""
+
+    __slots__ = ("_first_ms", "_minority_ms", "_view")
+
+    def __init__(self, view: ClusterView) -> None:
+        self._view = view
+        self._first_ms: int | None = None
+        self._minority_ms: int | None = None
+
+    def update(self) -> None:
+        """Compute the state anew; tells the host when it changed."""
+        view = self._view
+        view.state_changed = False
+        if self._first_ms is None:
+            self._first_ms = view.now_ms
+        is_primary = view.myself.is_primary
+        if is_primary and not view.cluster_ok and view.now_ms - self._first_ms < WRITABLE_DELAY_MS:
+            return
+        ok = not view.config.require_full_coverage or view.slots.covered()
+        reachable = sum(m.is_voter and not m.failed and not m.pfail for m in view.members)
+        if reachable < view.members.majority():
+            ok = False
+            self._minority_ms = view.now_ms
+        if ok == view.cluster_ok:
+            return
+        if ok and is_primary and self._rejoining():
+            return
+        view.cluster_ok = ok
+        view.emit(StateChanged(ok))
+        view.notice("state", f"cluster state changed: {'ok' if ok else 'fail'}")
+
+    def _rejoining(self) -> bool:
+        delay_ms = min(max(self._view.config.node_timeout_ms, MIN_REJOIN_DELAY_MS), MAX_REJOIN_DELAY_MS)
+        return self._minority_ms is not None and self._view.now_ms - self._minority_ms < delay_ms
