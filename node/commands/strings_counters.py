@@ -1,0 +1,139 @@
+"""Strings as numbers: INCR and its kin.
+
+A counter is stored as its decimal digits, as any string; so only a canonical integer counts as one (no sign +, no
+leading zeros). INCRBYFLOAT computes with the extended precision that stock uses, and is propagated as the SET of its
+result, so that no replica needs the same arithmetic.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from node import errors
+from node.arguments import INT64_MAX, INT64_MIN, integer
+from node.client import Client
+from node.commands.strings import write_string
+from node.errors import CommandError
+from node.keyspace.notify import STRING
+from node.registry import DENYOOM, FAST, KEY_ACCESS_UPDATE, WRITE, command
+from node.types.long_double import LongDouble, add, format_plain, parse
+
+
+def _add(client: Client, key: bytes, amount: int) -> int:
+    """Add `amount` to the counter `key`. Raises CommandError when it is no integer or would overflow."""
+    db = client.db
+    value = db.write(key)
+    if value is None:
+        total = amount
+    else:
+        if type(value) is not bytes and type(value) is not bytearray:
+            raise errors.WRONG_TYPE
+        try:
+            number = int(value)
+        except ValueError:
+            raise errors.NOT_INTEGER from None
+        if b"%d" % number != value or not INT64_MIN <= number <= INT64_MAX:
+            raise errors.NOT_INTEGER  # Python reads more spellings of a number than are canonical
+        total = number + amount
+        if not INT64_MIN <= total <= INT64_MAX:
+            raise errors.INCREMENT_OVERFLOW
+    db.put(key, b"%d" % total)
+    db.changed(key, STRING, b"incrby")
+    return total
+
+
+@command(
+    "incr",
+    arity=2,
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_ACCESS_UPDATE,
+    group="string",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Adds one to a counter; an absent key counts as 0.",
+)
+def cmd_incr(client: Client, argv: list[bytes]) -> Any:
+    return _add(client, argv[1], 1)
+
+
+@command(
+    "decr",
+    arity=2,
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_ACCESS_UPDATE,
+    group="string",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Takes one from a counter; an absent key counts as 0.",
+)
+def cmd_decr(client: Client, argv: list[bytes]) -> Any:
+    return _add(client, argv[1], -1)
+
+
+@command(
+    "incrby",
+    arity=3,
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_ACCESS_UPDATE,
+    group="string",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Adds an integer to a counter; an absent key counts as 0.",
+)
+def cmd_incrby(client: Client, argv: list[bytes]) -> Any:
+    return _add(client, argv[1], integer(argv[2]))
+
+
+@command(
+    "decrby",
+    arity=3,
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_ACCESS_UPDATE,
+    group="string",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Takes an integer from a counter; an absent key counts as 0.",
+)
+def cmd_decrby(client: Client, argv: list[bytes]) -> Any:
+    amount = integer(argv[2])
+    if amount == INT64_MIN:
+        raise CommandError("ERR decrement would overflow")
+    return _add(client, argv[1], -amount)
+
+
+@command(
+    "incrbyfloat",
+    arity=3,
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_ACCESS_UPDATE,
+    group="string",
+    since="2.6.0",
+    complexity="O(1)",
+    summary="Adds a number with a fraction to a counter; an absent key counts as 0.",
+)
+def cmd_incrbyfloat(client: Client, argv: list[bytes]) -> Any:
+    key = argv[1]
+    result = add_floats(write_string(client, key) or b"0", argv[2])
+    client.db.put(key, result)
+    client.db.changed(key, STRING, b"incrbyfloat")
+    client.propagate_as([b"SET", key, result, b"KEEPTTL"])
+    return result
+
+
+def add_floats(text: bytes | bytearray, amount: bytes) -> bytes:
+    """The digits of the sum of two decimal texts, as INCRBYFLOAT and HINCRBYFLOAT store it.
+
+    Raises CommandError when one is no number or the sum is not finite.
+    """
+    first = _number(text)
+    total = add(first, _number(amount))
+    if total is None:
+        raise CommandError("ERR increment would produce NaN or Infinity")
+    return format_plain(total)
+
+
+def _number(text: bytes | bytearray) -> LongDouble:
+    value = parse(text)
+    if value is None:
+        raise errors.NOT_FLOAT
+    return value
