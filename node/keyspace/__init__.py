@@ -1,0 +1,1 @@
+"""Keys, values and expiry: the numbered databases, kept slot by slot."""

@@ -1,0 +1,148 @@
+"""May this user run this request? The ACL step of dispatch, and the same question for ACL DRYRUN.
+
+Rights are judged per selector: one of them must allow the command, every key and every channel. What a command does with its keys (reads, changes) comes from
+its key specifications; for the few whose effect depends on their options (`SET ... GET`, `BITFIELD`) it is worked out from the arguments.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from node.acl.rules import READ, WRITE, Selector, User
+from node.client import GATE_ACL
+from node.errors import CommandError
+from node.glob import match
+from node.registry import NO_AUTH
+
+if TYPE_CHECKING:
+    from node.client import Client
+    from node.registry import CommandSpec
+
+# Why a request is denied, in the order in which stock prefers to tell.
+ALLOWED: Final = 0
+DENIED_COMMAND: Final = 1
+DENIED_KEY: Final = 2
+DENIED_CHANNEL: Final = 3
+DENIED_AUTH: Final = 4
+
+#: Commands with channels: (last argument that is one, whether they are patterns). Leaving a channel needs no right.
+_CHANNELS: Final = {
+    b"subscribe": (-1, False),
+    b"ssubscribe": (-1, False),
+    b"psubscribe": (-1, True),
+    b"publish": (1, False),
+    b"spublish": (1, False),
+}
+_WRITES: Final = frozenset((b"INSERT", b"DELETE", b"UPDATE"))
+
+KeyAccess = list[tuple[int, int]]
+
+
+def check_acl(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+    """Whether the client's user may run this command on these keys and channels. Raises CommandError (NOPERM)."""
+    if not client.gates & GATE_ACL:
+        return
+    verdict, index = judge(client.user, spec, argv)
+    if verdict == ALLOWED:
+        return
+    acl = client.server.acl
+    acl.log.add(client, verdict, spec.full_name if verdict == DENIED_COMMAND else argv[index])
+    if verdict == DENIED_COMMAND:
+        raise CommandError(b"NOPERM this user has no permissions to run the '%b' command" % spec.full_name)
+    what = b"keys" if verdict == DENIED_KEY else b"channels"
+    raise CommandError(b"NOPERM this user has no permissions to access one of the %b used as arguments" % what)
+
+
+def judge(user: User, spec: CommandSpec, argv: list[bytes]) -> tuple[int, int]:
+    """(ALLOWED, 0), or the reason of the denial and the index of the argument that is to blame."""
+    access: KeyAccess | None = None
+    worst, blamed = DENIED_COMMAND, 0
+    for selector in user.selectors:
+        if access is None and not selector.all_keys:
+            access = key_access(spec, argv)
+        verdict, index = _judge_selector(selector, spec, argv, access or [])
+        if verdict == ALLOWED:
+            return ALLOWED, 0
+        if verdict > worst or (verdict == worst and index > blamed):
+            worst, blamed = verdict, index
+    return worst, blamed
+
+
+def _judge_selector(selector: Selector, spec: CommandSpec, argv: list[bytes], access: KeyAccess) -> tuple[int, int]:
+    if not selector.all_commands and not spec.flags & NO_AUTH and not _may_run(selector, spec, argv):
+        return DENIED_COMMAND, 0
+    if not selector.all_keys:
+        for index, needed in access:
+            if not may_touch(selector, argv[index], needed):
+                return DENIED_KEY, index
+    channels = _CHANNELS.get(spec.full_name)
+    if channels is not None and not selector.all_channels:
+        last, are_patterns = channels
+        for index in range(1, len(argv) if last < 0 else last + 1):
+            if not may_listen(selector.channels, argv[index], are_patterns):
+                return DENIED_CHANNEL, index
+    return ALLOWED, 0
+
+
+def _may_run(selector: Selector, spec: CommandSpec, argv: list[bytes]) -> bool:
+    if spec.full_name in selector.commands:
+        return True
+    arguments = selector.first_args.get(spec.full_name)
+    return arguments is not None and len(argv) > 1 and argv[1].lower() in arguments
+
+
+def may_touch(selector: Selector, key: bytes, needed: int) -> bool:
+    """Whether a selector allows reading and/or changing a key."""
+    return any(permission & needed == needed and match(pattern, key) for pattern, permission in selector.keys.items())
+
+
+def may_listen(allowed: list[bytes], channel: bytes, is_pattern: bool) -> bool:
+    """Whether a channel is among the allowed ones; a pattern must be listed literally."""
+    if is_pattern:
+        return channel in allowed
+    return any(match(pattern, channel) for pattern in allowed)
+
+
+def may_read_all_keys(client: Client) -> bool:
+    """For commands that reach keys they do not name, such as SORT with BY or GET."""
+    if not client.gates & GATE_ACL:
+        return True
+    user: User = client.user
+    return any(s.all_keys or s.keys.get(b"*", 0) & READ for s in user.selectors)
+
+
+def key_access(spec: CommandSpec, argv: list[bytes]) -> KeyAccess:
+    """(index, READ and WRITE bits) for every key in a request."""
+    if b"variable_flags" in {flag for key_spec in spec.key_specs for flag in key_spec.flags}:
+        needed = _variable_access(spec.name, argv)
+        return [(index, needed) for index in spec.key_positions(argv)]
+    found: dict[int, int] = {}
+    undeclared = READ | WRITE
+    for key_spec in spec.key_specs:
+        if b"not_key" in key_spec.flags:
+            continue
+        needed = _needed(key_spec.flags)
+        if b"incomplete" in key_spec.flags:
+            undeclared = needed
+            continue
+        for index in key_spec.positions(argv):
+            found[index] = found.get(index, 0) | needed
+    if spec.find_keys is not None:
+        for index in spec.find_keys(argv):
+            found.setdefault(index, undeclared)
+    return sorted(found.items())
+
+
+def _needed(flags: tuple[bytes, ...]) -> int:
+    upper = {flag.upper() for flag in flags}
+    return (READ if b"ACCESS" in upper else 0) | (WRITE if upper & _WRITES else 0)
+
+
+def _variable_access(name: bytes, argv: list[bytes]) -> int:
+    """The access of commands whose options decide it."""
+    options = {word.upper() for word in argv[2:]}
+    if name == b"bitfield":
+        return READ | WRITE if options & {b"SET", b"INCRBY"} else READ
+    if name == b"set":
+        return READ | WRITE if b"GET" in {word.upper() for word in argv[3:]} else WRITE
+    return READ | WRITE

@@ -1,0 +1,125 @@
+"""Parsing of command arguments with the stock server's rules and error texts. The one place for it."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+from node import errors
+from node.errors import CommandError
+from node.types.sorted_set import LexBound, ScoreBound
+
+INT64_MAX: Final = 2**63 - 1
+INT64_MIN: Final = -(2**63)
+_INTEGER: Final = re.compile(rb"-?[1-9][0-9]{0,18}|0")
+_FLOAT: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|inf(?:inity)?)", re.I)
+_HEX_FLOAT: Final = re.compile(rb"[+-]?0x[0-9a-f]+\.?[0-9a-f]*(?:p[+-]?[0-9]+)?", re.I)
+
+
+def to_int64(text: bytes | bytearray) -> int | None:
+    """A canonical decimal int64 (no spaces, no plus, no leading zeros), else None."""
+    if _INTEGER.fullmatch(text) is None:
+        return None
+    value = int(text)
+    return value if INT64_MIN <= value <= INT64_MAX else None
+
+
+def integer(text: bytes, error: CommandError = errors.NOT_INTEGER) -> int:
+    """An int64 argument. Raises `error` otherwise."""
+    value = to_int64(text)
+    if value is None:
+        raise error
+    return value
+
+
+def integer_between(text: bytes, low: int, high: int, error: CommandError) -> int:
+    """An integer argument in [low, high]. Raises `error` when out of range or no integer."""
+    value = integer(text, error)
+    if not low <= value <= high:
+        raise error
+    return value
+
+
+def positive_count(text: bytes) -> int:
+    """A count that must not be negative, as LPOP's. Raises CommandError with the stock text."""
+    return integer_between(text, 0, INT64_MAX, CommandError("ERR value is out of range, must be positive"))
+
+
+def to_float(text: bytes | bytearray) -> float | None:
+    """A double as C's strtod reads it whole (infinities allowed, NaN not), else None."""
+    if _FLOAT.fullmatch(text):
+        value = float(text)
+        # an overflow of a finite literal is an error in stock; only the words mean infinity
+        return None if math.isinf(value) and b"n" not in text.lower() else value
+    if _HEX_FLOAT.fullmatch(text):
+        return float.fromhex(text.decode())
+    return None
+
+
+def floating(text: bytes, error: CommandError = errors.NOT_FLOAT) -> float:
+    """A double argument. Raises `error` otherwise."""
+    value = to_float(text)
+    if value is None:
+        raise error
+    return value
+
+
+def timeout_ms(text: bytes) -> int:
+    """The timeout of a blocking command: seconds with fraction; the result in ms, 0 for ever.
+
+    Raises CommandError for what is no number, negative or too large.
+    """
+    seconds = floating(text, errors.TIMEOUT_NOT_FLOAT)
+    if seconds < 0:
+        raise errors.TIMEOUT_NEGATIVE
+    if math.isinf(seconds) or seconds * 1000 > INT64_MAX:
+        raise CommandError("ERR timeout is out of range")
+    return math.ceil(seconds * 1000)
+
+
+_OUT_OF_RANGE: Final = CommandError("ERR value is out of range")
+#: Most elements that one command may pick with repetition; stock has no bound but memory.
+_MAX_PICKS: Final = 1 << 27
+
+
+def random_count(text: bytes, doubled: bool = False) -> int:
+    """The count of HRANDFIELD, SRANDMEMBER and ZRANDMEMBER: negative allows repeats. `doubled`: with values.
+
+    Raises CommandError; a negative count below -2**27 is refused, as its reply would not fit into memory.
+    """
+    count = integer(text)
+    if count < -INT64_MAX or (doubled and abs(count) > INT64_MAX // 2) or count < -_MAX_PICKS:
+        raise _OUT_OF_RANGE
+    return count
+
+
+_BAD_SCORE_RANGE: Final = CommandError("ERR min or max is not a float")
+_BAD_LEX_RANGE: Final = CommandError("ERR min or max not valid string range item")
+_SPACES: Final = b" \t\n\v\f\r"
+
+
+def score_bound(text: bytes) -> ScoreBound:
+    """`1.5`, `(1.5`, `-inf`: one end of a score range, read as leniently as C's strtod does."""
+    exclusive = text[:1] == b"("
+    number = (text[1:] if exclusive else text).lstrip(_SPACES)
+    if not number and not text.strip(b"("):
+        return 0.0, exclusive
+    if _FLOAT.fullmatch(number):
+        return float(number), exclusive
+    if _HEX_FLOAT.fullmatch(number):
+        return float.fromhex(number.decode()), exclusive
+    raise _BAD_SCORE_RANGE
+
+
+def lex_bound(text: bytes) -> LexBound:
+    """`[a`, `(a`, `-`, `+`: one end of a range of members."""
+    if text == b"-":
+        return -1, b"", True
+    if text == b"+":
+        return 1, b"", True
+    if text[:1] == b"(":
+        return 0, text[1:], True
+    if text[:1] == b"[":
+        return 0, text[1:], False
+    raise _BAD_LEX_RANGE

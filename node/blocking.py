@@ -1,0 +1,141 @@
+"""Blocked clients: who waits for which keys, until when, and who is served first.
+
+A blocking handler (BLPOP, XREAD BLOCK, ...) that finds nothing returns a `Block`: the keys to wait for, a deadline and the
+reply of a timeout. When one of the keys is written, the same handler simply runs again for every waiter of that key, longest
+wait first, until nothing is left to serve. So a blocking command needs no code but its own handler; a handler is run again
+only after a command is complete (a whole EXEC or script counts as one), which is when stock serves blocked clients as well.
+
+Waits without keys (WAIT, WAITAOF) use a `Block` without keys and are completed by their owner with `complete`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+from node import errors
+from node.resp.values import NULL_ARRAY
+
+if TYPE_CHECKING:
+    from node.client import Client
+    from node.keyspace.keyspace import Keyspace
+
+#: `Blocking` drops stale deadlines from its heap once this many have gathered.
+_STALE_LIMIT = 1024
+
+
+class Block:
+    """What a handler returns instead of a reply when its client must wait.
+
+    `timeout_ms` is relative, 0 waits for ever. `on_timeout` is the reply once it is over, a value or a function without
+    arguments. The spec and argv to run again are those of the command under way.
+    """
+
+    __slots__ = ("argv", "deadline_ms", "keys", "on_timeout", "spec", "timeout_ms")
+
+    def __init__(self, keys: Sequence[bytes], timeout_ms: int, on_timeout: Any = NULL_ARRAY) -> None:
+        self.keys = list(dict.fromkeys(keys))
+        self.timeout_ms = timeout_ms
+        self.on_timeout = on_timeout
+        self.deadline_ms = 0
+        self.spec: Any = None
+        self.argv: list[bytes] = []
+
+    def timeout_reply(self) -> Any:
+        """The reply when nothing came."""
+        return self.on_timeout() if callable(self.on_timeout) else self.on_timeout
+
+
+class Blocking:
+    """All blocked clients of a node."""
+
+    def __init__(self, keyspace: Keyspace, run_again: Callable[[Client, Block], Any]) -> None:
+        self._keyspace = keyspace
+        self._run_again = run_again
+        self._waiters: dict[tuple[int, bytes], dict[Client, None]] = {}
+        #: Keys that were written while somebody waits for them; the data plane tests it after every command.
+        self.ready: dict[tuple[int, bytes], None] = {}
+        self._deadlines: list[tuple[int, int, Client, Block]] = []
+        self.blocked: dict[Client, Block] = {}
+        keyspace.waiting_ready = self._key_ready
+
+    def block(self, client: Client, block: Block, now_ms: int) -> None:
+        """Put `client` to sleep."""
+        block.deadline_ms = now_ms + block.timeout_ms if block.timeout_ms else 0
+        client.blocked = block
+        self.blocked[client] = block
+        for key in block.keys:
+            self._waiters.setdefault((client.db.index, key), {})[client] = None
+        if block.keys:
+            self._keyspace.waiting += 1
+            self._keyspace.refresh_observed()
+        if block.deadline_ms:
+            heappush(self._deadlines, (block.deadline_ms, client.id, client, block))
+            if len(self._deadlines) > _STALE_LIMIT + 2 * len(self.blocked):
+                self._deadlines = [item for item in self._deadlines if item[2].blocked is item[3]]
+                heapify(self._deadlines)
+
+    def complete(self, client: Client, reply: Any) -> None:
+        """Wake `client` with `reply`. It must be blocked."""
+        self.forget(client)
+        client.reply(reply)
+        client.server.resume(client)
+
+    def forget(self, client: Client) -> None:
+        """Take a client out without an answer: it went away, or is being answered."""
+        block = self.blocked.pop(client, None)
+        if block is None:
+            return
+        client.blocked = None
+        for key in block.keys:
+            place = (client.db.index, key)
+            waiters = self._waiters.get(place)
+            if waiters is not None:
+                waiters.pop(client, None)
+                if not waiters:
+                    del self._waiters[place]
+        if block.keys:
+            self._keyspace.waiting -= 1
+            self._keyspace.refresh_observed()
+
+    def _key_ready(self, db_index: int, key: bytes) -> None:
+        place = (db_index, key)
+        if place in self._waiters:
+            self.ready[place] = None
+
+    def serve_ready(self) -> None:
+        """Run the handlers of the clients whose keys were written, until no key is ready any more."""
+        while self.ready:
+            places = list(self.ready)
+            self.ready.clear()
+            for place in places:
+                for client in list(self._waiters.get(place, ())):
+                    block = client.blocked
+                    if block is None:
+                        continue
+                    try:
+                        reply = self._run_again(client, block)
+                    except errors.CommandError as error:
+                        reply = error
+                    if not isinstance(reply, Block):
+                        self.complete(client, reply)
+
+    def next_deadline_ms(self) -> int | None:
+        """When the next wait times out."""
+        heap = self._deadlines
+        while heap and heap[0][2].blocked is not heap[0][3]:
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    def expire(self, now_ms: int) -> None:
+        """Answer the clients whose time is up."""
+        while (deadline := self.next_deadline_ms()) is not None and deadline <= now_ms:
+            _, _, client, block = heappop(self._deadlines)
+            self.complete(client, block.timeout_reply())
+
+    def abort(self, error: errors.CommandError, only: Callable[[Client, Block], bool]) -> None:
+        """Wake every client for which `only` holds with an error: the role changed, its slot went away."""
+        for client, block in list(self.blocked.items()):
+            if only(client, block):
+                self.complete(client, error)

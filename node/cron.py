@@ -1,0 +1,94 @@
+"""Work that time calls for: expiry, deadlines of blocked clients, idle clients, rates, memory.
+
+`run` wakes `hz` times a second for the housekeeping, and in between exactly when a blocked client's time is up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from node.memory import Memory
+
+if TYPE_CHECKING:
+    from node.server import Server
+
+#: Share of a period that the expiry cycle may take, as the slow cycle of stock.
+EXPIRY_SHARE: Final = 0.25
+#: Longest single slice of expiry work: more slices follow, with the data plane's turn in between.
+EXPIRY_SLICE_NS: Final = 1_000_000
+
+
+class Cron:
+    """The timers of one node. Parts that need housekeeping append a function to `tasks`; it is called `hz` times a second."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.memory = Memory(server)
+        self.tasks: list[Callable[[], None]] = []
+        self.active_expire = True
+        self._wake = trio.Event()
+
+    def wake(self) -> None:
+        """A deadline came in: look at it now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        clock = self.server.clock
+        next_tick_ms = clock.mono_ms
+        while True:
+            clock.refresh()
+            self.server.keyspace.now_ms = clock.now_ms
+            self.server.blocking.expire(clock.mono_ms)
+            if clock.mono_ms >= next_tick_ms:
+                await self._tick()
+                next_tick_ms = clock.mono_ms + 1000 // self.server.config.hz
+            deadline = self.server.blocking.next_deadline_ms()
+            until = next_tick_ms if deadline is None else min(next_tick_ms, deadline)
+            self._wake = trio.Event()
+            with trio.move_on_after(max(until - clock.mono_ms, 0) / 1000):
+                await self._wake.wait()
+
+    async def _tick(self) -> None:
+        server = self.server
+        server.stats.sample(server.clock.mono_ms)
+        self.memory.sample()
+        self._close_idle()
+        for task in self.tasks:
+            task()
+        if self.active_expire:
+            await self._expire()
+        server.data_plane.flush()
+
+    async def _expire(self) -> None:
+        """Remove what is due, in slices, up to the period's share."""
+        budget = int(EXPIRY_SHARE * 1e9 / self.server.config.hz)
+        spent = 0
+        while spent < budget:
+            started = perf_counter_ns()
+            end = started + EXPIRY_SLICE_NS
+            removed = self.server.keyspace.expire_cycle(lambda end=end: perf_counter_ns() < end)  # type: ignore[misc]
+            spent += perf_counter_ns() - started
+            if perf_counter_ns() < end or not removed:
+                return
+            self.server.data_plane.flush()
+            await trio.lowlevel.checkpoint()
+
+    def _close_idle(self) -> None:
+        """Enforce `timeout`: clients that neither speak, wait, listen nor replicate."""
+        server = self.server
+        if not server.config.timeout:
+            return
+        limit = server.clock.now_ms - server.config.timeout * 1000
+        for client in list(server.clients.values()):
+            if (
+                client.last_used_ms < limit
+                and client.blocked is None
+                and client.replica is None
+                and not client.subscription_count
+            ):
+                server.data_plane.drop(client)

@@ -1,0 +1,454 @@
+"""The data plane: one epoll loop in one trio task serves every client.
+
+A pass takes the sockets that have something to say, and for each: receive, parse all whole commands, run them in order,
+gather the replies. At the end of the pass, and only then, what the commands changed is written to the append-only file, and
+every client gets its replies in one send. So nobody is told of a change that the log does not know, and the cost of a system
+call is shared by a whole pipeline.
+
+trio waits for the epoll descriptor itself; per wake-up the loop goes on until poll finds nothing, or until it has held the
+processor for `SLICE_NS`, so that the bus, the replicas and the timers get their turn. A task per client would cost four times
+as much as the commands themselves (docs/adr/0001).
+
+Code outside a pass (bus, timers, the primary's stream) may reply to clients as well: `touch` then wakes the loop by an eventfd.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import select
+import socket
+from binascii import crc_hqx
+from collections import deque
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from cluster.slots import key_slot
+from node.blocking import Block
+from node.client import Client
+from node.dispatch import Deferred, execute
+from node.errors import CommandError
+from node.registry import LOOKUP
+from node.resp.encoder import BULK_HEADER, CRLF, INTEGER, encode
+from node.resp.parser import ProtocolError, RequestParser, parse_quick
+from node.resp.values import OK
+
+if TYPE_CHECKING:
+    from node.server import Server
+
+log = logging.getLogger("node")
+
+SLICE_NS: Final = 2_000_000
+READ_SIZE: Final = 64 * 1024
+ACCEPTS_PER_PASS: Final = 64
+#: Replies up to this size are copied into one send; larger ones are kept as they are.
+JOIN_LIMIT: Final = 1 << 20
+
+_IN: Final = select.EPOLLIN | select.EPOLLRDHUP
+_OUT: Final = select.EPOLLOUT
+
+
+class DataPlane:
+    """Sockets of clients: accepting, reading, running, writing, closing."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._epoll = select.epoll()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._listeners: dict[int, socket.socket] = {}
+        self._clients: dict[int, Client] = {}
+        self._touched: list[Client] = []
+        self._resumed: list[Client] = []
+        self._in_pass = False
+        self.stopping = False
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def add_listener(self, listener: socket.socket) -> None:
+        """Accept clients on a bound, listening socket."""
+        listener.setblocking(False)
+        self._listeners[listener.fileno()] = listener
+        self._epoll.register(listener.fileno(), select.EPOLLIN)
+
+    def close_listeners(self) -> None:
+        """Accept nobody any more."""
+        for fd, listener in self._listeners.items():
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(fd)
+            listener.close()
+        self._listeners.clear()
+
+    async def run(self) -> None:
+        """Serve until cancelled or `stopping`."""
+        epoll_fd = self._epoll.fileno()
+        while not self.stopping:
+            await trio.lowlevel.wait_readable(epoll_fd)
+            deadline = perf_counter_ns() + SLICE_NS
+            while events := self._epoll.poll(0):
+                self.run_pass(events)
+                if perf_counter_ns() > deadline:
+                    break
+
+    def close(self) -> None:
+        """Drop every client and listener."""
+        self.close_listeners()
+        for client in list(self._clients.values()):
+            self.drop(client)
+        os.close(self._wake_fd)
+        self._epoll.close()
+
+    # -- a pass ----------------------------------------------------------------------------------------------
+
+    def run_pass(self, events: list[tuple[int, int]]) -> None:
+        """One round over the sockets that are ready."""
+        server = self.server
+        server.clock.refresh()
+        server.keyspace.now_ms = server.clock.now_ms
+        self._in_pass = True
+        clients = self._clients
+        for fd, event in events:
+            client = clients.get(fd)
+            if client is not None:
+                if event & ~_OUT:
+                    self._read(client)
+                if event & _OUT and client.unsent is not None:
+                    self._send_more(client)
+            elif fd in self._listeners:
+                self._accept(self._listeners[fd])
+            elif fd == self._wake_fd:
+                os.eventfd_read(fd)
+        if self._resumed:
+            self._run_resumed()
+        self._in_pass = False
+        self.flush()
+
+    def flush(self) -> None:
+        """End of a pass: log first, then the replies."""
+        self.server.before_replies()
+        touched, self._touched = self._touched, []
+        for client in touched:
+            client.pending = False
+            if client.sock is not None:
+                self._send(client)
+
+    def touch(self, client: Client) -> None:
+        """`client` has replies to be sent at the end of this pass, or soon if no pass is under way."""
+        self._touched.append(client)
+        if not self._in_pass and len(self._touched) == 1:
+            self._wake()
+
+    def resume(self, client: Client) -> None:
+        """Go on with the commands that a client sent while it was blocked or paused."""
+        self._resumed.append(client)
+        if not self._in_pass and len(self._resumed) == 1:
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self.stopping:
+            os.eventfd_write(self._wake_fd, 1)
+
+    def _run_resumed(self) -> None:
+        while self._resumed:
+            resumed, self._resumed = self._resumed, []
+            for client in resumed:
+                if client.sock is not None and client.blocked is None:
+                    self._run_waiting(client)
+
+    # -- accepting -------------------------------------------------------------------------------------------
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS_PER_PASS):
+            try:
+                sock, _address = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    log.warning("cannot accept a client: %s", error)
+                elif error.errno != errno.ECONNABORTED:
+                    raise
+                return
+            sock.setblocking(False)
+            client = self.server.admit(sock)
+            if client is not None:
+                self.attach(client)
+
+    def attach(self, client: Client) -> None:
+        """Serve a client whose socket is connected and non-blocking."""
+        self._clients[client.fd] = client
+        self._epoll.register(client.fd, _IN)
+
+    def detach(self, client: Client) -> socket.socket:
+        """Give a client's socket away (a replica link that another task will drive); nothing is closed."""
+        assert client.sock is not None
+        self._epoll.unregister(client.fd)
+        del self._clients[client.fd]
+        sock, client.sock = client.sock, None
+        return sock
+
+    def drop(self, client: Client) -> None:
+        """Close a client's connection and forget it."""
+        sock, client.sock = client.sock, None
+        if sock is None:
+            return
+        del self._clients[client.fd]
+        with contextlib.suppress(OSError):
+            self._epoll.unregister(client.fd)
+        sock.close()
+        client.unsent = None
+        client.commands = []
+        client.parser = None
+        self.server.forget(client)
+
+    # -- reading and running ---------------------------------------------------------------------------------
+
+    def _read(self, client: Client) -> None:
+        assert client.sock is not None
+        try:
+            chunk = client.sock.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.drop(client)
+            return
+        if not chunk:
+            self.drop(client)
+            return
+        server = self.server
+        stats = server.stats
+        stats.input_bytes += len(chunk)
+        stats.reads += 1
+        client.last_used_ms = server.clock.now_ms
+        if client.close_after_reply:
+            return
+        if client.parser is None:
+            commands = parse_quick(chunk) if client.authenticated else None
+            if commands is not None:
+                if client.commands or client.blocked is not None:
+                    client.commands += commands
+                else:
+                    self._run(client, commands)
+                return
+            client.parser = RequestParser(server.config.proto_max_bulk_len, client.authenticated)
+        client.parser.feed(chunk)
+        if client.parser.held_bytes > server.config.client_query_buffer_limit:
+            log.warning("closing client %s that reached the max query buffer length", client.addr)
+            stats.query_buffer_disconnections += 1
+            self.drop(client)
+        elif client.blocked is None:
+            self._run_waiting(client)
+
+    def _run_waiting(self, client: Client) -> None:
+        """Run what is parsed already, then what the exact parser yields, until the client blocks or runs dry."""
+        if client.commands:
+            commands, client.commands = client.commands, []
+            self._run(client, commands)
+        parser = client.parser
+        if parser is None:
+            return
+        while client.sock is not None and client.blocked is None and not client.commands and not client.close_after_reply:
+            parser.authenticated = client.authenticated
+            try:
+                argv = parser.next_command()
+            except ProtocolError as error:
+                client.parser = None
+                self.server.stats.count_error(CommandError(f"ERR {error}"))
+                client.reply(CommandError(f"ERR {error}"))
+                client.close_after_reply = True
+                return
+            if argv is None:
+                if parser.idle:
+                    client.parser = None
+                return
+            self._run(client, [argv])
+
+    def _run(self, client: Client, commands: list[list[bytes]]) -> None:
+        """Run parsed commands in order; the replies gather in `client.out`.
+
+        The straight line in this loop is the hot path of the whole server: a client and a server without gates, a command
+        without subcommands, one key whose slot this node serves.
+        """
+        server = self.server
+        keyspace = server.keyspace
+        served = server.served
+        blocking = server.blocking
+        out = client.out
+        lookup = LOOKUP
+        slow_nanos = server.slow_nanos
+        position = 0
+        spec = None
+        last = perf_counter_ns()
+        for argv in commands:
+            position += 1
+            spec = lookup.get(argv[0])
+            if (
+                spec is None
+                or client.gates
+                or server.gates
+                or not spec.quick
+                or not spec.min_arity <= len(argv) <= spec.max_arity
+            ):
+                quick = False
+            elif served is None or not spec.single_key:
+                quick = True
+            elif spec.single_key > 0:
+                key = argv[spec.single_key]
+                slot = key_slot(key) if b"{" in key else crc_hqx(key, 0) & 0x3FFF
+                quick = bool(served[slot])
+                keyspace.hot_key = key
+                keyspace.hot_slot = slot
+            else:
+                quick = False
+            if quick:
+                dirty = keyspace.dirty
+                try:
+                    result = spec.handler(client, argv)  # type: ignore[union-attr,misc]  # `quick` implies both
+                except CommandError as error:
+                    result = error
+                    spec.failed_calls += 1  # type: ignore[union-attr]
+                    server.stats.count_error(error)
+                except Exception:
+                    result = server.handler_failed(spec, argv)
+                if keyspace.dirty != dirty or client.rewritten is not None:
+                    server.propagation.after_command(client, argv)
+                    if server.replication is not None:
+                        client.write_offset = server.write_offset()
+                now = perf_counter_ns()
+                spec.calls += 1  # type: ignore[union-attr]
+                spec.nanos += now - last  # type: ignore[union-attr]
+                if now - last >= slow_nanos:
+                    server.note_slow(client, spec, argv, now - last)
+                last = now
+            else:
+                try:
+                    result = execute(client, argv)
+                except Deferred:
+                    client.commands = commands[position - 1 :]
+                    server.pause.defer(client)
+                    break
+                last = perf_counter_ns()
+            kind = type(result)
+            if kind is bytes:
+                size = len(result)
+                if size < 1024:
+                    out.append(BULK_HEADER[size] + result + CRLF)
+                else:
+                    out += (b"$%d\r\n" % size, result, CRLF)
+            elif result is OK:
+                out.append(b"+OK\r\n")
+            elif kind is int and 0 <= result < 1024:
+                out.append(INTEGER[result])
+            elif kind is Block:
+                self._block(client, result, spec, argv)
+                client.commands = commands[position:]
+                break  # whatever wakes the client goes on from `client.commands`
+            else:
+                self._encode(client, result)
+            if blocking.ready:
+                blocking.serve_ready()
+            if client.close_after_reply or client.sock is None:
+                break
+        server.stats.commands += position
+        if spec is not None:
+            client.last_command = spec.full_name
+        if out and not client.pending:
+            client.pending = True
+            self._touched.append(client)
+        if client.close_at_once:
+            self.drop(client)
+
+    def _block(self, client: Client, block: Block, spec: Any, argv: list[bytes]) -> None:
+        if block.spec is None:
+            block.spec, block.argv = spec, argv
+        self.server.blocking.block(client, block, self.server.clock.mono_ms)
+        if block.deadline_ms:
+            self.server.timers_changed()
+
+    def _encode(self, client: Client, result: Any) -> None:
+        try:
+            encode(client.out, result, client.resp3)
+        except KeyError:
+            log.exception("a handler returned what no reply can be: %r", type(result))
+            encode(client.out, self.server.internal_error, client.resp3)
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def _send(self, client: Client) -> None:
+        """Send the replies of this pass, or queue them behind what the socket has not taken yet."""
+        out = client.out
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        if client.unsent is not None:
+            client.unsent.append(data)
+            client.unsent_bytes += len(data)
+            self._enforce_output_limit(client)
+            return
+        try:
+            sent = client.sock.send(data)  # type: ignore[union-attr]  # the caller knows that it is connected
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.drop(client)
+            return
+        stats = self.server.stats
+        stats.output_bytes += sent
+        stats.writes += 1
+        if sent != len(data):
+            client.unsent = deque((memoryview(data)[sent:] if sent else data,))
+            client.unsent_bytes = len(data) - sent
+            self._epoll.modify(client.fd, _IN | _OUT)
+            self._enforce_output_limit(client)
+        elif client.close_after_reply:
+            self.drop(client)
+
+    def _send_more(self, client: Client) -> None:
+        """The socket takes bytes again."""
+        unsent = client.unsent
+        assert unsent is not None
+        assert client.sock is not None
+        budget = JOIN_LIMIT
+        while unsent and budget > 0:
+            piece = unsent[0]
+            try:
+                sent = client.sock.send(piece)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.drop(client)
+                return
+            self.server.stats.output_bytes += sent
+            client.unsent_bytes -= sent
+            budget -= sent
+            if sent == len(piece):
+                unsent.popleft()
+            else:
+                unsent[0] = memoryview(piece)[sent:]
+                return
+        if not unsent:
+            client.unsent = None
+            client.unsent_bytes = 0
+            self._epoll.modify(client.fd, _IN)
+            if client.close_after_reply:
+                self.drop(client)
+
+    def _enforce_output_limit(self, client: Client) -> None:
+        """Close a client that reads too slowly, by `client-output-buffer-limit` of its class."""
+        hard, soft, soft_seconds = self.server.config.client_output_buffer_limit[client.kind]
+        size = client.unsent_bytes
+        over = bool(hard and size > hard)
+        if soft and size > soft:
+            now = self.server.clock.mono_ms
+            if not client.soft_limit_since_ms:
+                client.soft_limit_since_ms = now
+            over = over or now - client.soft_limit_since_ms > soft_seconds * 1000
+        else:
+            client.soft_limit_since_ms = 0
+        if over:
+            log.warning("Client %s closed for overcoming of output buffer limits.", client.addr)
+            self.server.stats.output_buffer_disconnections += 1
+            self.drop(client)

@@ -1,0 +1,232 @@
+"""From a request to its reply: the checks every command passes, in one fixed order, and the call itself.
+
+The data plane has a shorter road for commands of clients and servers without any gate raised (`data_plane.py`); it leads to the
+same handlers. Everything else comes through `execute`:
+
+    known -> arity -> authenticated -> ACL -> cluster redirect -> memory -> write allowed -> subscribed context
+          -> loading / stale -> paused -> queue in MULTI, or run
+"""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, Final
+
+from node import errors, registry
+from node.acl.check import check_acl
+from node.blocking import Block
+from node.client import (
+    GATE_ASKING,
+    GATE_AUTH,
+    GATE_PRIMARY,
+    GATE_REPLY,
+    GATE_SUBSCRIBED,
+    REPLY_OFF,
+    REPLY_ON,
+    REPLY_SKIP,
+    REPLY_SKIP_NEXT,
+    Client,
+)
+from node.errors import CommandError
+from node.registry import CommandSpec
+from node.resp.values import NO_REPLY, QUEUED, Push
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Server-wide reasons for the long road (`Server.gates`).
+SERVER_LOADING: Final = 1 << 0
+SERVER_PAUSED: Final = 1 << 1
+SERVER_MEMORY: Final = 1 << 2  # maxmemory is set
+SERVER_MONITORS: Final = 1 << 3
+SERVER_REPLICA: Final = 1 << 4  # this node is a replica
+SERVER_WRITES_REFUSED: Final = 1 << 5  # a failed save, too few replicas, a lost lease
+SERVER_TRACKING: Final = 1 << 6
+
+INTERNAL_ERROR: Final = CommandError("ERR internal error: the command failed in a way that is a bug of this server; see its log")
+
+
+class Deferred(Exception):
+    """The command may not run now (CLIENT PAUSE): the data plane keeps it and tries again later."""
+
+
+def check_arity(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+    """The number of arguments, and that the bare name of a container is not a command by itself."""
+    if not spec.min_arity <= len(argv) <= spec.max_arity or spec.handler is None:
+        raise errors.wrong_arity(spec.full_name)
+
+
+def check_auth(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+    """Before authentication only commands that need none may run."""
+    if client.gates & GATE_AUTH and not spec.flags & registry.NO_AUTH:
+        raise errors.NO_AUTH
+
+
+def check_multi_allowed(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+    """Some commands make no sense inside MULTI."""
+    if client.multi is not None and spec.flags & registry.NO_MULTI:
+        raise CommandError("ERR Command not allowed inside a transaction")
+
+
+def check_slot(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+    """In a cluster, every key must belong to one slot, and the slot to this node."""
+    cluster = client.server.cluster
+    if cluster is None:
+        return
+    if client.gates & GATE_PRIMARY or client.sock is None:
+        client.server.keyspace.hot_key = None
+        return
+    cluster.routing.check(client, spec, argv)
+
+
+def check_memory(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+    """Over `maxmemory`: evict, and refuse what would use more when that does not suffice."""
+    server = client.server
+    if server.gates & SERVER_MEMORY and not client.gates & GATE_PRIMARY and client.sock is not None:
+        fits = server.make_room()
+        if not fits and (spec.flags & registry.DENYOOM or client.multi is not None and spec.name == b"exec"):
+            if client.multi is not None and spec.name != b"exec":
+                client.multi_failed = True
+            raise errors.OOM
+
+
+def check_write_allowed(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+    """A replica, a node that cannot save, one with too few replicas or without lease takes no writes."""
+    if not spec.flags & (registry.WRITE | registry.MAY_REPLICATE) or client.gates & GATE_PRIMARY:
+        return
+    server = client.server
+    if not server.gates & (SERVER_REPLICA | SERVER_WRITES_REFUSED) or client.sock is None:
+        return
+    refusal = server.write_refusal(spec)
+    if refusal is not None:
+        raise refusal
+
+
+def check_subscribed(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+    """A RESP2 client with subscriptions can tell replies from messages only if it sends few commands."""
+    if client.gates & GATE_SUBSCRIBED and not client.resp3 and not spec.flags & registry.IN_SUBSCRIBED:
+        raise CommandError(
+            b"ERR Can't execute '%b': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in "
+            b"this context" % spec.full_name
+        )
+
+
+def check_loading(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+    """While the data set is loaded, or is stale by configuration, most commands must wait."""
+    server = client.server
+    if not server.gates & (SERVER_LOADING | SERVER_REPLICA) or client.gates & GATE_PRIMARY or client.sock is None:
+        return
+    if server.gates & SERVER_REPLICA and not spec.flags & registry.STALE and server.is_stale():
+        raise errors.MASTER_DOWN
+    if server.gates & SERVER_LOADING and not spec.flags & registry.LOADING:
+        raise errors.LOADING
+
+
+def check_paused(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+    """CLIENT PAUSE holds commands back without answering them."""
+    server = client.server
+    if (
+        server.gates & SERVER_PAUSED
+        and client.sock is not None
+        and client.replica is None
+        and not client.gates & GATE_PRIMARY
+        and server.pause.holds_back(client, spec)
+    ):
+        raise Deferred
+
+
+CHECKS: Final[tuple[Callable[[Client, CommandSpec, list[bytes]], None], ...]] = (
+    check_arity,
+    check_auth,
+    check_multi_allowed,
+    check_acl,
+    check_slot,
+    check_memory,
+    check_write_allowed,
+    check_subscribed,
+    check_loading,
+    check_paused,
+)
+
+
+def execute(client: Client, argv: list[bytes]) -> Any:
+    """Check and run one request; the value to reply, an error included.
+
+    Raises Deferred when the request must wait for a pause to end.
+    """
+    spec = None
+    try:
+        spec = registry.find(argv)
+        for check in CHECKS:
+            check(client, spec, argv)
+    except CommandError as error:
+        if client.multi is not None:
+            client.multi_failed = True
+        if spec is not None:
+            spec.rejected_calls += 1
+        client.server.stats.count_error(error)
+        return _spoken(client, error)
+    if client.multi is not None and not spec.flags & registry.NOT_QUEUED:
+        client.multi.append((spec, argv))
+        return _spoken(client, QUEUED)
+    result = call(client, spec, argv)
+    if client.gates & GATE_ASKING and spec.name != b"asking":
+        client.set_gate(GATE_ASKING, False)
+    return _spoken(client, result)
+
+
+def _spoken(client: Client, result: Any) -> Any:
+    """`result`, unless CLIENT REPLY silences it. Pushes are never silenced."""
+    mode = client.reply_mode
+    if mode == REPLY_ON or type(result) is Push or type(result) is Block:
+        return result
+    if mode == REPLY_SKIP_NEXT:
+        client.reply_mode = REPLY_SKIP
+        return NO_REPLY
+    if mode == REPLY_SKIP:
+        client.reply_mode = REPLY_ON
+        client.set_gate(GATE_REPLY, False)
+        return NO_REPLY
+    assert mode == REPLY_OFF
+    return NO_REPLY
+
+
+def call(client: Client, spec: CommandSpec, argv: list[bytes]) -> Any:
+    """Run a command that passed its checks: statistics, propagation, slow log. Errors are returned, not raised.
+
+    EXEC, scripts and blocked clients that are served call this directly.
+    """
+    server = client.server
+    keyspace = server.keyspace
+    if server.gates & SERVER_MONITORS and not spec.flags & (registry.SKIP_MONITOR | registry.ADMIN):
+        server.monitors.feed(client, argv)
+    dirty = keyspace.dirty
+    client.last_command = spec.full_name
+    started = perf_counter_ns()
+    try:
+        assert spec.handler is not None
+        result = spec.handler(client, argv)
+    except CommandError as error:
+        spec.failed_calls += 1
+        server.stats.count_error(error)
+        result = error
+    except Exception:
+        result = server.handler_failed(spec, argv)
+    nanos = perf_counter_ns() - started
+    spec.calls += 1
+    spec.nanos += nanos
+    if keyspace.dirty != dirty or client.rewritten is not None:
+        server.propagation.after_command(client, argv)
+        client.write_offset = server.write_offset()
+    if nanos >= server.slow_nanos:
+        server.note_slow(client, spec, argv, nanos)
+    if type(result) is Block:
+        if client.deny_blocking or client.in_exec:
+            return result.timeout_reply()
+        result.spec, result.argv = spec, argv
+    return result
+
+
+def run_again(client: Client, block: Block) -> Any:
+    """Try a blocked command once more: its reply, or a Block when it must go on waiting."""
+    return call(client, block.spec, block.argv)

@@ -1,0 +1,95 @@
+"""Expiry times of one database, indexed by when they fall due.
+
+A dict gives a key's time; buckets of 128 ms give the keys of a time, and a heap of bucket numbers the next one due. So the
+active cycle never samples: it pops what is due, in order, as much as its budget allows, and a key whose time changes
+leaves no stale entry behind. All operations are O(1) but for the heap, which holds one number per bucket in use.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Any, Final
+
+BUCKET_BITS: Final = 7
+
+
+class ExpiryIndex:
+    """Key -> absolute expiry in ms of Unix time, plus the order in which keys fall due."""
+
+    __slots__ = ("_buckets", "_heap", "at")
+
+    def __init__(self) -> None:
+        #: The times themselves; read directly on the hot path, written only through `set` and `drop`.
+        self.at: dict[bytes, int] = {}
+        self._buckets: dict[int, set[bytes]] = {}
+        self._heap: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def set(self, key: bytes, at_ms: int) -> None:
+        """Give `key` an expiry, or change it."""
+        old = self.at.get(key)
+        if old is not None:
+            self._leave(key, old)
+        self.at[key] = at_ms
+        number = at_ms >> BUCKET_BITS
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            bucket = self._buckets[number] = set()
+            heappush(self._heap, number)
+        bucket.add(key)
+
+    def drop(self, key: bytes) -> bool:
+        """Forget the expiry of `key`; False when it had none."""
+        old = self.at.pop(key, None)
+        if old is None:
+            return False
+        self._leave(key, old)
+        return True
+
+    def _leave(self, key: bytes, at_ms: int) -> None:
+        bucket = self._buckets.get(at_ms >> BUCKET_BITS)
+        if bucket is not None:
+            bucket.discard(key)
+
+    def due(self, now_ms: int, limit: int) -> list[bytes]:
+        """Up to `limit` keys whose time has come, earliest bucket first. They stay indexed until dropped."""
+        found: list[bytes] = []
+        heap, buckets = self._heap, self._buckets
+        current = now_ms >> BUCKET_BITS
+        while heap and heap[0] < current and len(found) < limit:
+            bucket = buckets[heap[0]]
+            if not bucket:
+                del buckets[heappop(heap)]
+                continue
+            for key in bucket:
+                found.append(key)
+                if len(found) == limit:
+                    return found
+            if len(bucket) <= limit:
+                break  # the caller drops these first; the next call goes on behind them
+        return found
+
+    def soonest(self) -> bytes | None:
+        """A key of the earliest bucket, for the volatile-ttl policy."""
+        heap, buckets = self._heap, self._buckets
+        while heap:
+            bucket = buckets[heap[0]]
+            if bucket:
+                return min(bucket, key=self.at.__getitem__)
+            del buckets[heappop(heap)]
+        return None
+
+    def mean_ttl_ms(self, now_ms: int, sample: int = 20) -> int:
+        """Mean time to live over a few keys, as INFO's `avg_ttl`."""
+        times = [at - now_ms for _, at in zip(range(sample), self.at.values(), strict=False)]
+        return max(0, sum(times) // len(times)) if times else 0
+
+    def clear(self) -> list[Any]:
+        """Forget everything; the dicts that held it, for whoever frees them bit by bit."""
+        parts: list[Any] = [self.at, self._buckets]
+        self.at = {}
+        self._buckets = {}
+        self._heap = []
+        return parts

@@ -1,0 +1,122 @@
+"""All databases of a node and what they share: clock, counters, observers, and what to do about expired keys.
+
+The keyspace knows nothing of clients. Whoever wants to hear of changes puts itself into a slot here: `on_touched` (WATCH and
+tracking), `on_event` (keyspace notifications), `waiting_ready` (blocked clients), `on_expire_propagate` (AOF and
+replicas). `observed` is the one flag that the hot path tests to learn whether anybody does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from node.keyspace.database import DELETE, Database
+from node.keyspace.field_expiry import FieldExpiry
+from node.keyspace.lazy_free import LazyFree
+from node.keyspace.notify import EXPIRED, KEYEVENT, KEYSPACE
+
+
+class AccessClock(Protocol):
+    """Records when and how often keys are used; exists only while an eviction policy or a command needs it."""
+
+    def touch(self, db_index: int, key: bytes) -> None: ...
+    def forget(self, db_index: int, key: bytes) -> None: ...
+    def forget_database(self, db_index: int) -> None: ...
+    def swap_databases(self, first: int, second: int) -> None: ...
+
+
+class Keyspace:
+    """The numbered databases of one node.
+
+    `now_ms` is Unix time, read once per pass of the data plane. `dirty` counts changes since the last save.
+    """
+
+    def __init__(self, databases: int = 16, clustered: bool = False) -> None:
+        self.clustered = clustered
+        self.dbs = [Database(self, i) for i in range(1 if clustered else databases)]
+        self.now_ms = 0
+        self.expiry_mode = DELETE
+        # The key whose slot dispatch has just computed for routing, and that slot.
+        self.hot_key: bytes | None = None
+        self.hot_slot = 0
+        # Counters of INFO.
+        self.dirty = 0
+        self.hits = 0
+        self.misses = 0
+        self.expired_keys = 0
+        self.evicted_keys = 0
+        # Observers.
+        self.access: AccessClock | None = None
+        self.lazy_free = LazyFree()
+        self.field_expiry = FieldExpiry()
+        self.notify_mask = 0
+        self.watched = 0  # number of watchers and tracking clients that want `on_touched`
+        self.waiting = 0  # number of clients blocked on keys
+        self.observed = False
+        self.on_touched: Callable[[int, bytes], None] = lambda db_index, key: None
+        self.on_event: Callable[[int, bytes, bytes, int], None] = lambda mask, event, key, db_index: None
+        self.waiting_ready: Callable[[int, bytes], None] = lambda db_index, key: None
+        self.on_expire_propagate: Callable[[int, bytes], None] = lambda db_index, key: None
+
+    def refresh_observed(self) -> None:
+        """To be called after `watched`, `waiting` or `notify_mask` changed."""
+        self.observed = bool(self.watched or self.waiting or self.notify_mask)
+
+    def set_notify_mask(self, mask: int) -> None:
+        """Set `notify-keyspace-events`; without K or E nothing is ever sent."""
+        self.notify_mask = mask if mask & (KEYSPACE | KEYEVENT) else 0
+        self.refresh_observed()
+
+    def on_changed(self, db_index: int, key: bytes, event_class: int, event: bytes) -> None:
+        """Fan a change out to the observers."""
+        if self.watched:
+            self.on_touched(db_index, key)
+        if self.waiting:
+            self.waiting_ready(db_index, key)
+        if self.notify_mask & event_class:
+            self.notify(event_class, event, key, db_index)
+
+    def notify(self, event_class: int, event: bytes, key: bytes, db_index: int) -> None:
+        """Publish a keyspace event if its class is switched on."""
+        if self.notify_mask & event_class:
+            self.on_event(self.notify_mask, event, key, db_index)
+
+    def on_expired(self, db_index: int, key: bytes) -> None:
+        """A key was removed because its time had come."""
+        self.expired_keys += 1
+        self.on_expire_propagate(db_index, key)
+        if self.observed:
+            if self.watched:
+                self.on_touched(db_index, key)
+            if self.waiting:
+                self.waiting_ready(db_index, key)
+            self.notify(EXPIRED, b"expired", key, db_index)
+
+    def on_flushed(self, db_index: int, keys: list[bytes]) -> None:
+        """Keys went away in bulk (flush, swap, slot removed): watchers and waiters must hear of each."""
+        for key in keys:
+            if self.watched:
+                self.on_touched(db_index, key)
+            if self.waiting:
+                self.waiting_ready(db_index, key)
+
+    def total_keys(self) -> int:
+        """Keys in all databases."""
+        return sum(db.size for db in self.dbs)
+
+    def expire_cycle(self, budget: Callable[[], bool], batch: int = 64) -> int:
+        """Remove keys that are due while `budget()` is true; the number removed. A replica removes none."""
+        removed = 0
+        if self.expiry_mode != DELETE:
+            return removed
+        for db in self.dbs:
+            while budget():
+                due = db.expires.due(self.now_ms, batch)
+                for key in due:
+                    db.expire_now(key)
+                removed += len(due)
+                if len(due) < batch:
+                    break
+        return removed + self.field_expiry.cycle(self.now_ms, budget)
+
+

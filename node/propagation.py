@@ -1,0 +1,71 @@
+"""How changes reach the append-only file and the replicas.
+
+A command that changed something is handed, after it ran, to every feed: as it was called, or as its handler rewrote it
+(`Client.propagate_as`). What one EXEC, script or rewriting command causes in more than one command is wrapped in MULTI and
+EXEC, so that nobody who replays it can see half of it. Removals of expired keys come in as commands of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+Feed = Callable[[int, list[bytes]], None]
+
+_MULTI = [b"MULTI"]
+_EXEC = [b"EXEC"]
+
+
+class Propagation:
+    """Fans commands out to `feeds`. Each feed takes (database index, argv) and must not raise."""
+
+    def __init__(self) -> None:
+        self.feeds: list[Feed] = []
+        self._depth = 0
+        self._opened = False
+        self._unit_db = 0
+
+    def after_command(self, client: Client, argv: list[bytes]) -> None:
+        """`client` ran `argv`, which changed the keyspace or rewrote itself."""
+        rewritten, client.rewritten = client.rewritten, None
+        if not self.feeds:
+            return
+        if rewritten is None:
+            self.feed(client.db.index, argv)
+        elif len(rewritten) == 1:
+            self.feed(client.db.index, rewritten[0])
+        elif rewritten:
+            self.begin_unit()
+            for command in rewritten:
+                self.feed(client.db.index, command)
+            self.end_unit()
+
+    def feed(self, db_index: int, argv: list[bytes]) -> None:
+        """Send one command to AOF and replicas."""
+        if self._depth and not self._opened:
+            self._opened = True
+            self._unit_db = db_index
+            for feed in self.feeds:
+                feed(db_index, _MULTI)
+        for feed in self.feeds:
+            feed(db_index, argv)
+
+    def expired(self, db_index: int, key: bytes) -> None:
+        """A key's time had come on this primary."""
+        if self.feeds:
+            self.feed(db_index, [b"DEL", key])
+
+    def begin_unit(self) -> None:
+        """What follows up to `end_unit` is indivisible. Units nest; the outermost one counts."""
+        self._depth += 1
+
+    def end_unit(self) -> None:
+        """Close the unit; a MULTI goes out only if something was fed."""
+        self._depth -= 1
+        if not self._depth and self._opened:
+            self._opened = False
+            for feed in self.feeds:
+                feed(self._unit_db, _EXEC)

@@ -1,0 +1,435 @@
+"""The command table: one `CommandSpec` per command, declared beside its handler.
+
+    @command("getrange", arity=4, flags=READONLY, keys=KEY_READ, group="string", since="2.4.0",
+             complexity="O(N) where N is the length of the returned string", summary="Returns a substring.")
+    def cmd_getrange(client, argv): ...
+
+Everything said about a command is said there, once: COMMAND and its subcommands, ACL categories, routing in a cluster
+and docs/commands.md are read from the specs. Subcommands are declared as `"config|get"`; their container with
+`container("config", ...)`. Flags are plain ints, because an enum test costs twenty times as much on the hot path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from node import errors
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+Handler = Callable[["Client", list[bytes]], Any]
+KeyFinder = Callable[[list[bytes]], list[int]]
+
+# Command flags; the names in FLAG_NAMES are those of COMMAND INFO.
+WRITE: Final = 1 << 0
+READONLY: Final = 1 << 1
+DENYOOM: Final = 1 << 2
+ADMIN: Final = 1 << 3
+PUBSUB: Final = 1 << 4
+NOSCRIPT: Final = 1 << 5
+BLOCKING: Final = 1 << 6
+LOADING: Final = 1 << 7
+STALE: Final = 1 << 8
+SKIP_MONITOR: Final = 1 << 9
+SKIP_SLOWLOG: Final = 1 << 10
+ASKING: Final = 1 << 11
+FAST: Final = 1 << 12
+NO_AUTH: Final = 1 << 13
+MAY_REPLICATE: Final = 1 << 14
+NO_ASYNC_LOADING: Final = 1 << 15
+NO_MULTI: Final = 1 << 16
+ALLOW_BUSY: Final = 1 << 17
+MOVABLE_KEYS: Final = 1 << 18
+NO_MANDATORY_KEYS: Final = 1 << 19
+TOUCHES_ARBITRARY_KEYS: Final = 1 << 20
+#: Not a stock flag: runs at once inside MULTI instead of being queued (EXEC, DISCARD, WATCH, RESET, QUIT...).
+NOT_QUEUED: Final = 1 << 30
+#: Not a stock flag: allowed while a RESP2 client is subscribed.
+IN_SUBSCRIBED: Final = 1 << 31
+
+FLAG_NAMES: Final = (
+    (WRITE, b"write"),
+    (READONLY, b"readonly"),
+    (DENYOOM, b"denyoom"),
+    (ADMIN, b"admin"),
+    (PUBSUB, b"pubsub"),
+    (NOSCRIPT, b"noscript"),
+    (BLOCKING, b"blocking"),
+    (LOADING, b"loading"),
+    (STALE, b"stale"),
+    (SKIP_MONITOR, b"skip_monitor"),
+    (SKIP_SLOWLOG, b"skip_slowlog"),
+    (ASKING, b"asking"),
+    (FAST, b"fast"),
+    (NO_AUTH, b"no_auth"),
+    (MAY_REPLICATE, b"may_replicate"),
+    (NO_ASYNC_LOADING, b"no_async_loading"),
+    (NO_MULTI, b"no_multi"),
+    (ALLOW_BUSY, b"allow_busy"),
+    (MOVABLE_KEYS, b"movablekeys"),
+    (NO_MANDATORY_KEYS, b"no_mandatory_keys"),
+    (TOUCHES_ARBITRARY_KEYS, b"touches_arbitrary_keys"),
+)
+
+
+class KeySpec:
+    """Where the keys of a command stand, in the terms of COMMAND INFO's key specifications.
+
+    `begin` is ("index", i) or ("keyword", word, start_from); `find` is ("range", last, step, limit) with `last` relative to
+    the begin (negative: from the end), or ("keynum", count_index, first_key, step) relative to the begin; both are
+    ("unknown", ...) for keys that no rule can name (SORT's). `flags` are stock's words, such as b"RO", b"ACCESS"; `notes` is
+    a remark for readers of COMMAND INFO.
+    """
+
+    __slots__ = ("begin", "find", "flags", "notes")
+
+    def __init__(
+        self,
+        flags: Sequence[bytes],
+        begin: tuple[str, int] | tuple[str, bytes, int],
+        find: tuple[str, int, int, int],
+        notes: bytes = b"",
+    ) -> None:
+        self.flags = tuple(flags)
+        self.notes = notes
+        self.begin = begin
+        self.find = find
+
+    def positions(self, argv: list[bytes]) -> list[int]:
+        """Indexes of the keys in `argv`; empty when the arguments are malformed (the handler then says what is wrong)."""
+        start = self._begin_index(argv)
+        if start is None or start >= len(argv):
+            return []
+        kind, a, step, c = self.find
+        if kind == "range":
+            last = a + start if a >= 0 else len(argv) + a
+            if a == -1 and c > 1:
+                last = start + (len(argv) - start) // c - 1
+            return list(range(start, min(last, len(argv) - 1) + 1, step))
+        count_index, first_key, step = start + a, start + step, c
+        try:
+            count = int(argv[count_index])
+        except (ValueError, IndexError):
+            return []
+        if count <= 0 or first_key + (count - 1) * step >= len(argv):
+            return []
+        return list(range(first_key, first_key + count * step, step))
+
+    def _begin_index(self, argv: list[bytes]) -> int | None:
+        if self.begin[0] == "index":
+            return int(self.begin[1])
+        if self.begin[0] == "unknown":
+            return None
+        _, word, start = self.begin  # type: ignore[misc]  # the union is told apart by its first item
+        if start >= 0:
+            order = range(start, len(argv) - 1)
+        else:
+            order = range(len(argv) + start, 0, -1)
+        for i in order:
+            if argv[i].upper() == word:
+                return i + 1
+        return None
+
+
+def key_at(*flags: bytes, index: int = 1, notes: bytes = b"") -> tuple[KeySpec, ...]:
+    """One key at a fixed position."""
+    return (KeySpec(flags, ("index", index), ("range", 0, 1, 0), notes),)
+
+
+def keys_unknown(*flags: bytes, notes: bytes) -> tuple[KeySpec, ...]:
+    """Keys whose place follows from the data or the wording; the command needs a `find_keys`."""
+    return (KeySpec(flags, ("unknown", 0), ("unknown", 0, 0, 0), notes),)
+
+
+def keys_from(*flags: bytes, first: int = 1, last: int = -1, step: int = 1) -> tuple[KeySpec, ...]:
+    """A run of keys; `last` counts from the first key, or from the end when negative."""
+    return (KeySpec(flags, ("index", first), ("range", last, step, 0)),)
+
+
+def keys_counted(*flags: bytes, index: int = 1) -> tuple[KeySpec, ...]:
+    """A count at `index`, then that many keys (the `numkeys key [key ...]` form)."""
+    return (KeySpec(flags, ("index", index), ("keynum", 0, 1, 1)),)
+
+
+NO_KEYS: Final[tuple[KeySpec, ...]] = ()
+KEY_READ: Final = key_at(b"RO", b"ACCESS")
+KEY_UPDATE: Final = key_at(b"RW", b"UPDATE")
+KEY_ACCESS_UPDATE: Final = key_at(b"RW", b"ACCESS", b"UPDATE")
+KEY_INSERT: Final = key_at(b"RW", b"INSERT")
+KEY_DELETE: Final = key_at(b"RW", b"DELETE")
+
+
+class CommandSpec:
+    """All that is known of one command or subcommand. `calls`, `nanos` and the failures are its statistics."""
+
+    __slots__ = (
+        "arity",
+        "calls",
+        "categories",
+        "complexity",
+        "deprecated_since",
+        "failed_calls",
+        "find_keys",
+        "first_key",
+        "flags",
+        "full_name",
+        "group",
+        "handler",
+        "history",
+        "key_specs",
+        "key_step",
+        "last_key",
+        "latency",
+        "max_arity",
+        "min_arity",
+        "name",
+        "nanos",
+        "quick",
+        "rejected_calls",
+        "replaced_by",
+        "since",
+        "single_key",
+        "subcommands",
+        "summary",
+        "tips",
+    )
+
+    def __init__(
+        self,
+        name: bytes,
+        handler: Handler | None,
+        *,
+        arity: int,
+        flags: int,
+        keys: tuple[KeySpec, ...],
+        group: str,
+        since: str,
+        complexity: str,
+        summary: str,
+        categories: Sequence[str] = (),
+        find_keys: KeyFinder | None = None,
+        deprecated: tuple[str, str] | None = None,
+        tips: Sequence[bytes] = (),
+    ) -> None:
+        self.full_name = name
+        self.name = name.rpartition(b"|")[2]
+        self.handler = handler
+        self.arity = arity
+        self.min_arity = abs(arity)
+        self.max_arity = arity if arity >= 0 else 1 << 31
+        self.key_specs = keys
+        self.find_keys = find_keys
+        self.group = group
+        self.since = since
+        self.complexity = complexity
+        self.summary = summary
+        self.deprecated_since, self.replaced_by = deprecated or (None, None)
+        self.tips = tuple(tips)
+        self.history: Sequence[tuple[str, str]] = ()
+        self.subcommands: dict[bytes, CommandSpec] | None = None
+        self.first_key, self.last_key, self.key_step = _legacy_range(keys)
+        if find_keys is not None or any(_is_movable(spec) for spec in keys):
+            flags |= MOVABLE_KEYS
+        self.flags = flags
+        #: Position of the only key; 0: the command has no keys; -1: several, or to be searched for.
+        if self.first_key and self.first_key == self.last_key and not flags & MOVABLE_KEYS:
+            self.single_key = self.first_key
+        else:
+            self.single_key = -1 if keys or find_keys is not None else 0
+        #: Fit for the data plane's short road: no subcommands, nothing that changes the client's own standing.
+        self.quick = handler is not None and not flags & NOT_QUEUED
+        self.categories = acl_categories(group, flags, categories)
+        self.calls = self.nanos = self.rejected_calls = self.failed_calls = 0
+        self.latency: Any = None
+
+    def key_positions(self, argv: list[bytes]) -> list[int]:
+        """Indexes of all keys in `argv`, in their order of declaration."""
+        if self.find_keys is not None:
+            return self.find_keys(argv)
+        if len(self.key_specs) == 1:
+            return self.key_specs[0].positions(argv)
+        found: list[int] = []
+        for spec in self.key_specs:
+            found += (i for i in spec.positions(argv) if i not in found)
+        return found
+
+
+def _is_movable(spec: KeySpec) -> bool:
+    return spec.begin[0] == "keyword" or spec.find[0] == "keynum"
+
+
+def _legacy_range(keys: tuple[KeySpec, ...]) -> tuple[int, int, int]:
+    """(first, last, step) as COMMAND INFO gives them, from the leading index/range specs."""
+    first = last = step = 0
+    for spec in keys:
+        if spec.begin[0] != "index" or spec.find[0] != "range":
+            continue
+        begin, (_, reach, one_step, _limit) = int(spec.begin[1]), spec.find
+        end = begin + reach if reach >= 0 else reach
+        if not first:
+            first, last, step = begin, end, one_step
+        elif last >= 0 and begin == last + 1 and (end >= begin or end < 0):
+            last = end
+    return first, last, step
+
+
+_GROUP_CATEGORY: Final = {
+    "string": "string",
+    "hash": "hash",
+    "list": "list",
+    "set": "set",
+    "sorted_set": "sortedset",
+    "stream": "stream",
+    "bitmap": "bitmap",
+    "hyperloglog": "hyperloglog",
+    "geo": "geo",
+    "generic": "keyspace",
+    "pubsub": "pubsub",
+    "connection": "connection",
+    "transactions": "transaction",
+    "scripting": "scripting",
+}
+
+
+def acl_categories(group: str, flags: int, extra: Sequence[str]) -> tuple[str, ...]:
+    """The ACL categories of a command: those its flags imply (the stock rules), its group's, and `extra`.
+
+    A word in `extra` that starts with '-' takes a category away.
+    """
+    found = {_GROUP_CATEGORY[group]} if group in _GROUP_CATEGORY else set()
+    if flags & WRITE:
+        found.add("write")
+    if flags & READONLY and "scripting" not in found:
+        found.add("read")
+    if flags & ADMIN:
+        found |= {"admin", "dangerous"}
+    if flags & PUBSUB:
+        found.add("pubsub")
+    if flags & BLOCKING:
+        found.add("blocking")
+    found.add("fast" if flags & FAST else "slow")
+    for word in extra:
+        if word.startswith("-"):
+            found.discard(word[1:])
+        else:
+            found.add(word)
+    return tuple(sorted(found))
+
+
+#: Every command by its lower-case name; subcommands hang below their container's spec.
+COMMANDS: Final[dict[bytes, CommandSpec]] = {}
+#: What dispatch looks names up in: lower and upper case spellings, so that a hit needs no `.lower()`.
+LOOKUP: Final[dict[bytes, CommandSpec]] = {}
+
+
+def command(
+    name: str,
+    *,
+    arity: int,
+    flags: int,
+    group: str,
+    since: str,
+    complexity: str,
+    summary: str,
+    keys: tuple[KeySpec, ...] = NO_KEYS,
+    categories: Sequence[str] = (),
+    find_keys: KeyFinder | None = None,
+    deprecated: tuple[str, str] | None = None,
+    tips: Sequence[bytes] = (),
+) -> Callable[[Handler], Handler]:
+    """Declare the decorated function as the handler of `name` ("config|get" for a subcommand).
+
+    `arity` counts the command's name, subcommand included; negative: at least. `deprecated` is (since, replaced by).
+    """
+
+    def register(handler: Handler) -> Handler:
+        spec = CommandSpec(
+            name.encode(),
+            handler,
+            arity=arity,
+            flags=flags,
+            keys=keys,
+            group=group,
+            since=since,
+            complexity=complexity,
+            summary=summary,
+            categories=categories,
+            find_keys=find_keys,
+            deprecated=deprecated,
+            tips=tips,
+        )
+        _add(spec)
+        return handler
+
+    return register
+
+
+def container(
+    name: str,
+    *,
+    group: str,
+    since: str,
+    summary: str,
+    flags: int = 0,
+    arity: int = -2,
+    keys: tuple[KeySpec, ...] = NO_KEYS,
+    handler: Handler | None = None,
+    complexity: str = "Depends on subcommand.",
+    categories: Sequence[str] = (),
+) -> CommandSpec:
+    """Declare a command that only holds subcommands (`handler`: what the bare command does, as COMMAND has it)."""
+    spec = CommandSpec(
+        name.encode(),
+        handler,
+        arity=arity,
+        flags=flags,
+        keys=keys,
+        group=group,
+        since=since,
+        complexity=complexity,
+        summary=summary,
+        categories=categories,
+    )
+    spec.subcommands = {}
+    spec.quick = False
+    _add(spec)
+    return spec
+
+
+def _add(spec: CommandSpec) -> None:
+    parent_name, bar, sub = spec.full_name.partition(b"|")
+    if bar:
+        parent = COMMANDS[parent_name]
+        assert parent.subcommands is not None
+        assert sub not in parent.subcommands, spec.full_name
+        parent.subcommands[sub] = spec
+        return
+    assert spec.full_name not in COMMANDS, spec.full_name
+    COMMANDS[spec.full_name] = spec
+    LOOKUP[spec.full_name] = LOOKUP[spec.full_name.upper()] = spec
+
+
+def find(argv: list[bytes]) -> CommandSpec:
+    """The spec of a request, resolved down to the subcommand.
+
+    Raises CommandError (unknown command or subcommand).
+    """
+    spec = LOOKUP.get(argv[0]) or LOOKUP.get(argv[0].lower())
+    if spec is None:
+        raise errors.unknown_command(argv)
+    if spec.subcommands is None or len(argv) == 1:
+        return spec
+    sub = spec.subcommands.get(argv[1]) or spec.subcommands.get(argv[1].lower())
+    if sub is None:
+        raise errors.unknown_subcommand(spec.name, argv[1])
+    return sub
+
+
+def every_spec() -> list[CommandSpec]:
+    """All specs, subcommands included, sorted by full name."""
+    specs = list(COMMANDS.values())
+    for spec in COMMANDS.values():
+        specs += (spec.subcommands or {}).values()
+    return sorted(specs, key=lambda spec: spec.full_name)

@@ -1,0 +1,174 @@
+"""One encoder from Python values to RESP2 and RESP3.
+
+It appends to a list of `bytes` that the data plane joins once per client and pass, so no reply is copied twice. `bytes`
+and `int` replies are handled inline by the data plane; all else comes through `encode`.
+
+Doubles print as the stock server of the 7.0 line prints them: 17 significant digits, trailing zeros dropped, `inf`,
+`-inf`, `nan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from node.resp.values import Many, NoReply, NullArray, Pairs, Push, Raw, Status, Verbatim
+
+_CACHED: Final = 1024
+#: Headers of short bulk strings and small integer replies, ready made.
+BULK_HEADER: Final = tuple(b"$%d\r\n" % n for n in range(_CACHED))
+INTEGER: Final = tuple(b":%d\r\n" % n for n in range(_CACHED))
+CRLF: Final = b"\r\n"
+NULL_BULK: Final = b"$-1\r\n"
+NULL3: Final = b"_\r\n"
+
+
+def format_double(value: float) -> bytes:
+    """The text of a double as the stock server (7.0) sends it: `%.17g`."""
+    if value == value and value not in (float("inf"), float("-inf")):
+        if value == int(value) and abs(value) < 1e17:
+            # A negative zero keeps its sign on the wire.
+            return b"-0" if value == 0 and str(value)[0] == "-" else b"%d" % int(value)
+        return b"%.17g" % value
+    return str(value).encode()
+
+
+def bulk(value: bytes | bytearray) -> bytes:
+    """One bulk string."""
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def _append_bulk(out: list[bytes], value: Any, resp3: bool) -> None:
+    out.append(b"$%d\r\n%b\r\n" % (len(value), value))
+
+
+def _append_int(out: list[bytes], value: Any, resp3: bool) -> None:
+    out.append(b":%d\r\n" % value)
+
+
+def _append_none(out: list[bytes], value: Any, resp3: bool) -> None:
+    out.append(NULL3 if resp3 else NULL_BULK)
+
+
+def _append_bool(out: list[bytes], value: Any, resp3: bool) -> None:
+    if resp3:
+        out.append(b"#t\r\n" if value else b"#f\r\n")
+    else:
+        out.append(b":1\r\n" if value else b":0\r\n")
+
+
+def _append_double(out: list[bytes], value: Any, resp3: bool) -> None:
+    text = format_double(value)
+    out.append(b",%b\r\n" % text if resp3 else b"$%d\r\n%b\r\n" % (len(text), text))
+
+
+def _append_array(out: list[bytes], value: Any, resp3: bool) -> None:
+    out.append(b"*%d\r\n" % len(value))
+    _append_items(out, value, resp3)
+
+
+def _append_items(out: list[bytes], items: Any, resp3: bool) -> None:
+    append = out.append
+    for item in items:
+        if type(item) is bytes:
+            append(b"$%d\r\n%b\r\n" % (len(item), item))
+        else:
+            _ENCODERS[type(item)](out, item, resp3)
+
+
+def _append_set(out: list[bytes], value: Any, resp3: bool) -> None:
+    out.append(b"~%d\r\n" % len(value) if resp3 else b"*%d\r\n" % len(value))
+    _append_items(out, value, resp3)
+
+
+def _append_dict(out: list[bytes], value: Any, resp3: bool) -> None:
+    out.append(b"%%%d\r\n" % len(value) if resp3 else b"*%d\r\n" % (2 * len(value)))
+    for pair in value.items():
+        _append_items(out, pair, resp3)
+
+
+def _append_pairs(out: list[bytes], value: Any, resp3: bool) -> None:
+    items = value.items
+    if not resp3:
+        out.append(b"*%d\r\n" % (2 * len(items)))
+        for pair in items:
+            _append_items(out, pair, resp3)
+        return
+    out.append(b"*%d\r\n" % len(items))
+    for pair in items:
+        out.append(b"*2\r\n")
+        _append_items(out, pair, resp3)
+
+
+def _append_push(out: list[bytes], value: Any, resp3: bool) -> None:
+    out.append(b">%d\r\n" % len(value.items) if resp3 else b"*%d\r\n" % len(value.items))
+    _append_items(out, value.items, resp3)
+
+
+def _append_verbatim(out: list[bytes], value: Any, resp3: bool) -> None:
+    text = value.text
+    if resp3:
+        out.append(b"=%d\r\n%b:%b\r\n" % (len(text) + 4, value.format, text))
+    else:
+        out.append(b"$%d\r\n%b\r\n" % (len(text), text))
+
+
+def _append_status(out: list[bytes], value: Any, resp3: bool) -> None:
+    out.append(value.wire)
+
+
+def _append_null_array(out: list[bytes], value: Any, resp3: bool) -> None:
+    out.append(NULL3 if resp3 else b"*-1\r\n")
+
+
+def _append_nothing(out: list[bytes], value: Any, resp3: bool) -> None:
+    pass
+
+
+def _append_many(out: list[bytes], value: Any, resp3: bool) -> None:
+    _append_items(out, value.items, resp3)
+
+
+Encoder = Callable[[list[bytes], Any, bool], None]
+_ENCODERS: dict[type, Encoder] = {
+    bytes: _append_bulk,
+    bytearray: _append_bulk,
+    int: _append_int,
+    type(None): _append_none,
+    bool: _append_bool,
+    float: _append_double,
+    list: _append_array,
+    tuple: _append_array,
+    set: _append_set,
+    frozenset: _append_set,
+    dict: _append_dict,
+    Pairs: _append_pairs,
+    Push: _append_push,
+    Many: _append_many,
+    Verbatim: _append_verbatim,
+    Status: _append_status,
+    Raw: _append_status,
+    NullArray: _append_null_array,
+    NoReply: _append_nothing,
+}
+
+
+def register_encoder(kind: type, encoder: Encoder) -> None:
+    """Teach the encoder one more type (the node's `CommandError` is one: errors nest in EXEC's array)."""
+    _ENCODERS[kind] = encoder
+
+
+def encode(out: list[bytes], value: Any, resp3: bool) -> None:
+    """Append the RESP form of `value` to `out`.
+
+    Raises KeyError for a value outside the reply vocabulary: a bug of a handler, never of a client.
+    """
+    _ENCODERS[type(value)](out, value, resp3)
+
+
+def encode_command(argv: list[bytes]) -> bytes:
+    """A command as the array of bulk strings that clients send; AOF, replicas and links share this form."""
+    parts = [b"*%d\r\n" % len(argv)]
+    for arg in argv:
+        parts.append(b"$%d\r\n%b\r\n" % (len(arg), arg))
+    return b"".join(parts)

@@ -1,0 +1,187 @@
+"""Requests from bytes: a quick road for whole chunks, an exact one for everything else.
+
+Nearly every chunk that a client sends holds whole multibulk commands. Those go through one shared hiredis reader in C. As
+hiredis parses *replies*, it accepts more than a request may be, and it cannot say where it stopped; so the quick road
+proves its result: behind the chunk it feeds a marker reply, and only when every value before the marker is an array of
+bulk strings and nothing follows it was the chunk whole. In any doubt the chunk is parsed again, from its start, by
+`RequestParser`, a cursor parser that knows inline commands, the stock server's limits and its error texts, and keeps an
+incomplete command between chunks.
+
+Limits and texts are those of the stock server: at most 2**31-1 arguments (10 before authentication), bulk strings up to
+`proto-max-bulk-len` (16384 bytes before authentication), lines up to 64 KiB.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import hiredis
+
+from node.resp.inline import split_args
+
+MAX_LINE: Final = 64 * 1024
+MAX_ARGS: Final = 2**31 - 1
+UNAUTHENTICATED_MAX_ARGS: Final = 10
+UNAUTHENTICATED_MAX_BULK: Final = 16384
+#: A chunk above this size is likely to hold a part of a large value, which hiredis would copy again and again.
+QUICK_MAX: Final = 64 * 1024 + 32
+_MARKER: Final = b":0\r\n"
+
+
+class ProtocolError(Exception):
+    """The client broke the protocol. `args[0]` is the text of the stock server, after `-ERR `."""
+
+
+_reader = hiredis.Reader()
+
+
+def parse_quick(chunk: bytes) -> list[list[bytes]] | None:
+    """All commands of a chunk that is exactly a sequence of whole multibulk commands, else None.
+
+    Empty multibulks (`*0`) are not worth a fast road: they give None as well.
+    """
+    global _reader
+    reader = _reader
+    commands: list[list[bytes]] = []
+    try:
+        reader.feed(chunk + _MARKER)
+        gets = reader.gets
+        argv = gets()
+        while type(argv) is list:
+            b"".join(argv)  # TypeError unless every argument is a bulk string
+            commands.append(argv)
+            argv = gets()
+        if argv == 0 and argv is not False and not reader.has_data() and all(commands):
+            return commands
+    except (hiredis.ProtocolError, TypeError):
+        pass  # not a plain chunk: the exact parser judges it
+    _reader = hiredis.Reader()
+    return None
+
+
+class RequestParser:
+    """The exact parser of one client: give it bytes with `feed`, take commands with `next_command`."""
+
+    __slots__ = ("_arg_count", "_args", "_buffer", "_bulk_len", "_pos", "authenticated", "max_bulk")
+
+    def __init__(self, max_bulk: int, authenticated: bool = True) -> None:
+        self.max_bulk = max_bulk
+        self.authenticated = authenticated
+        self._buffer = bytearray()
+        self._pos = 0
+        self._args: list[bytes] = []
+        self._arg_count = 0  # arguments still to come of the multibulk under way; 0: between commands
+        self._bulk_len = -1  # length of the bulk under way, -1: its header has not come yet
+
+    def feed(self, chunk: bytes) -> None:
+        """Take bytes from the client."""
+        if self._pos:
+            del self._buffer[: self._pos]
+            self._pos = 0
+        self._buffer += chunk
+
+    @property
+    def idle(self) -> bool:
+        """True when no part of a command is held, so that the quick road may take the next chunk."""
+        return not self._arg_count and self._pos == len(self._buffer)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes kept for the command under way (counts against `client-query-buffer-limit`)."""
+        return len(self._buffer) - self._pos + sum(map(len, self._args))
+
+    def next_command(self) -> list[bytes] | None:
+        """The next whole command, or None when more bytes are needed. Empty commands are skipped.
+
+        Raises ProtocolError; the parser must not be used after that.
+        """
+        buffer = self._buffer
+        while True:
+            if not self._arg_count:
+                if self._pos >= len(buffer):
+                    return None
+                if buffer[self._pos] != 0x2A:  # '*'
+                    argv = self._inline()
+                    if argv is None or argv:
+                        return argv
+                    continue
+                if not self._start_multibulk():
+                    return None
+                if not self._arg_count:
+                    continue
+            if not self._fill_args():
+                return None
+            argv, self._args = self._args, []
+            self._arg_count = 0
+            return argv
+
+    def _line(self, too_big: str) -> bytes | None:
+        end = self._buffer.find(b"\r", self._pos)
+        if end < 0 or end + 1 >= len(self._buffer):
+            if len(self._buffer) - self._pos > MAX_LINE:
+                raise ProtocolError(f"Protocol error: {too_big}")
+            return None
+        line = bytes(self._buffer[self._pos : end])
+        self._pos = end + 2
+        return line
+
+    def _inline(self) -> list[bytes] | None:
+        end = self._buffer.find(b"\n", self._pos)
+        if end < 0:
+            if len(self._buffer) - self._pos > MAX_LINE:
+                raise ProtocolError("Protocol error: too big inline request")
+            return None
+        line = bytes(self._buffer[self._pos : end])
+        self._pos = end + 1
+        argv = split_args(line.removesuffix(b"\r"))
+        if argv is None:
+            raise ProtocolError("Protocol error: unbalanced quotes in request")
+        return argv
+
+    def _start_multibulk(self) -> bool:
+        line = self._line("too big mbulk count string")
+        if line is None:
+            return False
+        count = _decimal(line[1:])
+        if count is None or count > MAX_ARGS:
+            raise ProtocolError("Protocol error: invalid multibulk length")
+        if count > UNAUTHENTICATED_MAX_ARGS and not self.authenticated:
+            raise ProtocolError("Protocol error: unauthenticated multibulk length")
+        self._arg_count = max(count, 0)
+        return True
+
+    def _fill_args(self) -> bool:
+        buffer = self._buffer
+        while len(self._args) < self._arg_count:
+            if self._bulk_len < 0:
+                if self._pos >= len(buffer):
+                    return False
+                line = self._line("too big bulk count string")
+                if line is None:
+                    return False
+                if line[:1] != b"$":
+                    got = line[:1].decode("latin-1") if line else "\r"
+                    raise ProtocolError(f"Protocol error: expected '$', got '{got}'")
+                length = _decimal(line[1:])
+                if length is None or length < 0 or length > self.max_bulk:
+                    raise ProtocolError("Protocol error: invalid bulk length")
+                if length > UNAUTHENTICATED_MAX_BULK and not self.authenticated:
+                    raise ProtocolError("Protocol error: unauthenticated bulk length")
+                self._bulk_len = length
+            end = self._pos + self._bulk_len
+            if len(buffer) < end + 2:
+                return False
+            self._args.append(bytes(memoryview(buffer)[self._pos : end]))
+            self._pos = end + 2
+            self._bulk_len = -1
+        return True
+
+
+def _decimal(text: bytes) -> int | None:
+    """A canonical decimal in the range of int64, else None: no sign but '-', no leading zeros, no spaces."""
+    if text == b"0":
+        return 0
+    digits = text[1:] if text[:1] == b"-" else text
+    if not digits.isdigit() or digits[0] == 0x30 or len(digits) > 19:
+        return None
+    return int(text)

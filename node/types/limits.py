@@ -1,0 +1,40 @@
+"""The thresholds at which the stock server changes an encoding (OBJECT ENCODING reports them; clients and tests look).
+
+Our containers have one representation each; they keep only the fact which encoding stock would have by now. The numbers
+are live configuration: CONFIG SET writes them here.
+"""
+
+from __future__ import annotations
+
+
+class Limits:
+    """Entries and element bytes up to which a value counts as compact. Names are those of redis.conf."""
+
+    __slots__ = (
+        "hash_max_listpack_entries",
+        "hash_max_listpack_value",
+        "list_max_listpack_size",
+        "set_max_intset_entries",
+        "set_max_listpack_entries",
+        "set_max_listpack_value",
+        "stream_node_max_bytes",
+        "stream_node_max_entries",
+        "zset_max_listpack_entries",
+        "zset_max_listpack_value",
+    )
+
+    def __init__(self) -> None:
+        self.hash_max_listpack_entries = 128
+        self.hash_max_listpack_value = 64
+        self.list_max_listpack_size = -2
+        self.set_max_intset_entries = 512
+        self.set_max_listpack_entries = 0  # sets know no listpack in the 7.0 line; 128 as of 7.2
+        self.set_max_listpack_value = 64
+        self.zset_max_listpack_entries = 128
+        self.zset_max_listpack_value = 64
+        self.stream_node_max_bytes = 4096
+        self.stream_node_max_entries = 100
+
+
+#: Read by the value classes, written by CONFIG SET.
+LIMITS = Limits()
