@@ -378,6 +378,7 @@ def container(
     handler: Handler | None = None,
     complexity: str = "Depends on subcommand.",
     categories: Sequence[str] = (),
+    tips: Sequence[bytes] = (),
 ) -> CommandSpec:
     """Declare a command that only holds subcommands (`handler`: what the bare command does, as COMMAND has it)."""
     spec = CommandSpec(
@@ -391,6 +392,7 @@ def container(
         complexity=complexity,
         summary=summary,
         categories=categories,
+        tips=tips,
     )
     spec.subcommands = {}
     spec.quick = False

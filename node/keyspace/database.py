@@ -287,21 +287,19 @@ class Database:
     def random_key(self, rng: random.Random) -> bytes | None:
         """A key picked at random, expired ones included; None in an empty database.
 
-        Slots are drawn until one comes up that is used, with a chance that grows with its keys: every key is as likely as
-        another, and a large database needs a few draws only. In a small one, which may need many, all slots are listed.
+        Outside a cluster keys are spread evenly, so a position in a random slot is drawn until there is a key: all are equally
+        likely, and a large database needs a few draws only. In a cluster hash tags may crowd a slot, and a small database
+        might need many draws: there all slots are weighed.
         """
         if not self.size:
             return None
-        fair = 2 * (self.size // SLOT_COUNT) + 4
-        for _ in range(64):
-            held = self.slots[rng.randrange(SLOT_COUNT)]
-            if held is None:
-                continue
-            if len(held) > fair:
-                break  # crowded slots (hash tags): a draw would not be fair
-            position = rng.randrange(fair)
-            if position < len(held):
-                return next(islice(held, position, None))
+        if not self.keyspace.clustered:
+            fair = 2 * (self.size // SLOT_COUNT) + 4
+            for _ in range(64):
+                held = self.slots[rng.randrange(SLOT_COUNT)]
+                position = rng.randrange(fair)
+                if held is not None and position < len(held):
+                    return next(islice(held, position, None))
         used = [held for held in self.slots if held]
         held = rng.choices(used, weights=[len(part) for part in used])[0]
         return next(islice(held, rng.randrange(len(held)), None))
@@ -322,6 +320,7 @@ class Database:
         self.slots, other.slots = other.slots, self.slots
         self.expires, other.expires = other.expires, self.expires
         self.size, other.size = other.size, self.size
+        self.keyspace.field_expiry.swap_databases(self, other)
         if self.keyspace.access is not None:
             self.keyspace.access.swap_databases(self.index, other.index)
 
