@@ -79,6 +79,7 @@ def timeout_ms(text: bytes) -> int:
 
 
 _OUT_OF_RANGE: Final = CommandError("ERR value is out of range")
+_NOT_NEGATABLE: Final = CommandError(f"ERR value is out of range, value must between {-INT64_MAX} and {INT64_MAX}")
 #: Most elements that one command may pick with repetition; stock has no bound but memory.
 _MAX_PICKS: Final = 1 << 27
 
@@ -89,7 +90,9 @@ def random_count(text: bytes, doubled: bool = False) -> int:
     Raises CommandError; a negative count below -2**27 is refused, as its reply would not fit into memory.
     """
     count = integer(text)
-    if count < -INT64_MAX or (doubled and abs(count) > INT64_MAX // 2) or count < -_MAX_PICKS:
+    if count < -INT64_MAX:
+        raise _NOT_NEGATABLE
+    if (doubled and abs(count) > INT64_MAX // 2) or count < -_MAX_PICKS:
         raise _OUT_OF_RANGE
     return count
 

@@ -20,6 +20,10 @@ from sortedcontainers import SortedList
 from node.types.limits import LIMITS
 
 Pair = tuple[float, bytes]
+#: One end of a score range: (score, whether the end itself is excluded).
+ScoreBound = tuple[float, bool]
+#: One end of a range of members: (-1 for the lowest, 1 for the highest, else 0; member; whether it is excluded).
+LexBound = tuple[int, bytes, bool]
 
 _SMALL: Final = 1024
 _ENTRY_BYTES: Final = 230
@@ -39,15 +43,18 @@ class SortedSetValue:
         #: list[Pair] or SortedList of Pair, always in order.
         self._pairs: Any = []
         if scores:
+            self.packed = len(scores) <= LIMITS.zset_max_listpack_entries and not any(
+                len(member) > LIMITS.zset_max_listpack_value for member in scores
+            )
+            if self.packed:
+                for member, score in scores.items():
+                    scores[member] = score or 0.0  # a listpack keeps whole numbers as integers: no -0.0
             pairs = [(score, member) for member, score in scores.items()]
             if len(pairs) <= _SMALL:
                 pairs.sort()
                 self._pairs = pairs
             else:
                 self._pairs = SortedList(pairs)
-            self.packed = len(scores) <= LIMITS.zset_max_listpack_entries and not any(
-                len(member) > LIMITS.zset_max_listpack_value for member in scores
-            )
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -80,13 +87,15 @@ class SortedSetValue:
         """Give `member` a score, adding it if need be; True when it is new."""
         scores = self.scores
         old = scores.get(member)
+        if self.packed:
+            score = score or 0.0
+            if old is None and (
+                len(scores) >= LIMITS.zset_max_listpack_entries or len(member) > LIMITS.zset_max_listpack_value
+            ):
+                self.packed = False
         if old is None:
             scores[member] = score
             self._insert((score, member))
-            if self.packed and (
-                len(scores) > LIMITS.zset_max_listpack_entries or len(member) > LIMITS.zset_max_listpack_value
-            ):
-                self.packed = False
             return True
         if old != score:
             self._forget((old, member))
@@ -152,22 +161,39 @@ class SortedSetValue:
         """The rank of the first pair whose score is greater than `score`; len when there is none."""
         return len(self.scores) if score == math.inf else self._left((math.nextafter(score, math.inf),))
 
-    def first_member_from(self, member: bytes, beyond: bool = False) -> int:
-        """The rank of the first pair whose member is at least `member` (greater, with `beyond`).
+    def score_span(self, low: ScoreBound, high: ScoreBound) -> tuple[int, int]:
+        """The ranks (start, stop) of the pairs with scores between two bounds; stop <= start when there are none."""
+        start = self.first_above(low[0]) if low[1] else self.first_from(low[0])
+        stop = self.first_from(high[0]) if high[1] else self.first_above(high[0])
+        return start, stop
 
-        Means something only while all scores are equal: then the order is that of the members.
+    def lex_span(self, low: LexBound, high: LexBound) -> tuple[int, int]:
+        """The ranks (start, stop) of the pairs with members between two bounds; stop <= start when there are none.
+
+        Such a range means something only while all scores are equal, as the order is that of the members then. Else,
+        as in stock, it starts at the first member above `low` and ends before the next one beyond `high`.
         """
         pairs = self._pairs
-        if not pairs:
-            return 0
-        # No byte string lies between `member` and `member + b"\\0"`.
-        return self._left((pairs[0][0], member + b"\0" if beyond else member))
+        size = len(self.scores)
+        if not size or low[0] > 0 or high[0] < 0:
+            return 0, 0
+        if pairs[0][0] != pairs[-1][0]:
+            return self._mixed_lex_span(low, high)
+        score = pairs[0][0]
+        # No byte string lies between `member` and `member + b"\0"`.
+        start = 0 if low[0] else self._left((score, low[1] + b"\0" if low[2] else low[1]))
+        stop = size if high[0] else self._left((score, high[1] if high[2] else high[1] + b"\0"))
+        return start, stop
 
-    @property
-    def has_one_score(self) -> bool:
-        """True when all members have the same score, as lexicographic ranges expect."""
+    def _mixed_lex_span(self, low: LexBound, high: LexBound) -> tuple[int, int]:
         pairs = self._pairs
-        return not pairs or pairs[0][0] == pairs[-1][0]
+        if not (_is_above(pairs[-1][1], low) and _is_below(pairs[0][1], high)):
+            return 0, 0
+        start = next((rank for rank, (_, member) in enumerate(pairs) if _is_above(member, low)), len(pairs))
+        stop = start
+        while stop < len(pairs) and _is_below(pairs[stop][1], high):
+            stop += 1
+        return start, stop
 
     def _left(self, probe: Pair | tuple[float]) -> int:
         pairs = self._pairs
@@ -176,8 +202,10 @@ class SortedSetValue:
         rank: int = pairs.bisect_left(probe)
         return rank
 
-    def pack_if_small(self) -> None:
-        """Return to the compact encoding if the pairs fit: what stock does with the result of ZUNIONSTORE and kin."""
-        self.packed = len(self.scores) <= LIMITS.zset_max_listpack_entries and not any(
-            len(member) > LIMITS.zset_max_listpack_value for member in self.scores
-        )
+
+def _is_above(member: bytes, bound: LexBound) -> bool:
+    return bound[0] < 0 or (not bound[0] and (member > bound[1] if bound[2] else member >= bound[1]))
+
+
+def _is_below(member: bytes, bound: LexBound) -> bool:
+    return bound[0] > 0 or (not bound[0] and (member < bound[1] if bound[2] else member <= bound[1]))

@@ -1,0 +1,355 @@
+"""Hash commands but for the expiry of fields (`hash_expiry.py`).
+
+Hashes are looked up through `read_hash` and `write_hash`, which see to fields whose time has come.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from node import errors
+from node.arguments import integer, random_count, to_int64
+from node.errors import CommandError
+from node.keyspace.field_expiry import read_hash, write_hash
+from node.keyspace.notify import HASH
+from node.registry import (
+    DENYOOM,
+    FAST,
+    KEY_ACCESS_UPDATE,
+    KEY_DELETE,
+    KEY_INSERT,
+    KEY_READ,
+    KEY_UPDATE,
+    READONLY,
+    WRITE,
+    command,
+    key_at,
+)
+from node.resp.values import OK, Pairs
+from node.types import long_double
+from node.types.hash import HashValue
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+_KEY_LOOK: Final = key_at(b"RO")
+_ANY_ORDER: Final = (b"nondeterministic_output_order",)
+_ANY_OUTPUT: Final = (b"nondeterministic_output",)
+_NOT_INTEGER: Final = CommandError("ERR hash value is not an integer")
+_NOT_FLOAT: Final = CommandError("ERR hash value is not a float")
+_INFINITE: Final = CommandError("ERR value is NaN or Infinity")
+_WOULD_BE_INFINITE: Final = CommandError("ERR increment would produce NaN or Infinity")
+
+
+def _open(client: Client, key: bytes) -> HashValue:
+    """The hash of `key`, made if need be."""
+    value = write_hash(client.db, key)
+    if value is None:
+        value = HashValue()
+        client.db.put(key, value)
+    return value
+
+
+@command(
+    "hset",
+    arity=-4,
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_UPDATE,
+    group="hash",
+    since="2.0.0",
+    complexity="O(N), N the number of pairs",
+    summary="Stores fields in a hash; the number of new ones.",
+)
+def cmd_hset(client: Client, argv: list[bytes]) -> Any:
+    if len(argv) & 1:
+        raise errors.wrong_arity(b"hset")
+    flat = argv[2:]
+    added = _open(client, argv[1]).update(flat)
+    client.db.changed(argv[1], HASH, b"hset", len(flat) >> 1)
+    return added
+
+
+@command(
+    "hmset",
+    arity=-4,
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_UPDATE,
+    group="hash",
+    since="2.0.0",
+    complexity="O(N), N the number of pairs",
+    summary="Stores fields in a hash.",
+    deprecated=("4.0.0", "`HSET` with multiple field-value pairs"),
+)
+def cmd_hmset(client: Client, argv: list[bytes]) -> Any:
+    if len(argv) & 1:
+        raise errors.wrong_arity(b"hmset")
+    cmd_hset(client, argv)
+    return OK
+
+
+@command(
+    "hsetnx",
+    arity=4,
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_INSERT,
+    group="hash",
+    since="2.0.0",
+    complexity="O(1)",
+    summary="Stores a field unless the hash has it.",
+)
+def cmd_hsetnx(client: Client, argv: list[bytes]) -> Any:
+    _, key, field, text = argv
+    value = _open(client, key)
+    if field in value.fields:
+        return 0
+    value.set(field, text)
+    client.db.changed(key, HASH, b"hset")
+    return 1
+
+
+@command(
+    "hget",
+    arity=3,
+    flags=READONLY | FAST,
+    keys=KEY_READ,
+    group="hash",
+    since="2.0.0",
+    complexity="O(1)",
+    summary="Returns a field.",
+)
+def cmd_hget(client: Client, argv: list[bytes]) -> Any:
+    value = read_hash(client.db, argv[1])
+    return None if value is None else value.fields.get(argv[2])
+
+
+@command(
+    "hmget",
+    arity=-3,
+    flags=READONLY | FAST,
+    keys=KEY_READ,
+    group="hash",
+    since="2.0.0",
+    complexity="O(N), N the number of fields asked for",
+    summary="Returns several fields.",
+)
+def cmd_hmget(client: Client, argv: list[bytes]) -> Any:
+    value = read_hash(client.db, argv[1])
+    if value is None:
+        return [None] * (len(argv) - 2)
+    get = value.fields.get
+    return [get(field) for field in argv[2:]]
+
+
+@command(
+    "hgetall",
+    arity=2,
+    flags=READONLY,
+    keys=KEY_READ,
+    group="hash",
+    since="2.0.0",
+    complexity="O(N), N the size of the hash",
+    summary="Returns all fields and their values.",
+    tips=_ANY_ORDER,
+)
+def cmd_hgetall(client: Client, argv: list[bytes]) -> Any:
+    value = read_hash(client.db, argv[1])
+    return {} if value is None else value.fields.copy()
+
+
+@command(
+    "hkeys",
+    arity=2,
+    flags=READONLY,
+    keys=KEY_READ,
+    group="hash",
+    since="2.0.0",
+    complexity="O(N), N the size of the hash",
+    summary="Returns the names of all fields.",
+    tips=_ANY_ORDER,
+)
+def cmd_hkeys(client: Client, argv: list[bytes]) -> Any:
+    value = read_hash(client.db, argv[1])
+    return [] if value is None else list(value.fields)
+
+
+@command(
+    "hvals",
+    arity=2,
+    flags=READONLY,
+    keys=KEY_READ,
+    group="hash",
+    since="2.0.0",
+    complexity="O(N), N the size of the hash",
+    summary="Returns the values of all fields.",
+    tips=_ANY_ORDER,
+)
+def cmd_hvals(client: Client, argv: list[bytes]) -> Any:
+    value = read_hash(client.db, argv[1])
+    return [] if value is None else list(value.fields.values())
+
+
+@command(
+    "hlen",
+    arity=2,
+    flags=READONLY | FAST,
+    keys=_KEY_LOOK,
+    group="hash",
+    since="2.0.0",
+    complexity="O(1)",
+    summary="Returns the number of fields.",
+)
+def cmd_hlen(client: Client, argv: list[bytes]) -> Any:
+    value = read_hash(client.db, argv[1])
+    return 0 if value is None else len(value.fields)
+
+
+@command(
+    "hexists",
+    arity=3,
+    flags=READONLY | FAST,
+    keys=_KEY_LOOK,
+    group="hash",
+    since="2.0.0",
+    complexity="O(1)",
+    summary="Tells whether a field exists.",
+)
+def cmd_hexists(client: Client, argv: list[bytes]) -> Any:
+    value = read_hash(client.db, argv[1])
+    return 1 if value is not None and argv[2] in value.fields else 0
+
+
+@command(
+    "hstrlen",
+    arity=3,
+    flags=READONLY | FAST,
+    keys=_KEY_LOOK,
+    group="hash",
+    since="3.2.0",
+    complexity="O(1)",
+    summary="Returns the length of a field's value.",
+)
+def cmd_hstrlen(client: Client, argv: list[bytes]) -> Any:
+    value = read_hash(client.db, argv[1])
+    return 0 if value is None else len(value.fields.get(argv[2], b""))
+
+
+@command(
+    "hdel",
+    arity=-3,
+    flags=WRITE | FAST,
+    keys=KEY_DELETE,
+    group="hash",
+    since="2.0.0",
+    complexity="O(N), N the number of fields to remove",
+    summary="Removes fields; the hash goes with its last one.",
+)
+def cmd_hdel(client: Client, argv: list[bytes]) -> Any:
+    db, key = client.db, argv[1]
+    value = write_hash(db, key)
+    if value is None:
+        return 0
+    removed = 0
+    for field in argv[2:]:
+        removed += value.remove(field)
+    if removed:
+        db.changed(key, HASH, b"hdel", removed)
+        db.drop_if_empty(key, value)
+    return removed
+
+
+@command(
+    "hincrby",
+    arity=4,
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_ACCESS_UPDATE,
+    group="hash",
+    since="2.0.0",
+    complexity="O(1)",
+    summary="Adds an integer to a field; a missing one counts as 0.",
+)
+def cmd_hincrby(client: Client, argv: list[bytes]) -> Any:
+    _, key, field, text = argv
+    step = integer(text)
+    value = _open(client, key)
+    old = value.fields.get(field)
+    number = 0 if old is None else to_int64(old)
+    if number is None:
+        raise _NOT_INTEGER
+    number += step
+    if not -(1 << 63) <= number < 1 << 63:
+        raise errors.INCREMENT_OVERFLOW
+    value.replace(field, b"%d" % number)
+    client.db.changed(key, HASH, b"hincrby")
+    return number
+
+
+@command(
+    "hincrbyfloat",
+    arity=4,
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_ACCESS_UPDATE,
+    group="hash",
+    since="2.6.0",
+    complexity="O(1)",
+    summary="Adds a decimal number to a field; a missing one counts as 0.",
+)
+def cmd_hincrbyfloat(client: Client, argv: list[bytes]) -> Any:
+    """Propagated as HSET of the result, so that no replica has to round the same way."""
+    _, key, field, text = argv
+    step = long_double.parse(text)
+    if step is None:
+        raise errors.NOT_FLOAT
+    if isinstance(step, float):
+        raise _INFINITE
+    value = _open(client, key)
+    old = long_double.parse(value.fields.get(field, b"0"))
+    if old is None:
+        raise _NOT_FLOAT
+    total = long_double.add(old, step)
+    if total is None or isinstance(total, float):
+        raise _WOULD_BE_INFINITE
+    result = long_double.format_plain(total)
+    value.replace(field, result)
+    client.db.changed(key, HASH, b"hincrbyfloat")
+    client.propagate_as([b"HSET", key, field, result])
+    return result
+
+
+@command(
+    "hrandfield",
+    arity=-2,
+    flags=READONLY,
+    keys=KEY_READ,
+    group="hash",
+    since="6.2.0",
+    complexity="O(N), N the number of fields returned",
+    summary="Returns random fields.",
+    tips=_ANY_OUTPUT,
+)
+def cmd_hrandfield(client: Client, argv: list[bytes]) -> Any:
+    """A positive count gives distinct fields, a negative one exactly that many, repeats allowed."""
+    rng = client.server.rng
+    if len(argv) == 2:
+        value = read_hash(client.db, argv[1])
+        return None if value is None else value.random_field(rng)
+    with_values = len(argv) == 4
+    if len(argv) > 4 or (with_values and argv[3].lower() != b"withvalues"):
+        integer(argv[2])
+        raise errors.SYNTAX
+    count = random_count(argv[2], with_values)
+    value = read_hash(client.db, argv[1])
+    if value is None or not count:
+        return []
+    fields = value.fields
+    if count < 0:
+        names = [value.random_field(rng) for _ in range(-count)]
+    elif count >= len(fields):
+        names = list(fields)
+    elif count * 3 > len(fields):
+        names = rng.sample(list(fields), count)
+    else:
+        chosen: dict[bytes, None] = {}
+        while len(chosen) < count:
+            chosen[value.random_field(rng)] = None
+        names = list(chosen)
+    return Pairs([(name, fields[name]) for name in names]) if with_values else names

@@ -1,0 +1,267 @@
+"""Set commands on one set, and SMOVE. Unions, intersections and differences are in `sets_algebra.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from node import errors
+from node.arguments import positive_count, random_count
+from node.keyspace.notify import GENERIC, SET
+from node.registry import (
+    DENYOOM,
+    FAST,
+    KEY_DELETE,
+    KEY_INSERT,
+    KEY_READ,
+    READONLY,
+    WRITE,
+    command,
+    key_at,
+)
+from node.types.set import SetValue
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+_KEY_LOOK: Final = key_at(b"RO")
+_KEY_POP: Final = key_at(b"RW", b"ACCESS", b"DELETE")
+_KEYS_MOVE: Final = _KEY_POP + key_at(b"RW", b"INSERT", index=2)
+_ANY_OUTPUT: Final = (b"nondeterministic_output",)
+#: SPOP rebuilds the set when it takes this many times more than it leaves.
+_REBUILD_FACTOR: Final = 5
+#: Distinct random members are drawn one by one only from sets this many times larger than the draw.
+_DRAW_FACTOR: Final = 3
+
+
+@command(
+    "sadd",
+    arity=-3,
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_INSERT,
+    group="set",
+    since="1.0.0",
+    complexity="O(N), N the number of members to add",
+    summary="Adds members to a set; the number of new ones.",
+)
+def cmd_sadd(client: Client, argv: list[bytes]) -> Any:
+    db, key = client.db, argv[1]
+    value = db.write_as(key, SetValue)
+    if value is None:
+        value = SetValue()
+        db.put(key, value)
+    added = 0
+    for member in argv[2:]:
+        added += value.add(member)
+    if added:
+        db.changed(key, SET, b"sadd", added)
+    return added
+
+
+@command(
+    "srem",
+    arity=-3,
+    flags=WRITE | FAST,
+    keys=KEY_DELETE,
+    group="set",
+    since="1.0.0",
+    complexity="O(N), N the number of members to remove",
+    summary="Removes members; the set goes with its last one.",
+)
+def cmd_srem(client: Client, argv: list[bytes]) -> Any:
+    db, key = client.db, argv[1]
+    value = db.write_as(key, SetValue)
+    if value is None:
+        return 0
+    removed = 0
+    for member in argv[2:]:
+        removed += value.remove(member)
+    if removed:
+        db.changed(key, SET, b"srem", removed)
+        db.drop_if_empty(key, value)
+    return removed
+
+
+@command(
+    "smove",
+    arity=4,
+    flags=WRITE | FAST,
+    keys=_KEYS_MOVE,
+    group="set",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Moves a member from one set to another.",
+)
+def cmd_smove(client: Client, argv: list[bytes]) -> Any:
+    _, source, target, member = argv
+    db = client.db
+    value = db.write(source)
+    if value is None:
+        return 0
+    if type(value) is not SetValue:
+        raise errors.WRONG_TYPE
+    other = db.write_as(target, SetValue)
+    if other is value:
+        return int(member in value)
+    if not value.remove(member):
+        return 0
+    db.changed(source, SET, b"srem")
+    db.drop_if_empty(source, value)
+    if other is None:
+        other = SetValue()
+        db.put(target, other)
+    if other.add(member):
+        db.changed(target, SET, b"sadd")
+    return 1
+
+
+@command(
+    "sismember",
+    arity=3,
+    flags=READONLY | FAST,
+    keys=_KEY_LOOK,
+    group="set",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Tells whether a set has a member.",
+)
+def cmd_sismember(client: Client, argv: list[bytes]) -> Any:
+    value = client.db.read_as(argv[1], SetValue)
+    return 1 if value is not None and argv[2] in value.members else 0
+
+
+@command(
+    "smismember",
+    arity=-3,
+    flags=READONLY | FAST,
+    keys=KEY_READ,
+    group="set",
+    since="6.2.0",
+    complexity="O(N), N the number of members asked for",
+    summary="Tells which of several members a set has.",
+)
+def cmd_smismember(client: Client, argv: list[bytes]) -> Any:
+    value = client.db.read_as(argv[1], SetValue)
+    members = value.members if value is not None else ()
+    return [1 if member in members else 0 for member in argv[2:]]
+
+
+@command(
+    "scard",
+    arity=2,
+    flags=READONLY | FAST,
+    keys=_KEY_LOOK,
+    group="set",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Returns the number of members.",
+)
+def cmd_scard(client: Client, argv: list[bytes]) -> Any:
+    value = client.db.read_as(argv[1], SetValue)
+    return 0 if value is None else len(value.members)
+
+
+@command(
+    "smembers",
+    arity=2,
+    flags=READONLY,
+    keys=KEY_READ,
+    group="set",
+    since="1.0.0",
+    complexity="O(N), N the size of the set",
+    summary="Returns all members.",
+    tips=(b"nondeterministic_output_order",),
+)
+def cmd_smembers(client: Client, argv: list[bytes]) -> Any:
+    value = client.db.read_as(argv[1], SetValue)
+    if value is None:
+        return frozenset()
+    return frozenset(value.members) if client.resp3 else value.listed()
+
+
+def _pop_many(client: Client, argv: list[bytes]) -> Any:
+    """SPOP with a count: a set of distinct members. Propagated as what it came to: SREM, or DEL when all went."""
+    db, key = client.db, argv[1]
+    count = positive_count(argv[2])
+    value = db.write_as(key, SetValue)
+    if value is None or not count:
+        return frozenset()
+    size = len(value)
+    if count >= size:
+        db.changed(key, SET, b"spop", size)
+        db.delete(key)
+        db.changed(key, GENERIC, b"del", 0)
+        client.propagate_as([b"DEL", key])
+        return value.members
+    rng = client.server.rng
+    if (size - count) * _REBUILD_FACTOR > count:
+        taken = {value.pop_random(rng) for _ in range(count)}
+    else:
+        kept = {value.pop_random(rng) for _ in range(size - count)}
+        taken = value.members
+        db.put(key, SetValue(kept))
+    db.changed(key, SET, b"spop", count)
+    client.propagate_as([b"SREM", key, *taken])
+    return taken
+
+
+@command(
+    "spop",
+    arity=-2,
+    flags=WRITE | FAST,
+    keys=_KEY_POP,
+    group="set",
+    since="1.0.0",
+    complexity="O(N), N the number of members returned",
+    summary="Removes random members and returns them.",
+    tips=_ANY_OUTPUT,
+)
+def cmd_spop(client: Client, argv: list[bytes]) -> Any:
+    if len(argv) == 3:
+        return _pop_many(client, argv)
+    if len(argv) > 3:
+        raise errors.SYNTAX
+    db, key = client.db, argv[1]
+    value = db.write_as(key, SetValue)
+    if value is None:
+        return None
+    member = value.pop_random(client.server.rng)
+    db.changed(key, SET, b"spop")
+    db.drop_if_empty(key, value)
+    client.propagate_as([b"SREM", key, member])
+    return member
+
+
+@command(
+    "srandmember",
+    arity=-2,
+    flags=READONLY,
+    keys=KEY_READ,
+    group="set",
+    since="1.0.0",
+    complexity="O(N), N the number of members returned",
+    summary="Returns random members.",
+    tips=_ANY_OUTPUT,
+)
+def cmd_srandmember(client: Client, argv: list[bytes]) -> Any:
+    """A positive count gives distinct members, a negative one exactly that many, repeats allowed."""
+    if len(argv) > 3:
+        raise errors.SYNTAX
+    rng = client.server.rng
+    if len(argv) == 2:
+        value = client.db.read_as(argv[1], SetValue)
+        return None if value is None else value.random_member(rng)
+    count = random_count(argv[2])
+    value = client.db.read_as(argv[1], SetValue)
+    if value is None or not count:
+        return []
+    if count < 0:
+        return [value.random_member(rng) for _ in range(-count)]
+    size = len(value)
+    if count >= size:
+        return value.listed()
+    if count * _DRAW_FACTOR > size:
+        return rng.sample(list(value.members), count)
+    chosen: dict[bytes, None] = {}
+    while len(chosen) < count:
+        chosen[value.random_member(rng)] = None
+    return list(chosen)

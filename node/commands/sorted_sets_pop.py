@@ -1,0 +1,194 @@
+"""Taking the lowest or highest members off sorted sets, at once or as soon as there are any.
+
+AOF and replicas see ZPOPMIN and ZPOPMAX only; see `lists_move.py` for how blocking works.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from node import errors
+from node.arguments import INT64_MAX, integer_between, positive_count, timeout_ms
+from node.blocking import Block
+from node.errors import CommandError
+from node.keyspace.notify import ZSET
+from node.registry import BLOCKING, FAST, NOSCRIPT, WRITE, command, key_at, keys_counted, keys_from
+from node.resp.values import NULL_ARRAY, Pairs
+from node.types.sorted_set import Pair, SortedSetValue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from node.client import Client
+
+_POP_FLAGS: Final = (b"RW", b"ACCESS", b"DELETE")
+_KEY_POP: Final = key_at(*_POP_FLAGS)
+_KEYS_BEFORE_TIMEOUT: Final = keys_from(*_POP_FLAGS, last=-2)
+_NUMKEYS: Final = CommandError("ERR numkeys should be greater than 0")
+_COUNT: Final = CommandError("ERR count should be greater than 0")
+_POP_COMPLEXITY: Final = "O(M*log(N)), N the size of the sorted set, M the number of members returned"
+_MPOP_COMPLEXITY: Final = "O(K+M*log(N)), K the number of keys, N the size of the sorted set, M of members returned"
+
+
+def _take(client: Client, key: bytes, value: SortedSetValue, highest: bool, count: int) -> list[Pair]:
+    """Remove up to `count` pairs from one end, the outermost first."""
+    size = len(value)
+    if highest:
+        taken = value.delete_slice(max(0, size - count), size)
+        taken.reverse()
+    else:
+        taken = value.delete_slice(0, min(count, size))
+    client.db.changed(key, ZSET, b"zpopmax" if highest else b"zpopmin", len(taken))
+    client.db.drop_if_empty(key, value)
+    return taken
+
+
+def _pop(client: Client, argv: list[bytes], highest: bool) -> Any:
+    if len(argv) > 3:
+        raise errors.SYNTAX
+    count = positive_count(argv[2]) if len(argv) == 3 else 1
+    value = client.db.write_as(argv[1], SortedSetValue)
+    if value is None or not count:
+        return []
+    taken = _take(client, argv[1], value, highest, count)
+    if len(argv) == 2:
+        score, member = taken[0]
+        return [member, score]
+    return Pairs([(member, score) for score, member in taken])
+
+
+@command(
+    "zpopmin",
+    arity=-2,
+    flags=WRITE | FAST,
+    keys=_KEY_POP,
+    group="sorted_set",
+    since="5.0.0",
+    complexity=_POP_COMPLEXITY,
+    summary="Removes the members with the lowest scores and returns them.",
+)
+def cmd_zpopmin(client: Client, argv: list[bytes]) -> Any:
+    return _pop(client, argv, False)
+
+
+@command(
+    "zpopmax",
+    arity=-2,
+    flags=WRITE | FAST,
+    keys=_KEY_POP,
+    group="sorted_set",
+    since="5.0.0",
+    complexity=_POP_COMPLEXITY,
+    summary="Removes the members with the highest scores and returns them.",
+)
+def cmd_zpopmax(client: Client, argv: list[bytes]) -> Any:
+    return _pop(client, argv, True)
+
+
+def _pop_first(client: Client, keys: Sequence[bytes], highest: bool, count: int) -> tuple[bytes, list[Pair]] | None:
+    """Pop from the first sorted set that exists; its key and the pairs.
+
+    For a client that waits already, a key of another type is one that is not there yet.
+    """
+    for key in keys:
+        value = client.db.write(key)
+        if type(value) is SortedSetValue:
+            return key, _take(client, key, value, highest, count)
+        if value is not None and client.blocked is None:
+            raise errors.WRONG_TYPE
+    return None
+
+
+def _blocking_pop(client: Client, argv: list[bytes], highest: bool) -> Any:
+    wait_ms = timeout_ms(argv[-1])
+    found = _pop_first(client, argv[1:-1], highest, 1)
+    if found is None:
+        return Block(argv[1:-1], wait_ms)
+    key, taken = found
+    client.propagate_as([b"ZPOPMAX" if highest else b"ZPOPMIN", key])
+    score, member = taken[0]
+    return [key, member, score]
+
+
+@command(
+    "bzpopmin",
+    arity=-3,
+    flags=WRITE | NOSCRIPT | BLOCKING | FAST,
+    keys=_KEYS_BEFORE_TIMEOUT,
+    group="sorted_set",
+    since="5.0.0",
+    complexity="O(log(N)), N the size of the sorted set",
+    summary="Removes the member with the lowest score and returns it, as soon as there is one.",
+)
+def cmd_bzpopmin(client: Client, argv: list[bytes]) -> Any:
+    return _blocking_pop(client, argv, False)
+
+
+@command(
+    "bzpopmax",
+    arity=-3,
+    flags=WRITE | NOSCRIPT | BLOCKING | FAST,
+    keys=_KEYS_BEFORE_TIMEOUT,
+    group="sorted_set",
+    since="5.0.0",
+    complexity="O(log(N)), N the size of the sorted set",
+    summary="Removes the member with the highest score and returns it, as soon as there is one.",
+)
+def cmd_bzpopmax(client: Client, argv: list[bytes]) -> Any:
+    return _blocking_pop(client, argv, True)
+
+
+def _parse_mpop(argv: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
+    """(keys, highest first, count) of `numkeys key... MIN|MAX [COUNT n]` from index `at` on."""
+    numkeys = integer_between(argv[at], 1, INT64_MAX, _NUMKEYS)
+    where = at + numkeys + 1
+    if where >= len(argv):
+        raise errors.SYNTAX
+    side = argv[where].lower()
+    if side not in (b"min", b"max"):
+        raise errors.SYNTAX
+    count = 0
+    for i in range(where + 1, len(argv), 2):
+        if count or argv[i].lower() != b"count" or i + 1 >= len(argv):
+            raise errors.SYNTAX
+        count = integer_between(argv[i + 1], 1, INT64_MAX, _COUNT)
+    return argv[at + 1 : where], side == b"max", count or 1
+
+
+def _mpop(client: Client, keys: list[bytes], highest: bool, count: int) -> list[Any] | None:
+    found = _pop_first(client, keys, highest, count)
+    if found is None:
+        return None
+    key, taken = found
+    client.propagate_as([b"ZPOPMAX" if highest else b"ZPOPMIN", key, b"%d" % len(taken)])
+    return [key, [(member, score) for score, member in taken]]
+
+
+@command(
+    "zmpop",
+    arity=-4,
+    flags=WRITE,
+    keys=keys_counted(*_POP_FLAGS),
+    group="sorted_set",
+    since="7.0.0",
+    complexity=_MPOP_COMPLEXITY,
+    summary="Removes the lowest or highest members of the first sorted set that exists and returns them.",
+)
+def cmd_zmpop(client: Client, argv: list[bytes]) -> Any:
+    return _mpop(client, *_parse_mpop(argv, 1)) or NULL_ARRAY
+
+
+@command(
+    "bzmpop",
+    arity=-5,
+    flags=WRITE | BLOCKING,
+    keys=keys_counted(*_POP_FLAGS, index=2),
+    group="sorted_set",
+    since="7.0.0",
+    complexity=_MPOP_COMPLEXITY,
+    summary="Removes the lowest or highest members of the first sorted set that exists, as soon as there are any.",
+)
+def cmd_bzmpop(client: Client, argv: list[bytes]) -> Any:
+    keys, highest, count = _parse_mpop(argv, 2)
+    wait_ms = timeout_ms(argv[1])
+    return _mpop(client, keys, highest, count) or Block(keys, wait_ms)
