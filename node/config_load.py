@@ -153,7 +153,7 @@ class _Loader:
         elif name == "rename-command" and len(words) == 3:
             self._rename(words[1], words[2])
         elif name == "user" and len(words) >= 2:
-            self._config.users.append(words[1:])
+            self._add_user(words)
         elif name == "loadmodule" and len(words) >= 2:
             raise _LineError("Modules are not supported")
         elif "." in name:
@@ -174,3 +174,10 @@ class _Loader:
         if new:
             registry.LOOKUP[new.lower()] = registry.LOOKUP[new.upper()] = spec
         self._config.renames.append((old, new))
+
+    def _add_user(self, words: list[bytes]) -> None:
+        from node.acl.users import check_user_lines  # the ACL needs the configuration, which needs this module
+
+        problem = check_user_lines(self._config, words)
+        if problem:
+            raise _LineError(problem)

@@ -1,7 +1,7 @@
 """From a request to its reply: the checks every command passes, in one fixed order, and the call itself.
 
-The data plane has a shorter road for commands of clients and servers without any gate raised (`data_plane.py`); it leads to the
-same handlers. Everything else comes through `execute`:
+The data plane has a shorter road for commands of clients and servers without any gate raised (`data_plane.py`); it
+leads to the same handlers. Everything else comes through `execute`:
 
     known -> arity -> authenticated -> ACL -> cluster redirect -> memory -> write allowed -> subscribed context
           -> loading / stale -> paused -> queue in MULTI, or run
@@ -21,6 +21,7 @@ from node.client import (
     GATE_PRIMARY,
     GATE_REPLY,
     GATE_SUBSCRIBED,
+    GATE_TRACKING,
     REPLY_OFF,
     REPLY_ON,
     REPLY_SKIP,
@@ -29,7 +30,7 @@ from node.client import (
 )
 from node.errors import CommandError
 from node.registry import CommandSpec
-from node.resp.values import NO_REPLY, QUEUED, Push
+from node.resp.values import NO_REPLY, QUEUED, Many, Push
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,9 @@ SERVER_REPLICA: Final = 1 << 4  # this node is a replica
 SERVER_WRITES_REFUSED: Final = 1 << 5  # a failed save, too few replicas, a lost lease
 SERVER_TRACKING: Final = 1 << 6
 
-INTERNAL_ERROR: Final = CommandError("ERR internal error: the command failed in a way that is a bug of this server; see its log")
+INTERNAL_ERROR: Final = CommandError(
+    "ERR internal error: the command failed in a way that is a bug of this server; see its log"
+)
 
 
 class Deferred(Exception):
@@ -84,7 +87,7 @@ def check_memory(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     server = client.server
     if server.gates & SERVER_MEMORY and not client.gates & GATE_PRIMARY and client.sock is not None:
         fits = server.make_room()
-        if not fits and (spec.flags & registry.DENYOOM or client.multi is not None and spec.name == b"exec"):
+        if not fits and (spec.flags & registry.DENYOOM or (client.multi is not None and spec.name == b"exec")):
             if client.multi is not None and spec.name != b"exec":
                 client.multi_failed = True
             raise errors.OOM
@@ -178,7 +181,7 @@ def execute(client: Client, argv: list[bytes]) -> Any:
 def _spoken(client: Client, result: Any) -> Any:
     """`result`, unless CLIENT REPLY silences it. Pushes are never silenced."""
     mode = client.reply_mode
-    if mode == REPLY_ON or type(result) is Push or type(result) is Block:
+    if mode == REPLY_ON or type(result) in (Push, Many, Block):
         return result
     if mode == REPLY_SKIP_NEXT:
         client.reply_mode = REPLY_SKIP
@@ -198,8 +201,8 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes]) -> Any:
     """
     server = client.server
     keyspace = server.keyspace
-    if server.gates & SERVER_MONITORS and not spec.flags & (registry.SKIP_MONITOR | registry.ADMIN):
-        server.monitors.feed(client, argv)
+    if client.gates & GATE_TRACKING:
+        server.tracking.before_command(client)
     dirty = keyspace.dirty
     client.last_command = spec.full_name
     started = perf_counter_ns()
@@ -220,6 +223,10 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes]) -> Any:
         client.write_offset = server.write_offset()
     if nanos >= server.slow_nanos:
         server.note_slow(client, spec, argv, nanos)
+    if server.gates & SERVER_MONITORS and not spec.flags & (registry.SKIP_MONITOR | registry.ADMIN):
+        server.monitors.feed(client, spec, argv)
+    if client.gates & GATE_TRACKING:
+        server.tracking.after_command(client, spec, argv)
     if type(result) is Block:
         if client.deny_blocking or client.in_exec:
             return result.timeout_reply()

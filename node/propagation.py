@@ -1,8 +1,8 @@
 """How changes reach the append-only file and the replicas.
 
 A command that changed something is handed, after it ran, to every feed: as it was called, or as its handler rewrote it
-(`Client.propagate_as`). What one EXEC, script or rewriting command causes in more than one command is wrapped in MULTI and
-EXEC, so that nobody who replays it can see half of it. Removals of expired keys come in as commands of their own.
+(`Client.propagate_as`). What one EXEC, script or rewriting command causes in more than one command is wrapped in MULTI
+and EXEC, so that nobody who replays it can see half of it. Removals of expired keys come in as commands of their own.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class Propagation:
 
     def __init__(self) -> None:
         self.feeds: list[Feed] = []
+        #: One of `feeds`: the one of the replicas, for what only they must see.
+        self.replica_feed: Feed | None = None
         self._depth = 0
         self._opened = False
         self._unit_db = 0
@@ -52,6 +54,11 @@ class Propagation:
                 feed(db_index, _MULTI)
         for feed in self.feeds:
             feed(db_index, argv)
+
+    def to_replicas(self, db_index: int, argv: list[bytes]) -> None:
+        """Send a command to the replicas alone: a PUBLISH changes nothing that a log would have to keep."""
+        if self.replica_feed is not None:
+            self.replica_feed(db_index, argv)
 
     def expired(self, db_index: int, key: bytes) -> None:
         """A key's time had come on this primary."""

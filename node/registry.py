@@ -77,10 +77,10 @@ FLAG_NAMES: Final = (
 class KeySpec:
     """Where the keys of a command stand, in the terms of COMMAND INFO's key specifications.
 
-    `begin` is ("index", i) or ("keyword", word, start_from); `find` is ("range", last, step, limit) with `last` relative to
-    the begin (negative: from the end), or ("keynum", count_index, first_key, step) relative to the begin; both are
-    ("unknown", ...) for keys that no rule can name (SORT's). `flags` are stock's words, such as b"RO", b"ACCESS"; `notes` is
-    a remark for readers of COMMAND INFO.
+    `begin` is ("index", i) or ("keyword", word, start_from); `find` is ("range", last, step, limit) with `last`
+    relative to the begin (negative: from the end), or ("keynum", count_index, first_key, step) relative to the begin;
+    both are ("unknown", ...) for keys that no rule can name (SORT's). `flags` are stock's words, such as b"RO",
+    b"ACCESS"; `notes` is a remark for readers of COMMAND INFO.
     """
 
     __slots__ = ("begin", "find", "flags", "notes")
@@ -98,7 +98,7 @@ class KeySpec:
         self.find = find
 
     def positions(self, argv: list[bytes]) -> list[int]:
-        """Indexes of the keys in `argv`; empty when the arguments are malformed (the handler then says what is wrong)."""
+        """Indexes of the keys in `argv`; empty when the arguments are malformed (the handler says so)."""
         start = self._begin_index(argv)
         if start is None or start >= len(argv):
             return []
@@ -225,7 +225,10 @@ class CommandSpec:
         self.since = since
         self.complexity = complexity
         self.summary = summary
-        self.deprecated_since, self.replaced_by = deprecated or (None, None)
+        self.deprecated_since: str | None = None
+        self.replaced_by: str | None = None
+        if deprecated is not None:
+            self.deprecated_since, self.replaced_by = deprecated
         self.tips = tuple(tips)
         self.history: Sequence[tuple[str, str]] = ()
         self.subcommands: dict[bytes, CommandSpec] | None = None

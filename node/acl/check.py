@@ -1,7 +1,8 @@
 """May this user run this request? The ACL step of dispatch, and the same question for ACL DRYRUN.
 
-Rights are judged per selector: one of them must allow the command, every key and every channel. What a command does with its keys (reads, changes) comes from
-its key specifications; for the few whose effect depends on their options (`SET ... GET`, `BITFIELD`) it is worked out from the arguments.
+Rights are judged per selector: one of them must allow the command, every key and every channel. What a command does
+with its keys (reads, changes) comes from its key specifications; for the few whose effect depends on their options
+(`SET ... GET`, `BITFIELD`) it is worked out from the arguments.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _CHANNELS: Final = {
     b"publish": (1, False),
     b"spublish": (1, False),
 }
+_READ_WRITE: Final = (b"RW", b"ACCESS", b"UPDATE")
 _WRITES: Final = frozenset((b"INSERT", b"DELETE", b"UPDATE"))
 
 KeyAccess = list[tuple[int, int]]
@@ -113,24 +115,7 @@ def may_read_all_keys(client: Client) -> bool:
 
 def key_access(spec: CommandSpec, argv: list[bytes]) -> KeyAccess:
     """(index, READ and WRITE bits) for every key in a request."""
-    if b"variable_flags" in {flag for key_spec in spec.key_specs for flag in key_spec.flags}:
-        needed = _variable_access(spec.name, argv)
-        return [(index, needed) for index in spec.key_positions(argv)]
-    found: dict[int, int] = {}
-    undeclared = READ | WRITE
-    for key_spec in spec.key_specs:
-        if b"not_key" in key_spec.flags:
-            continue
-        needed = _needed(key_spec.flags)
-        if b"incomplete" in key_spec.flags:
-            undeclared = needed
-            continue
-        for index in key_spec.positions(argv):
-            found[index] = found.get(index, 0) | needed
-    if spec.find_keys is not None:
-        for index in spec.find_keys(argv):
-            found.setdefault(index, undeclared)
-    return sorted(found.items())
+    return [(index, _needed(flags)) for index, flags in key_flags(spec, argv)]
 
 
 def _needed(flags: tuple[bytes, ...]) -> int:
@@ -138,11 +123,33 @@ def _needed(flags: tuple[bytes, ...]) -> int:
     return (READ if b"ACCESS" in upper else 0) | (WRITE if upper & _WRITES else 0)
 
 
-def _variable_access(name: bytes, argv: list[bytes]) -> int:
-    """The access of commands whose options decide it."""
-    options = {word.upper() for word in argv[2:]}
+def key_flags(spec: CommandSpec, argv: list[bytes]) -> list[tuple[int, tuple[bytes, ...]]]:
+    """(index, flags) for every key in a request; the flags are those of COMMAND INFO's key specifications."""
+    found: dict[int, tuple[bytes, ...]] = {}
+    undeclared: tuple[bytes, ...] = _READ_WRITE
+    for key_spec in spec.key_specs:
+        flags = key_spec.flags
+        lower = {flag.lower() for flag in flags}
+        if b"not_key" in lower:
+            continue
+        if b"variable_flags" in lower:
+            flags = _variable_flags(spec.name, argv)
+        if b"incomplete" in lower:
+            undeclared = flags
+        for index in key_spec.positions(argv):
+            found.setdefault(index, flags)
+    if spec.find_keys is not None:
+        for index in spec.find_keys(argv):
+            found.setdefault(index, undeclared)
+    return sorted(found.items())
+
+
+def _variable_flags(name: bytes, argv: list[bytes]) -> tuple[bytes, ...]:
+    """What commands whose options decide it do with their key."""
     if name == b"bitfield":
-        return READ | WRITE if options & {b"SET", b"INCRBY"} else READ
+        changes = {b"SET", b"INCRBY"} & {word.upper() for word in argv[2:]}
+        return _READ_WRITE if changes else (b"RO", b"ACCESS")
     if name == b"set":
-        return READ | WRITE if b"GET" in {word.upper() for word in argv[3:]} else WRITE
-    return READ | WRITE
+        reads = b"GET" in {word.upper() for word in argv[3:]}
+        return _READ_WRITE if reads else (b"OW", b"UPDATE")
+    return _READ_WRITE

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from node.resp.values import Many, NoReply, NullArray, Pairs, Push, Raw, Status, Verbatim
+from node.resp.values import Many, NoReply, NullArray, OrderedSet, Pairs, Push, Raw, Status, Verbatim
 
 _CACHED: Final = 1024
 #: Headers of short bulk strings and small integer replies, ready made.
@@ -35,7 +35,7 @@ def format_double(value: float) -> bytes:
 
 def bulk(value: bytes | bytearray) -> bytes:
     """One bulk string."""
-    return b"$%d\r\n%b\r\n" % (len(value), value)
+    return b"$%d\r\n%b\r\n" % (len(value), bytes(value))
 
 
 def _append_bulk(out: list[bytes], value: Any, resp3: bool) -> None:
@@ -79,6 +79,10 @@ def _append_items(out: list[bytes], items: Any, resp3: bool) -> None:
 def _append_set(out: list[bytes], value: Any, resp3: bool) -> None:
     out.append(b"~%d\r\n" % len(value) if resp3 else b"*%d\r\n" % len(value))
     _append_items(out, value, resp3)
+
+
+def _append_ordered_set(out: list[bytes], value: Any, resp3: bool) -> None:
+    _append_set(out, value.items, resp3)
 
 
 def _append_dict(out: list[bytes], value: Any, resp3: bool) -> None:
@@ -142,6 +146,7 @@ _ENCODERS: dict[type, Encoder] = {
     set: _append_set,
     frozenset: _append_set,
     dict: _append_dict,
+    OrderedSet: _append_ordered_set,
     Pairs: _append_pairs,
     Push: _append_push,
     Many: _append_many,

@@ -49,6 +49,15 @@ class Pairs:
         self.items = items
 
 
+class OrderedSet:
+    """A set reply (`~` in RESP3) whose members come in a fixed order, such as flags."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self.items = items
+
+
 class Push:
     """An out-of-band message (`>` in RESP3, a plain array in RESP2)."""
 

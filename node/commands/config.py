@@ -1,0 +1,110 @@
+"""CONFIG: look at and change the configuration, bring its file up to date, reset the statistics."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from node import errors
+from node.commands.help import help_reply
+from node.errors import CommandError
+from node.observe.client_info import is_local
+from node.registry import ADMIN, LOADING, NOSCRIPT, STALE, command, container
+from node.resp.values import OK
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+log = logging.getLogger("node")
+
+_FLAGS: Final = ADMIN | NOSCRIPT | LOADING | STALE
+
+container("config", group="server", since="2.0.0", summary="Looks at and changes the server's configuration.")
+
+
+@command(
+    "config|get",
+    arity=-3,
+    flags=_FLAGS,
+    group="server",
+    since="2.0.0",
+    complexity="O(N), N the parameters and patterns named",
+    summary="Returns parameters by name or glob pattern.",
+)
+def cmd_config_get(client: Client, argv: list[bytes]) -> Any:
+    return client.server.config.get(argv[2:])
+
+
+@command(
+    "config|set",
+    arity=-4,
+    flags=_FLAGS,
+    group="server",
+    since="2.0.0",
+    complexity="O(N), N the parameters named",
+    summary="Changes parameters, all of them or none.",
+    tips=(b"request_policy:all_nodes", b"response_policy:all_succeeded"),
+)
+def cmd_config_set(client: Client, argv: list[bytes]) -> Any:
+    if len(argv) % 2:
+        raise errors.SYNTAX
+    server = client.server
+    pairs = list(zip(argv[2::2], argv[3::2], strict=True))
+    server.config.set(pairs, local_client=is_local(client), loading=server.is_loading)
+    return OK
+
+
+@command(
+    "config|rewrite",
+    arity=2,
+    flags=_FLAGS,
+    group="server",
+    since="2.8.0",
+    complexity="O(N), N the lines of the file and the parameters",
+    summary="Writes the current configuration into the file the server was started with.",
+)
+def cmd_config_rewrite(client: Client, argv: list[bytes]) -> Any:
+    try:
+        client.server.config.rewrite()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        log.warning("CONFIG REWRITE failed: %s", reason)
+        raise CommandError(f"ERR Rewriting config file: {reason}") from error
+    log.info("CONFIG REWRITE executed with success.")
+    return OK
+
+
+@command(
+    "config|resetstat",
+    arity=2,
+    flags=_FLAGS,
+    group="server",
+    since="2.0.0",
+    complexity="O(N), N the commands known",
+    summary="Sets the counters of INFO back to zero.",
+)
+def cmd_config_resetstat(client: Client, argv: list[bytes]) -> Any:
+    client.server.reset_stats()
+    return OK
+
+
+@command(
+    "config|help",
+    arity=2,
+    flags=LOADING | STALE,
+    group="server",
+    since="5.0.0",
+    complexity="O(1)",
+    summary="Explains the subcommands.",
+)
+def cmd_config_help(client: Client, argv: list[bytes]) -> Any:
+    return help_reply(
+        b"CONFIG",
+        (
+            ("GET <pattern>", "List parameters that match the glob <pattern>, with their values."),
+            ("SET <directive> <value>", "Give the parameter <directive> another value."),
+            ("RESETSTAT", "Set the counters that INFO reports to zero."),
+            ("REWRITE", "Bring the configuration file up to date."),
+        ),
+    )

@@ -1,0 +1,195 @@
+"""AUTH, HELLO, PING, ECHO, SELECT, RESET, QUIT: the life of a connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from node import errors
+from node.arguments import INT64_MAX, INT64_MIN, integer_between
+from node.client import GATE_ASKING, GATE_READONLY, GATE_REPLY, REPLY_ON
+from node.commands.transactions import leave_multi
+from node.errors import CommandError
+from node.registry import ALLOW_BUSY, FAST, IN_SUBSCRIBED, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, command
+from node.resp.values import OK, PONG, Status
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+WRONG_PASSWORD: Final = CommandError("WRONGPASS invalid username-password pair or user is disabled.")
+_RESET: Final = Status(b"RESET")
+_INT_MAX: Final = 2**31 - 1
+
+
+@command(
+    "auth",
+    arity=-2,
+    flags=NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
+    group="connection",
+    since="1.0.0",
+    complexity="O(N), N the passwords of the user",
+    summary="Logs the connection in.",
+)
+def cmd_auth(client: Client, argv: list[bytes]) -> Any:
+    if len(argv) > 3:
+        raise errors.SYNTAX
+    acl = client.server.acl
+    if len(argv) == 2 and acl.default.no_password:
+        raise CommandError(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your "
+            "configuration is correct?"
+        )
+    name = argv[1] if len(argv) == 3 else b"default"
+    if not acl.log_in(client, name, argv[-1], argv[0]):
+        raise WRONG_PASSWORD
+    return OK
+
+
+@command(
+    "hello",
+    arity=-1,
+    flags=NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
+    group="connection",
+    since="6.0.0",
+    complexity="O(1)",
+    summary="Greets the server, choosing the protocol; may log in and name the connection as well.",
+)
+def cmd_hello(client: Client, argv: list[bytes]) -> Any:
+    version = 0
+    if len(argv) >= 2:
+        not_a_number = CommandError("ERR Protocol version is not an integer or out of range")
+        version = integer_between(argv[1], INT64_MIN, INT64_MAX, not_a_number)
+        if version not in (2, 3):
+            raise CommandError("NOPROTO unsupported protocol version")
+    _hello_options(client, argv)
+    if not client.authenticated:
+        raise CommandError(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "
+            "option can be used to authenticate the client and select the RESP protocol version at the same time"
+        )
+    if version:
+        client.resp3 = version == 3
+    server = client.server
+    return {
+        b"server": b"redis",
+        b"version": b"7.0.15",
+        b"proto": 3 if client.resp3 else 2,
+        b"id": client.id,
+        b"mode": b"cluster" if server.config.cluster_enabled else b"standalone",
+        b"role": b"replica" if server.config.replicaof is not None else b"master",
+        b"modules": [],
+    }
+
+
+def _hello_options(client: Client, argv: list[bytes]) -> None:
+    i = 2
+    while i < len(argv):
+        option = argv[i].lower()
+        if option == b"auth" and i + 2 < len(argv):
+            if not client.server.acl.log_in(client, argv[i + 1], argv[i + 2], argv[0]):
+                raise WRONG_PASSWORD
+            i += 3
+        elif option == b"setname" and i + 1 < len(argv):
+            client.name = checked_name(argv[i + 1])
+            i += 2
+        else:
+            raise CommandError(b"ERR Syntax error in HELLO option '%b'" % argv[i])
+
+
+def checked_name(name: bytes) -> bytes:
+    """A connection name that keeps CLIENT LIST parsable. Raises CommandError."""
+    if any(not 0x21 <= letter <= 0x7E for letter in name):
+        raise CommandError("ERR Client names cannot contain spaces, newlines or special characters.")
+    return name
+
+
+@command(
+    "ping",
+    arity=-1,
+    flags=FAST | IN_SUBSCRIBED,
+    group="connection",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Asks for a sign of life.",
+    tips=(b"request_policy:all_shards", b"response_policy:all_succeeded"),
+)
+def cmd_ping(client: Client, argv: list[bytes]) -> Any:
+    if len(argv) > 2:
+        raise errors.wrong_arity(b"ping")
+    if client.subscription_count and not client.resp3:
+        return [b"pong", argv[1] if len(argv) == 2 else b""]
+    return argv[1] if len(argv) == 2 else PONG
+
+
+@command(
+    "echo",
+    arity=2,
+    flags=LOADING | STALE | FAST,
+    group="connection",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Returns its argument.",
+)
+def cmd_echo(client: Client, argv: list[bytes]) -> Any:
+    return argv[1]
+
+
+@command(
+    "select",
+    arity=2,
+    flags=LOADING | STALE | FAST,
+    group="connection",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Chooses the database that the connection works on.",
+)
+def cmd_select(client: Client, argv: list[bytes]) -> Any:
+    index = integer_between(argv[1], -_INT_MAX - 1, _INT_MAX, errors.NOT_INTEGER)
+    server = client.server
+    if server.config.cluster_enabled and index != 0:
+        raise CommandError("ERR SELECT is not allowed in cluster mode")
+    if not 0 <= index < len(server.keyspace.dbs):
+        raise errors.DB_INDEX
+    client.db = server.keyspace.dbs[index]
+    return OK
+
+
+@command(
+    "quit",
+    arity=-1,
+    flags=NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | NOT_QUEUED | IN_SUBSCRIBED,
+    group="connection",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Closes the connection once the replies before it are sent.",
+)
+def cmd_quit(client: Client, argv: list[bytes]) -> Any:
+    client.close_after_reply = True
+    return OK
+
+
+@command(
+    "reset",
+    arity=1,
+    flags=NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | NOT_QUEUED | IN_SUBSCRIBED,
+    group="connection",
+    since="6.2.0",
+    complexity="O(N) with N the watches and subscriptions dropped",
+    summary="Brings the connection back to the state of a new one.",
+)
+def cmd_reset(client: Client, argv: list[bytes]) -> Any:
+    server = client.server
+    if client.replica is not None:
+        raise CommandError("ERR can only reset normal client connections")
+    server.monitors.remove(client)
+    server.tracking.turn_off(client)
+    leave_multi(client)
+    server.pubsub.forget(client)
+    client.db = server.keyspace.dbs[0]
+    client.resp3 = False
+    client.name = b""
+    client.asking = client.readonly = client.no_evict = client.no_touch = False
+    client.reply_mode = REPLY_ON
+    for gate in (GATE_ASKING, GATE_READONLY, GATE_REPLY):
+        client.set_gate(gate, False)
+    server.acl.start_client(client)
+    return _RESET

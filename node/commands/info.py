@@ -1,0 +1,27 @@
+"""INFO."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from node.registry import LOADING, STALE, command
+from node.resp.values import Verbatim
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+
+@command(
+    "info",
+    arity=-1,
+    flags=LOADING | STALE,
+    group="server",
+    since="1.0.0",
+    complexity="O(N), N the commands and clients for the sections that list them, else O(1)",
+    summary="Tells how the server is: all sections that matter by default, or those named.",
+    categories=("dangerous",),
+    tips=(b"nondeterministic_output", b"request_policy:all_shards", b"response_policy:special"),
+)
+def cmd_info(client: Client, argv: list[bytes]) -> Any:
+    text = client.server.info.text(word.decode("latin-1") for word in argv[1:])
+    return Verbatim(text.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,255 @@
+"""SUBSCRIBE and its relatives, PUBLISH, and PUBSUB to look at who listens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from node.commands.help import help_reply
+from node.errors import CommandError
+from node.glob import compile_glob
+from node.registry import FAST, IN_SUBSCRIBED, LOADING, NOSCRIPT, PUBSUB, STALE, command, container, key_at, keys_from
+
+if TYPE_CHECKING:
+    from node.client import Client
+    from node.pubsub.registry import Subscribers
+
+_SUBSCRIBE = PUBSUB | NOSCRIPT | LOADING | STALE | IN_SUBSCRIBED
+_PUBLISH = PUBSUB | LOADING | STALE | FAST
+
+
+def _deny_stand_in(client: Client, argv: list[bytes]) -> None:
+    """A caller that cannot receive messages (a script's) must not subscribe."""
+    if client.deny_blocking and not client.in_exec:
+        raise CommandError(b"ERR %b isn't allowed for a DENY BLOCKING client" % argv[0].upper())
+
+
+@command(
+    "subscribe",
+    arity=-2,
+    flags=_SUBSCRIBE,
+    group="pubsub",
+    since="2.0.0",
+    complexity="O(N), N the channels named",
+    summary="Starts listening to channels.",
+)
+def cmd_subscribe(client: Client, argv: list[bytes]) -> Any:
+    _deny_stand_in(client, argv)
+    return client.server.pubsub.channels.join(client, argv[1:])
+
+
+@command(
+    "unsubscribe",
+    arity=-1,
+    flags=_SUBSCRIBE,
+    group="pubsub",
+    since="2.0.0",
+    complexity="O(N), N the channels left",
+    summary="Stops listening to channels, to all of them when none is named.",
+)
+def cmd_unsubscribe(client: Client, argv: list[bytes]) -> Any:
+    return client.server.pubsub.channels.leave(client, argv[1:])
+
+
+@command(
+    "psubscribe",
+    arity=-2,
+    flags=_SUBSCRIBE,
+    group="pubsub",
+    since="2.0.0",
+    complexity="O(N), N the patterns named",
+    summary="Starts listening to all channels whose names match patterns.",
+)
+def cmd_psubscribe(client: Client, argv: list[bytes]) -> Any:
+    _deny_stand_in(client, argv)
+    return client.server.pubsub.patterns.join(client, argv[1:])
+
+
+@command(
+    "punsubscribe",
+    arity=-1,
+    flags=_SUBSCRIBE,
+    group="pubsub",
+    since="2.0.0",
+    complexity="O(N), N the patterns left",
+    summary="Stops listening to patterns, to all of them when none is named.",
+)
+def cmd_punsubscribe(client: Client, argv: list[bytes]) -> Any:
+    return client.server.pubsub.patterns.leave(client, argv[1:])
+
+
+@command(
+    "ssubscribe",
+    arity=-2,
+    flags=_SUBSCRIBE,
+    keys=keys_from(b"not_key"),
+    group="pubsub",
+    since="7.0.0",
+    complexity="O(N), N the channels named",
+    summary="Starts listening to shard channels, which live in the hash slot of their name.",
+)
+def cmd_ssubscribe(client: Client, argv: list[bytes]) -> Any:
+    _deny_stand_in(client, argv)
+    return client.server.pubsub.shard_channels.join(client, argv[1:])
+
+
+@command(
+    "sunsubscribe",
+    arity=-1,
+    flags=_SUBSCRIBE,
+    keys=keys_from(b"not_key"),
+    group="pubsub",
+    since="7.0.0",
+    complexity="O(N), N the channels left",
+    summary="Stops listening to shard channels, to all of them when none is named.",
+)
+def cmd_sunsubscribe(client: Client, argv: list[bytes]) -> Any:
+    return client.server.pubsub.shard_channels.leave(client, argv[1:])
+
+
+@command(
+    "publish",
+    arity=3,
+    flags=_PUBLISH,
+    group="pubsub",
+    since="2.0.0",
+    complexity="O(N+M), N the listeners of the channel, M all patterns listened to",
+    summary="Sends a message to a channel; the number of listeners on this node that get it.",
+)
+def cmd_publish(client: Client, argv: list[bytes]) -> Any:
+    server = client.server
+    receivers = server.pubsub.publish(argv[1], argv[2])
+    if server.cluster is not None:
+        server.cluster.publish(argv[1], argv[2], sharded=False)
+    else:
+        server.propagation.to_replicas(client.db.index, argv)
+    return receivers
+
+
+@command(
+    "spublish",
+    arity=3,
+    flags=_PUBLISH,
+    keys=key_at(b"not_key"),
+    group="pubsub",
+    since="7.0.0",
+    complexity="O(N), N the listeners of the shard channel",
+    summary="Sends a message to a shard channel; the number of listeners on this node that get it.",
+)
+def cmd_spublish(client: Client, argv: list[bytes]) -> Any:
+    server = client.server
+    receivers = server.pubsub.publish_to_shard(argv[1], argv[2])
+    if server.cluster is not None:
+        server.cluster.publish(argv[1], argv[2], sharded=True)
+    else:
+        server.propagation.to_replicas(client.db.index, argv)
+    return receivers
+
+
+# -- PUBSUB ------------------------------------------------------------------------------------------------------
+
+container("pubsub", group="pubsub", since="2.8.0", summary="Tells who listens to what.", categories=("-pubsub",))
+
+_LOOK = PUBSUB | LOADING | STALE
+
+
+def _names(subscribers: Subscribers, argv: list[bytes]) -> list[bytes]:
+    if len(argv) > 3:
+        raise CommandError(b"ERR unknown subcommand or wrong number of arguments for '%b'. Try PUBSUB HELP." % argv[1])
+    if len(argv) == 2:
+        return list(subscribers)
+    matches = compile_glob(argv[2]).match
+    return [name for name in subscribers if matches(name)]
+
+
+def _counts(subscribers: Subscribers, names: list[bytes]) -> list[bytes | int]:
+    reply: list[bytes | int] = []
+    for name in names:
+        reply += (name, len(subscribers.get(name, ())))
+    return reply
+
+
+@command(
+    "pubsub|channels",
+    arity=-2,
+    flags=_LOOK,
+    group="pubsub",
+    since="2.8.0",
+    complexity="O(N), N the channels with listeners",
+    summary="Lists the channels with listeners, all or those that match a pattern.",
+)
+def cmd_pubsub_channels(client: Client, argv: list[bytes]) -> Any:
+    return _names(client.server.pubsub.channels.subscribers, argv)
+
+
+@command(
+    "pubsub|shardchannels",
+    arity=-2,
+    flags=_LOOK,
+    group="pubsub",
+    since="7.0.0",
+    complexity="O(N), N the shard channels with listeners",
+    summary="Lists the shard channels with listeners, all or those that match a pattern.",
+)
+def cmd_pubsub_shardchannels(client: Client, argv: list[bytes]) -> Any:
+    return _names(client.server.pubsub.shard_channels.subscribers, argv)
+
+
+@command(
+    "pubsub|numsub",
+    arity=-2,
+    flags=_LOOK,
+    group="pubsub",
+    since="2.8.0",
+    complexity="O(N), N the channels named",
+    summary="Counts the listeners of channels.",
+)
+def cmd_pubsub_numsub(client: Client, argv: list[bytes]) -> Any:
+    return _counts(client.server.pubsub.channels.subscribers, argv[2:])
+
+
+@command(
+    "pubsub|shardnumsub",
+    arity=-2,
+    flags=_LOOK,
+    group="pubsub",
+    since="7.0.0",
+    complexity="O(N), N the channels named",
+    summary="Counts the listeners of shard channels.",
+)
+def cmd_pubsub_shardnumsub(client: Client, argv: list[bytes]) -> Any:
+    return _counts(client.server.pubsub.shard_channels.subscribers, argv[2:])
+
+
+@command(
+    "pubsub|numpat",
+    arity=2,
+    flags=_LOOK,
+    group="pubsub",
+    since="2.8.0",
+    complexity="O(1)",
+    summary="Counts the different patterns that clients listen to.",
+)
+def cmd_pubsub_numpat(client: Client, argv: list[bytes]) -> Any:
+    return len(client.server.pubsub.patterns.subscribers)
+
+
+@command(
+    "pubsub|help",
+    arity=2,
+    flags=LOADING | STALE,
+    group="pubsub",
+    since="6.2.0",
+    complexity="O(1)",
+    summary="Explains the subcommands.",
+)
+def cmd_pubsub_help(client: Client, argv: list[bytes]) -> Any:
+    return help_reply(
+        b"PUBSUB",
+        (
+            ("CHANNELS [<pattern>]", "List channels that have listeners, by default all."),
+            ("NUMPAT", "Count the different patterns that clients listen to."),
+            ("NUMSUB [<channel> ...]", "Count the listeners of the given channels, patterns left aside."),
+            ("SHARDCHANNELS [<pattern>]", "List shard channels that have listeners, by default all."),
+            ("SHARDNUMSUB [<shardchannel> ...]", "Count the listeners of the given shard channels."),
+        ),
+    )

@@ -1,0 +1,179 @@
+"""MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+
+Between MULTI and EXEC dispatch queues what would run otherwise, after all checks. EXEC runs the queue through
+`dispatch.call`, without yielding, so nothing comes between; an error of one command is its own reply and stops nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from node import dispatch, errors
+from node.acl.check import check_acl
+from node.client import GATE_MULTI
+from node.errors import CommandError
+from node.registry import (
+    ALLOW_BUSY,
+    FAST,
+    LOADING,
+    NOSCRIPT,
+    NOT_QUEUED,
+    SKIP_SLOWLOG,
+    STALE,
+    CommandSpec,
+    command,
+    keys_from,
+)
+from node.resp.encoder import encode
+from node.resp.values import NULL_ARRAY, OK, Raw
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+_FLAGS = NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY
+#: What may have changed since a command was queued, checked once more before any of the queue runs.
+_EXEC_CHECKS = (dispatch.check_write_allowed, dispatch.check_loading)
+
+
+def leave_multi(client: Client) -> None:
+    """Forget the queue, and the watches with it."""
+    client.multi = None
+    client.multi_failed = False
+    client.set_gate(GATE_MULTI, False)
+    client.server.watching.unwatch(client)
+
+
+@command(
+    "multi",
+    arity=1,
+    flags=_FLAGS | NOT_QUEUED,
+    group="transactions",
+    since="1.2.0",
+    complexity="O(1)",
+    summary="Starts a transaction: what follows is queued until EXEC.",
+)
+def cmd_multi(client: Client, argv: list[bytes]) -> Any:
+    if client.multi is not None:
+        raise CommandError("ERR MULTI calls can not be nested")
+    client.multi = []
+    client.multi_failed = False
+    client.set_gate(GATE_MULTI, True)
+    return OK
+
+
+@command(
+    "discard",
+    arity=1,
+    flags=_FLAGS | NOT_QUEUED,
+    group="transactions",
+    since="2.0.0",
+    complexity="O(N), N the queued commands",
+    summary="Drops the queued commands and all watches.",
+)
+def cmd_discard(client: Client, argv: list[bytes]) -> Any:
+    if client.multi is None:
+        raise CommandError("ERR DISCARD without MULTI")
+    leave_multi(client)
+    return OK
+
+
+@command(
+    "watch",
+    arity=-2,
+    flags=_FLAGS | NOT_QUEUED,
+    keys=keys_from(b"RO"),
+    group="transactions",
+    since="2.2.0",
+    complexity="O(1) for each key",
+    summary="Makes the next EXEC fail if one of the keys changes before it.",
+)
+def cmd_watch(client: Client, argv: list[bytes]) -> Any:
+    if client.multi is not None:
+        raise CommandError("ERR WATCH inside MULTI is not allowed")
+    if not client.watch_broken:
+        for key in argv[1:]:
+            client.server.watching.watch(client, key)
+    return OK
+
+
+@command(
+    "unwatch",
+    arity=1,
+    flags=_FLAGS,
+    group="transactions",
+    since="2.2.0",
+    complexity="O(1)",
+    summary="Forgets all watched keys.",
+)
+def cmd_unwatch(client: Client, argv: list[bytes]) -> Any:
+    client.server.watching.unwatch(client)
+    return OK
+
+
+@command(
+    "exec",
+    arity=1,
+    flags=NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG | NOT_QUEUED,
+    group="transactions",
+    since="1.2.0",
+    complexity="That of the queued commands",
+    summary="Runs the queued commands, indivisibly.",
+)
+def cmd_exec(client: Client, argv: list[bytes]) -> Any:
+    queue = client.multi
+    if queue is None:
+        raise CommandError("ERR EXEC without MULTI")
+    failed = client.multi_failed
+    broken = client.server.watching.is_broken(client)
+    if not failed and not broken:
+        _check_again(client, queue)
+    leave_multi(client)
+    if failed:
+        raise errors.EXEC_ABORT
+    if broken:
+        return NULL_ARRAY
+    return _run(client, queue)
+
+
+def _check_again(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> None:
+    """The node may have become a replica, or unable to save, since. Raises EXECABORT then."""
+    try:
+        for spec, argv in queue:
+            for check in _EXEC_CHECKS:
+                check(client, spec, argv)
+    except CommandError as error:
+        leave_multi(client)
+        raise CommandError(b"EXECABORT Transaction discarded because of: " + error.line) from error
+
+
+def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
+    """Run the queue; the array of replies.
+
+    Each reply is encoded at once: it may be a live value that the next command changes, and HELLO may change the
+    protocol.
+    """
+    server = client.server
+    replies: list[bytes] = [b"*%d\r\n" % len(queue)]
+    client.in_exec = True
+    server.propagation.begin_unit()
+    try:
+        for spec, argv in queue:
+            try:
+                check_acl(client, spec, argv)
+            except CommandError as error:
+                result: Any = _revoked(error)
+            else:
+                result = dispatch.call(client, spec, argv)
+            encode(replies, result, client.resp3)
+    finally:
+        server.propagation.end_unit()
+        client.in_exec = False
+    return Raw(b"".join(replies))
+
+
+def _revoked(error: CommandError) -> CommandError:
+    """The rights of the user were cut between queueing and EXEC."""
+    return CommandError(
+        b"NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command "
+        b"is no longer allowed for the following reason: " + error.line.partition(b" ")[2]
+    )
