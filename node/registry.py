@@ -143,9 +143,11 @@ def keys_unknown(*flags: bytes, notes: bytes) -> tuple[KeySpec, ...]:
     return (KeySpec(flags, ("unknown", 0), ("unknown", 0, 0, 0), notes),)
 
 
-def keys_from(*flags: bytes, first: int = 1, last: int = -1, step: int = 1) -> tuple[KeySpec, ...]:
+def keys_from(
+    *flags: bytes, first: int = 1, last: int = -1, step: int = 1, notes: bytes = b""
+) -> tuple[KeySpec, ...]:
     """A run of keys; `last` counts from the first key, or from the end when negative."""
-    return (KeySpec(flags, ("index", first), ("range", last, step, 0)),)
+    return (KeySpec(flags, ("index", first), ("range", last, step, 0), notes),)
 
 
 def keys_counted(*flags: bytes, index: int = 1) -> tuple[KeySpec, ...]:
