@@ -1,0 +1,312 @@
+"""The cluster bus over real sockets: the thin trio driver of ``ClusterCore``.
+
+It turns sockets and time into events, steps the core, and carries the effects out in their order: frames go to links,
+the state goes to disk, everything else goes to the host (the node). It decides nothing about the cluster.
+
+Every link has one reading task. Frames are sent at once as far as the socket takes them; only a link that is stuffed
+gets a writing task. A frame that goes to many links is encoded once. Saving with ``sync`` blocks the loop for as long
+as the disk takes, on purpose: no frame that promises something may leave before the promise is on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from cluster.core import ClusterCore
+from cluster.effects import Connect, Disconnect, Effect, Persist, Send
+from cluster.events import (
+    Event,
+    LinkAccepted,
+    LinkDown,
+    LinkUp,
+    MessageReceived,
+    ReplicationStatus,
+    Tick,
+)
+from cluster.messages import Message
+from cluster.wire import BusProtocolError, FrameDecoder, encode_message
+
+log = logging.getLogger("cluster")
+
+READ_BYTES = 64 * 1024
+ACCEPT_PAUSE_S = 0.1
+
+
+class BusHost(Protocol):
+    """What the bus needs of the node it runs in."""
+
+    def persist(self, text: str, *, sync: bool) -> None:
+        """Replace the state file; see ``effects.Persist``. Must not return before it is done."""
+
+    def carry_out(self, effect: Effect) -> None:
+        """An effect that is not for the bus."""
+
+    def settled(self) -> None:
+        """All effects of a step are carried out: time to refresh what is derived from the core's view."""
+
+    def replication_status(self) -> ReplicationStatus:
+        """How replication stands now."""
+
+
+class BusClock:
+    """Unix ms that never step back: the wall clock once, the monotonic clock from then on."""
+
+    def __init__(self) -> None:
+        self._offset_ns = time.time_ns() - time.monotonic_ns()
+
+    def now_ms(self) -> int:
+        """The present."""
+        return (time.monotonic_ns() + self._offset_ns) // 1_000_000
+
+
+class BusLink:
+    """One connection and what waits to be sent on it."""
+
+    __slots__ = ("closed", "decoder", "draining", "number", "out", "sock")
+
+    def __init__(self, number: int, sock: socket.socket) -> None:
+        self.number = number
+        self.sock = sock
+        self.decoder = FrameDecoder()
+        self.out = bytearray()
+        self.draining = False
+        self.closed = False
+
+    def close(self) -> None:
+        """Close the socket and wake the tasks that wait for it."""
+        if not self.closed:
+            self.closed = True
+            trio.lowlevel.notify_closing(self.sock)
+            self.sock.close()
+
+
+class Bus:
+    """Drives one core. ``step`` and ``settle`` may be called by the host at any time, from the trio thread."""
+
+    def __init__(self, core: ClusterCore, host: BusHost, clock: BusClock, send_limit: Callable[[], int]) -> None:
+        """``send_limit``: bytes a link may have waiting (``cluster-link-sendbuf-limit``); 0 for no limit."""
+        self.core = core
+        self.clock = clock
+        self._host = host
+        self._send_limit = send_limit
+        self._links: dict[int, BusLink] = {}
+        self._accepted = 0
+        self._nursery: trio.Nursery | None = None
+        self._early: list[Connect] = []
+        self._status = ReplicationStatus(0, False)
+        self._framed: Message | None = None
+        self._frame = b""
+        self._settling = False
+        self._rearm = trio.Event()
+        self.buffer_limit_exceeded = 0
+        """Links freed because too much waited on them, as in CLUSTER INFO."""
+
+    # Stepping
+
+    def step(self, event: Event) -> None:
+        """Feed an event and carry out what follows."""
+        now_ms = self.clock.now_ms()
+        status = self._host.replication_status()
+        if status != self._status:
+            self._status = status
+            self.core.step(now_ms, status)
+        self.core.step(now_ms, event)
+        self.settle()
+
+    def settle(self) -> None:
+        """Carry out all effects there are. What they cause themselves is carried out by the outermost call."""
+        if self._settling:
+            return
+        self._settling = True
+        try:
+            while effects := self.core.take_effects():
+                for effect in effects:
+                    self._carry_out(effect)
+        finally:
+            self._settling = False
+        self._host.settled()
+        self._rearm.set()
+
+    def _carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, Send):
+            self._send(effect.link, effect.message)
+        elif isinstance(effect, Persist):
+            self._host.persist(effect.text, sync=effect.sync)
+        elif isinstance(effect, Connect):
+            if self._nursery is None:
+                self._early.append(effect)
+            else:
+                self._nursery.start_soon(self._connect, effect)
+        elif isinstance(effect, Disconnect):
+            link = self._links.pop(effect.link, None)
+            if link is not None:
+                link.close()
+        else:
+            self._host.carry_out(effect)
+
+    # Running
+
+    async def run(self, listeners: list[socket.socket]) -> None:
+        """Serve the bus on bound, listening, non-blocking sockets until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for listener in listeners:
+                    nursery.start_soon(self._accept, listener)
+                early, self._early = self._early, []
+                for effect in early:
+                    nursery.start_soon(self._connect, effect)
+                self.settle()
+                await self._keep_time()
+        finally:
+            self._nursery = None
+            for link in self._links.values():
+                link.close()
+            self._links.clear()
+            for listener in listeners:
+                listener.close()
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._rearm = trio.Event()
+            wait_ms = self.core.next_deadline_ms() - self.clock.now_ms()
+            with trio.move_on_after(max(wait_ms, 0) / 1000):
+                await self._rearm.wait()
+                continue
+            self.step(Tick())
+
+    async def _accept(self, listener: socket.socket) -> None:
+        assert self._nursery is not None
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            try:
+                sock, address = listener.accept()
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ECONNABORTED):
+                    raise
+                log.warning("cannot accept a bus connection: %s", error)
+                await trio.sleep(ACCEPT_PAUSE_S)
+                continue
+            self._prepare(sock)
+            self._accepted -= 1
+            link = self._links[self._accepted] = BusLink(self._accepted, sock)
+            local_ip = sock.getsockname()[0]
+            self.step(LinkAccepted(link.number, address[0], local_ip))
+            if not link.closed:
+                self._nursery.start_soon(self._read, link)
+
+    @staticmethod
+    def _prepare(sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    async def _connect(self, effect: Connect) -> None:
+        family = socket.AF_INET6 if ":" in effect.ip else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        self._prepare(sock)
+        link = self._links[effect.link] = BusLink(effect.link, sock)
+        try:
+            code = sock.connect_ex((effect.ip, effect.cport))
+            if code == errno.EINPROGRESS:
+                await trio.lowlevel.wait_writable(sock)
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        except trio.ClosedResourceError:
+            return
+        except OSError as error:
+            code = error.errno or errno.EIO
+        if code:
+            self._lose(link, errno.errorcode.get(code, str(code)), refused=code == errno.ECONNREFUSED)
+            return
+        self.step(LinkUp(link.number))
+        await self._read(link)
+
+    async def _read(self, link: BusLink) -> None:
+        while not link.closed:
+            try:
+                await trio.lowlevel.wait_readable(link.sock)
+                data = link.sock.recv(READ_BYTES)
+            except trio.ClosedResourceError:
+                return
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                self._lose(link, error.strerror or str(error))
+                return
+            if not data:
+                self._lose(link, "closed by the peer")
+                return
+            try:
+                messages = link.decoder.feed(data)
+            except BusProtocolError as error:
+                log.warning("bus protocol violated by a peer, dropping its link: %s", error)
+                self._lose(link, str(error))
+                return
+            for message in messages:
+                if link.closed:
+                    return
+                self.step(MessageReceived(link.number, message))
+
+    def _lose(self, link: BusLink, reason: str, *, refused: bool = False) -> None:
+        """The link is gone: tell the core, unless the core ended it itself."""
+        if self._links.pop(link.number, None) is None:
+            return
+        link.close()
+        self.step(LinkDown(link.number, reason, refused))
+
+    # Sending
+
+    def _send(self, number: int, message: Message) -> None:
+        link = self._links.get(number)
+        if link is None or link.closed:
+            return
+        if message is not self._framed:
+            self._framed, self._frame = message, encode_message(message)
+        frame = self._frame
+        if not link.out:
+            try:
+                sent = link.sock.send(frame)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return  # the reading task sees the same fault and reports it
+            if sent == len(frame):
+                return
+            frame = frame[sent:]
+        link.out += frame
+        limit = self._send_limit()
+        if limit and len(link.out) > limit:
+            self.buffer_limit_exceeded += 1
+            log.warning("freeing a bus link with %d bytes waiting to be sent", len(link.out))
+            assert self._nursery is not None
+            self._nursery.start_soon(self._lose_later, link)
+        elif not link.draining and self._nursery is not None:
+            link.draining = True
+            self._nursery.start_soon(self._drain, link)
+
+    async def _lose_later(self, link: BusLink) -> None:
+        """`_lose` outside the step that filled the link."""
+        self._lose(link, "send buffer limit")
+
+    async def _drain(self, link: BusLink) -> None:
+        with contextlib.suppress(trio.ClosedResourceError, OSError):
+            while link.out and not link.closed:
+                await trio.lowlevel.wait_writable(link.sock)
+                with contextlib.suppress(BlockingIOError):
+                    del link.out[: link.sock.send(link.out)]
+        link.draining = False
+
+    def backlog_bytes(self, number: int) -> int:
+        """Bytes waiting to be sent on a link, for CLUSTER LINKS."""
+        link = self._links.get(number)
+        return len(link.out) if link is not None else 0

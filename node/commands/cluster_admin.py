@@ -1,0 +1,381 @@
+"""CLUSTER for changing: slots, membership, roles, epochs, the sentinels' guard; ASKING, READONLY, READWRITE.
+
+The core (`cluster.admin`) judges and carries out; here are arguments and replies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from cluster.admin import Admin
+from cluster.errors import ClusterRefusal
+from cluster.guard import Fence
+from node import errors
+from node.arguments import INT64_MAX, integer, integer_between
+from node.client import GATE_ASKING, GATE_READONLY
+from node.commands.cluster_args import epoch, host_of, order, slot_number, slot_ranges
+from node.errors import CommandError
+from node.registry import ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, command
+from node.resp.values import OK, Status
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+_FLAGS: Final = ADMIN | STALE | NO_ASYNC_LOADING
+
+
+def _name(raw: bytes) -> str:
+    return raw.decode("latin-1")
+
+
+def _empty(client: Client) -> bool:
+    return not client.server.keyspace.dbs[0].size
+
+
+@command(
+    "cluster|meet",
+    arity=-4,
+    flags=_FLAGS,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Gets to know a node.",
+)
+def cmd_meet(client: Client, argv: list[bytes]) -> Any:
+    if len(argv) > 5:
+        raise errors.wrong_arity(b"cluster|meet")
+    host_of(client)
+    port = integer(argv[3], CommandError(b"ERR Invalid base port specified: %b" % argv[3]))
+    cport = port + 10000
+    if len(argv) == 5:
+        cport = integer(argv[4], CommandError(b"ERR Invalid bus port specified: %b" % argv[4]))
+    order(client, Admin.meet, _name(argv[2]), port, cport)
+    return OK
+
+
+@command(
+    "cluster|forget",
+    arity=3,
+    flags=_FLAGS,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Removes a node from the table.",
+)
+def cmd_forget(client: Client, argv: list[bytes]) -> Any:
+    order(client, Admin.forget, _name(argv[2]))
+    return OK
+
+
+@command(
+    "cluster|reset",
+    arity=-2,
+    flags=ADMIN | STALE | NOSCRIPT,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(N), N the known nodes",
+    summary="Forgets the cluster.",
+)
+def cmd_reset(client: Client, argv: list[bytes]) -> Any:
+    if len(argv) > 3:
+        raise errors.wrong_arity(b"cluster|reset")
+    word = argv[2].upper() if len(argv) == 3 else b"SOFT"
+    if word not in (b"HARD", b"SOFT"):
+        raise errors.SYNTAX
+    order(client, Admin.reset, hard=word == b"HARD", keyspace_empty=_empty(client))
+    return OK
+
+
+# Slots
+
+
+@command(
+    "cluster|addslots",
+    arity=-3,
+    flags=_FLAGS,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(N), N the slots",
+    summary="Owns slots that nobody owns.",
+)
+def cmd_addslots(client: Client, argv: list[bytes]) -> Any:
+    host_of(client)
+    order(client, Admin.add_slots, [slot_number(arg) for arg in argv[2:]])
+    return OK
+
+
+@command(
+    "cluster|addslotsrange",
+    arity=-4,
+    flags=_FLAGS,
+    group="cluster",
+    since="7.0.0",
+    complexity="O(N), N the slots",
+    summary="Owns ranges of slots that nobody owns.",
+)
+def cmd_addslotsrange(client: Client, argv: list[bytes]) -> Any:
+    if len(argv) % 2:
+        raise errors.wrong_arity(b"cluster|addslotsrange")
+    host_of(client)
+    order(client, Admin.add_slots, slot_ranges(argv[2:]))
+    return OK
+
+
+@command(
+    "cluster|delslots",
+    arity=-3,
+    flags=_FLAGS,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(N), N the slots",
+    summary="Leaves slots without owner.",
+)
+def cmd_delslots(client: Client, argv: list[bytes]) -> Any:
+    host_of(client)
+    order(client, Admin.del_slots, [slot_number(arg) for arg in argv[2:]])
+    return OK
+
+
+@command(
+    "cluster|delslotsrange",
+    arity=-4,
+    flags=_FLAGS,
+    group="cluster",
+    since="7.0.0",
+    complexity="O(N), N the slots",
+    summary="Leaves ranges of slots without owner.",
+)
+def cmd_delslotsrange(client: Client, argv: list[bytes]) -> Any:
+    if len(argv) % 2:
+        raise errors.wrong_arity(b"cluster|delslotsrange")
+    host_of(client)
+    order(client, Admin.del_slots, slot_ranges(argv[2:]))
+    return OK
+
+
+@command(
+    "cluster|flushslots",
+    arity=2,
+    flags=_FLAGS,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Gives up all slots of this node.",
+)
+def cmd_flushslots(client: Client, argv: list[bytes]) -> Any:
+    order(client, Admin.flush_slots, keyspace_empty=_empty(client))
+    return OK
+
+
+@command(
+    "cluster|setslot",
+    arity=-4,
+    flags=_FLAGS,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Opens, closes or assigns a slot.",
+)
+def cmd_setslot(client: Client, argv: list[bytes]) -> Any:
+    host = host_of(client)
+    if host.core.view.myself.is_replica:
+        raise CommandError("ERR You can use SETSLOT only with masters.")
+    slot = slot_number(argv[2])
+    action = argv[3].upper()
+    if action == b"STABLE" and len(argv) == 4:
+        order(client, Admin.set_slot_stable, slot)
+    elif len(argv) != 5 or action not in (b"MIGRATING", b"IMPORTING", b"NODE"):
+        raise CommandError("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP")
+    elif action == b"MIGRATING":
+        order(client, Admin.set_slot_migrating, slot, _name(argv[4]))
+    elif action == b"IMPORTING":
+        order(client, Admin.set_slot_importing, slot, _name(argv[4]))
+    else:
+        keys = client.server.keyspace.dbs[0].count_in_slot(slot)
+        order(client, Admin.set_slot_node, slot, _name(argv[4]), keys_in_slot=keys)
+    return OK
+
+
+# Roles and epochs
+
+
+@command(
+    "cluster|replicate",
+    arity=3,
+    flags=_FLAGS,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Replicates a primary.",
+)
+def cmd_replicate(client: Client, argv: list[bytes]) -> Any:
+    order(client, Admin.replicate, _name(argv[2]), keyspace_empty=_empty(client))
+    return OK
+
+
+@command(
+    "cluster|failover",
+    arity=-2,
+    flags=_FLAGS,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Takes over from this replica's primary.",
+)
+def cmd_failover(client: Client, argv: list[bytes]) -> Any:
+    """`FAILOVER [FORCE|TAKEOVER]`, and from our sentinels `FAILOVER TAKEOVER FENCE <epoch> <min-config-epoch>`."""
+    host_of(client)
+    mode = argv[2].upper() if len(argv) > 2 else b""
+    fence = None
+    if len(argv) == 6 and mode == b"TAKEOVER" and argv[3].upper() == b"FENCE":
+        fence = Fence(
+            integer_between(argv[4], 0, INT64_MAX, errors.SYNTAX), integer_between(argv[5], 0, INT64_MAX, errors.SYNTAX)
+        )
+    elif len(argv) > 3 or mode not in (b"", b"FORCE", b"TAKEOVER"):
+        raise errors.SYNTAX
+    order(client, Admin.failover, force=mode == b"FORCE", takeover=mode == b"TAKEOVER", fence=fence)
+    return OK
+
+
+@command(
+    "cluster|bumpepoch",
+    arity=2,
+    flags=_FLAGS,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Takes a new config epoch.",
+    tips=(b"nondeterministic_output",),
+)
+def cmd_bumpepoch(client: Client, argv: list[bytes]) -> Any:
+    bumped, now = order(client, Admin.bump_epoch)
+    return Status(b"%b %d" % (b"BUMPED" if bumped else b"STILL", now))
+
+
+@command(
+    "cluster|set-config-epoch",
+    arity=3,
+    flags=_FLAGS,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Gives a new node its first config epoch.",
+)
+def cmd_set_config_epoch(client: Client, argv: list[bytes]) -> Any:
+    host_of(client)
+    wanted = epoch(argv[2])
+    if wanted is None:
+        raise errors.NOT_INTEGER
+    order(client, Admin.set_config_epoch, wanted)
+    return OK
+
+
+@command(
+    "cluster|saveconfig",
+    arity=2,
+    flags=_FLAGS,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Writes nodes.conf now.",
+)
+def cmd_saveconfig(client: Client, argv: list[bytes]) -> Any:
+    host = host_of(client)
+    host.core.save()
+    host.bus.settle()
+    return OK
+
+
+# The sentinels
+
+
+@command(
+    "cluster|guard",
+    arity=8,
+    flags=ADMIN | STALE | LOADING,
+    group="cluster",
+    since="7.0.15",
+    complexity="O(N), N the sentinels",
+    summary="Renews a sentinel's lease on this node's right to accept writes (slotmesh).",
+)
+def cmd_guard(client: Client, argv: list[bytes]) -> Any:
+    """`GUARD <name> <sentinel-id> <sentinel-epoch> <lease-ms> <voters> <echo-ms>`: [clock-ms, fence-epoch, armed,
+    fenced].
+    """
+    host = host_of(client)
+    lease_ms, voters, echo_ms = (integer_between(arg, 0, INT64_MAX, errors.NOT_INTEGER) for arg in argv[5:8])
+    try:
+        reply = host.core.on_guard(host.clock.now_ms(), _name(argv[2]), _name(argv[3]), lease_ms, voters, echo_ms)
+    except ClusterRefusal as refusal:
+        raise CommandError(f"ERR {refusal}") from None
+    host.bus.settle()
+    return [reply.clock_ms, reply.fence_epoch, int(reply.armed), int(reply.fenced)]
+
+
+@command(
+    "cluster|unguard",
+    arity=3,
+    flags=ADMIN | STALE | LOADING,
+    group="cluster",
+    since="7.0.15",
+    complexity="O(1)",
+    summary="Ends the guard of a group of sentinels (slotmesh).",
+)
+def cmd_unguard(client: Client, argv: list[bytes]) -> Any:
+    host = host_of(client)
+    released = host.core.release_guard(host.clock.now_ms(), _name(argv[2]))
+    host.bus.settle()
+    return int(released)
+
+
+# Per client
+
+
+@command(
+    "asking",
+    arity=1,
+    flags=FAST,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Lets the next command use a slot that is being imported.",
+    categories=("connection",),
+)
+def cmd_asking(client: Client, argv: list[bytes]) -> Any:
+    host_of(client)
+    client.set_gate(GATE_ASKING, True)
+    return OK
+
+
+@command(
+    "readonly",
+    arity=1,
+    flags=LOADING | STALE | FAST,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Accepts reads from this replica.",
+    categories=("connection",),
+)
+def cmd_readonly(client: Client, argv: list[bytes]) -> Any:
+    host_of(client)
+    client.readonly = True
+    client.set_gate(GATE_READONLY, True)
+    return OK
+
+
+@command(
+    "readwrite",
+    arity=1,
+    flags=LOADING | STALE | FAST,
+    group="cluster",
+    since="3.0.0",
+    complexity="O(1)",
+    summary="Ends READONLY.",
+    categories=("connection",),
+)
+def cmd_readwrite(client: Client, argv: list[bytes]) -> Any:
+    host_of(client)
+    client.readonly = False
+    client.set_gate(GATE_READONLY, False)
+    return OK

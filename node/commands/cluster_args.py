@@ -1,0 +1,60 @@
+"""What the CLUSTER commands share: access to the core, argument rules, refusals as error replies (no command lives
+here).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from cluster.errors import ClusterRefusal
+from cluster.slots import SLOT_COUNT
+from node import errors
+from node.arguments import integer_between, to_int64
+from node.errors import CommandError
+
+if TYPE_CHECKING:
+    from node.client import Client
+    from node.cluster_host import ClusterHost
+
+BAD_SLOT: Final = CommandError("ERR Invalid or out of range slot")
+
+
+def host_of(client: Client) -> ClusterHost:
+    """The cluster part of this node. Raises CommandError outside a cluster."""
+    host = client.server.cluster
+    if host is None:
+        raise errors.NO_CLUSTER
+    return host
+
+
+def order(client: Client, give: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Give the core an order and carry out what follows before the reply. A refusal is an error reply."""
+    host = host_of(client)
+    try:
+        result = give(host.core.admin(host.clock.now_ms()), *args, **kwargs)
+    except ClusterRefusal as refusal:
+        raise CommandError(f"ERR {refusal}") from None
+    host.bus.settle()
+    return result
+
+
+def slot_number(text: bytes) -> int:
+    """A slot argument."""
+    return integer_between(text, 0, SLOT_COUNT - 1, BAD_SLOT)
+
+
+def slot_ranges(args: list[bytes]) -> list[int]:
+    """The slots of `first last [first last ...]`."""
+    slots: list[int] = []
+    for low, high in zip(args[::2], args[1::2], strict=True):
+        first, last = slot_number(low), slot_number(high)
+        if first > last:
+            raise CommandError(f"ERR start slot number {first} is greater than end slot number {last}")
+        slots += range(first, last + 1)
+    return slots
+
+
+def epoch(text: bytes) -> int | None:
+    """An epoch argument, None unless it is a number."""
+    return to_int64(text)

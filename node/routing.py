@@ -1,0 +1,151 @@
+"""Which node serves a command: the redirections of Redis Cluster.
+
+`check` is the full rule, for one command; the order of its steps is the stock server's, because clients depend on which
+of two errors they see. `served` is its short form for the data plane: one byte per slot, true when any command on a
+single key of that slot may run here without another look.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from cluster.slots import SLOT_COUNT, key_slot
+from node import errors, registry
+from node.client import GATE_ASKING
+from node.errors import CommandError
+
+if TYPE_CHECKING:
+    from cluster.members import Member
+    from cluster.view import ClusterView
+    from node.client import Client
+    from node.registry import CommandSpec
+    from node.server import Server
+
+_MIGRATES: Final = (b"migrate",)
+
+
+class Routing:
+    """The routing table of one node, kept in step with the cluster's view by `refresh`."""
+
+    def __init__(self, server: Server, view: ClusterView) -> None:
+        self._server = server
+        self._view = view
+        self.served = bytearray(SLOT_COUNT)
+        self._key: tuple[int, bool, bool] | None = None
+
+    def refresh(self) -> bool:
+        """Bring `served` up to date; true when anything that redirections depend on has changed."""
+        view = self._view
+        key = (view.slots.version, view.cluster_ok, view.myself.is_primary)
+        if key == self._key:
+            return False
+        self._key = key
+        open_slots = (*view.slots.migrating_to, *view.slots.importing_from)
+        self.served[:] = bytes(SLOT_COUNT)
+        if view.cluster_ok and view.myself.is_primary:
+            for first, last in view.myself.slots.ranges():
+                self.served[first : last + 1] = b"\x01" * (last - first + 1)
+            for slot in open_slots:
+                self.served[slot] = 0
+        return True
+
+    # -- the full rule ---------------------------------------------------------------------------------------
+
+    def check(self, client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+        """Raise MOVED, ASK, CROSSSLOT, TRYAGAIN or CLUSTERDOWN unless this node may run the command.
+
+        Leaves the key's slot in `keyspace.hot_key` / `hot_slot`.
+        """
+        if spec.full_name == b"exec":
+            keys = [key for queued, args in client.multi or () for key in _keys(queued, args)]
+            writes = any(queued.flags & registry.WRITE for queued, _ in client.multi or ())
+        else:
+            keys = _keys(spec, argv)
+            writes = bool(spec.flags & registry.WRITE)
+        if not keys:
+            return
+        slot = key_slot(keys[0])
+        for key in keys:
+            if key_slot(key) != slot:
+                raise errors.CROSS_SLOT
+        self._check_slot(client, spec, slot, keys, writes)
+        keyspace = self._server.keyspace
+        keyspace.hot_key, keyspace.hot_slot = keys[0], slot
+
+    def _check_slot(self, client: Client, spec: CommandSpec, slot: int, keys: list[bytes], writes: bool) -> None:
+        view = self._view
+        slots = view.slots
+        me = view.myself
+        owner = slots.owners[slot]
+        if owner is None:
+            raise errors.CLUSTER_DOWN_UNBOUND
+        if not view.cluster_ok:
+            self._check_down(spec, writes)
+        target = slots.migrating_to.get(slot) if owner is me else None
+        importing = slot in slots.importing_from
+        if (target is not None or importing) and spec.full_name in _MIGRATES:
+            return
+        if target is not None or importing:
+            missing = self._missing(keys)
+            if target is not None and missing:
+                if missing != len(keys):
+                    raise errors.TRY_AGAIN
+                raise errors.ask(slot, *self.endpoint(target, client))
+            if importing and (client.gates & GATE_ASKING or spec.flags & registry.ASKING):
+                if len(keys) > 1 and missing:
+                    raise errors.TRY_AGAIN
+                return
+        if owner is me:
+            return
+        if client.readonly and me.primary is owner and not writes and self._reads(client, spec):
+            return
+        raise errors.moved(slot, *self.endpoint(owner, client))
+
+    @staticmethod
+    def _reads(client: Client, spec: CommandSpec) -> bool:
+        """Whether a replica may run the command for a READONLY client."""
+        return bool(spec.flags & registry.READONLY) or spec.full_name in (b"watch", b"exec") or spec.group == "pubsub"
+
+    def _check_down(self, spec: CommandSpec, writes: bool) -> None:
+        config = self._server.config
+        if spec.group == "pubsub":
+            if not config.cluster_allow_pubsubshard_when_down:
+                raise errors.CLUSTER_DOWN
+        elif not config.cluster_allow_reads_when_down:
+            raise errors.CLUSTER_DOWN
+        elif writes:
+            raise errors.CLUSTER_DOWN_READ_ONLY
+
+    def _missing(self, keys: list[bytes]) -> int:
+        db = self._server.keyspace.dbs[0]
+        return sum(db.peek(key) is None for key in keys)
+
+    def endpoint(self, member: Member, client: Client | None = None) -> tuple[bytes, int]:
+        """Host and port to tell a client, by `cluster-preferred-endpoint-type`."""
+        kind = self._server.config.cluster_preferred_endpoint_type
+        if kind == "hostname":
+            host = member.hostname or "?"
+        elif kind == "unknown-endpoint":
+            host = ""
+        else:
+            host = member.ip
+        return host.encode(), member.port
+
+    def blocked_error(self, client: Client, keys: list[bytes]) -> CommandError | None:
+        """What to tell a client that waits for `keys`, now that the map has changed; None: let it wait."""
+        view = self._view
+        if not view.cluster_ok:
+            return errors.CLUSTER_DOWN
+        slot = key_slot(keys[0])
+        owner = view.slots.owners[slot]
+        if owner is view.myself or slot in view.slots.importing_from:
+            return None
+        if owner is None:
+            return errors.CLUSTER_DOWN_UNBOUND
+        if client.readonly and view.myself.primary is owner:
+            return None
+        return errors.moved(slot, *self.endpoint(owner, client))
+
+
+def _keys(spec: CommandSpec, argv: list[bytes]) -> list[bytes]:
+    return [argv[i] for i in spec.key_positions(argv)] if spec.key_specs or spec.find_keys else []
