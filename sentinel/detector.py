@@ -1,0 +1,127 @@
+"""Who is down: subjectively (our own evidence) and objectively (a quorum says so).
+
+SDOWN of an instance, any of:
+- silence: a PING unanswered for down-after-milliseconds (an answer like -BUSY is no answer; -LOADING is one);
+- refusal: two refused connections in a row - the kernel over there says the process is gone. Stock waits for silence
+  here too; this is what makes our failover after a crash fast;
+- a primary that says it is a replica for longer than down-after plus two INFO periods;
+- a primary that restarted and does not answer within master-reboot-down-after-period.
+
+ODOWN of a primary: we see it SDOWN, and with the others that lately told us the same there are `quorum` of us. ODOWN is
+a weak statement (nothing says that the observations overlap in time); it only permits to ask for votes.
+"""
+
+from __future__ import annotations
+
+from sentinel.effects import WARNING
+from sentinel.instance import PRIMARY, REPLICA, Instance, Unit
+from sentinel.links import Links, refused
+from sentinel.state import Context
+
+NEVER = 1 << 62
+
+
+class Detector:
+    """Sets and clears SDOWN and ODOWN; refreshes links that look dead."""
+
+    def __init__(self, ctx: Context, links: Links) -> None:
+        self._ctx = ctx
+        self._links = links
+
+    def judge(self, instance: Instance) -> None:
+        """Bring the SDOWN flag up to date."""
+        self._refresh_links(instance)
+        if self._down(instance):
+            if not instance.sdown:
+                self._ctx.emit(WARNING, "+sdown", instance)
+                instance.sdown, instance.sdown_since_ms = True, self._ctx.now_ms
+                self._changed(instance)
+        elif instance.sdown:
+            self._ctx.emit(WARNING, "-sdown", instance)
+            instance.sdown, instance.script_kill_sent = False, False
+            self._changed(instance)
+
+    def _changed(self, instance: Instance) -> None:
+        unit = instance.unit
+        if unit is None:
+            return
+        self._ctx.touch(unit)
+        if instance is unit.primary:
+            unit.ask_gap_ms = 0  # ask the others at once
+            for replica in unit.replicas.values():
+                replica.info_wanted = True  # their offsets decide who is promoted: fresh ones are wanted now
+                self._ctx.touch(replica)
+
+    def _down(self, instance: Instance) -> bool:
+        if refused(instance):
+            return True
+        silent_at = self._silent_since(instance) + instance.settings.down_after_ms
+        return min(silent_at, self._wrong_role_at(instance), self._reboot_at(instance)) < self._ctx.now_ms
+
+    def _silent_since(self, instance: Instance) -> int:
+        link = instance.link
+        if link.act_ping_ms:
+            return link.act_ping_ms
+        return NEVER if link.complete else link.last_avail_ms
+
+    def _wrong_role_at(self, instance: Instance) -> int:
+        if instance.role != PRIMARY or instance.role_reported != REPLICA:
+            return NEVER
+        return instance.role_reported_ms + instance.settings.down_after_ms + 2 * self._ctx.timing.info_period
+
+    def _reboot_at(self, instance: Instance) -> int:
+        if not instance.rebooted_ms:
+            return NEVER
+        return instance.rebooted_ms + instance.settings.reboot_down_after_ms
+
+    def due_ms(self, instance: Instance) -> int:
+        """When `judge` may come to another verdict if nothing happens until then."""
+        if instance.sdown:
+            return NEVER  # only an event can clear it
+        silent_at = self._silent_since(instance)
+        if silent_at < NEVER:
+            silent_at += instance.settings.down_after_ms
+        return min(silent_at, self._wrong_role_at(instance), self._reboot_at(instance)) + 1
+
+    def _refresh_links(self, instance: Instance) -> None:
+        """Drop connections that are up by name only: half-open ones never report an error by themselves."""
+        now, link, timing = self._ctx.now_ms, instance.link, self._ctx.timing
+        half_ms = instance.settings.down_after_ms // 2
+        commands = link.commands
+        if (
+            commands.conn_id
+            and now - commands.since_ms > timing.min_link_reconnect_period
+            and link.act_ping_ms
+            and now - link.act_ping_ms > half_ms
+            and now - link.last_pong_ms > half_ms
+        ):
+            self._links.close_channel(commands)
+        pubsub = link.pubsub
+        if (
+            pubsub is not None
+            and pubsub.conn_id
+            and now - pubsub.since_ms > timing.min_link_reconnect_period
+            and now - link.heard_ms > 3 * timing.publish_period
+        ):
+            self._links.close_channel(pubsub)
+
+    # --------------------------------------------------------------------------------------------------------- ODOWN
+
+    def agreeing(self, unit: Unit) -> int:
+        """How many sentinels, we included, lately said that the primary is down."""
+        if not unit.primary.sdown:
+            return 0
+        return 1 + sum(peer.peer.primary_down for peer in unit.sentinels.values())
+
+    def judge_unit(self, unit: Unit) -> None:
+        """Bring the ODOWN flag up to date."""
+        agreeing = self.agreeing(unit)
+        if agreeing >= unit.settings.quorum:
+            if not unit.odown:
+                unit.odown, unit.odown_since_ms = True, self._ctx.now_ms
+                self._ctx.emit(WARNING, "+odown", unit, f" #quorum {agreeing}/{unit.settings.quorum}")
+                self._ctx.touch_unit(unit)
+        elif unit.odown:
+            unit.odown = False
+            self._ctx.emit(WARNING, "-odown", unit)
+            self._ctx.touch_unit(unit)

@@ -1,0 +1,285 @@
+"""The trio driver: turns sockets, time, files and processes into events of the core, and its effects into deeds.
+
+It decides nothing. One task carries out effects strictly in order (a file is synced in a thread before the next effect
+goes on, so a vote is on disk before it is on the wire); one waits for the core's next deadline; every connection has
+its reader. Events may come from any task: `step` is a plain call.
+
+When the state cannot be written, nothing that rests on it may leave: commands of that batch are answered with an error,
+and connections that were to carry something are closed instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from subprocess import PIPE, STDOUT
+
+import hiredis
+import trio
+
+from node.config_rewrite import replace_file
+from node.resp.encoder import encode_command
+from sentinel.core import SentinelCore
+from sentinel.effects import (
+    DEBUG,
+    NOTICE,
+    VERBOSE,
+    WARNING,
+    Closed,
+    Connect,
+    Connected,
+    Disconnect,
+    Effect,
+    Emit,
+    ErrorReply,
+    Event,
+    Exit,
+    KillScript,
+    Log,
+    Persist,
+    Replied,
+    Reply,
+    Request,
+    Resolve,
+    Resolved,
+    Respond,
+    RunScript,
+    ScriptEnded,
+    ScriptStarted,
+    Send,
+    Stored,
+    Tick,
+)
+from sentinel.wire import Wire, connect
+
+CONNECT_TIMEOUT_S = 5.0
+"""A connection that is neither made nor refused for this long is given up and tried again."""
+
+LOG_LEVELS = {DEBUG: logging.DEBUG, VERBOSE: logging.DEBUG + 1, NOTICE: logging.INFO, WARNING: logging.WARNING}
+CANNOT_EXECUTE = 2
+_logger = logging.getLogger("sentinel")
+
+
+def monotonic_ms() -> int:
+    """The core's clock. It runs while the process is stopped, and nobody can set it."""
+    return time.monotonic_ns() // 1_000_000
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Driver:
+    """Runs one core. `publish` hands a sentinel event to the subscribers."""
+
+    def __init__(self, core: SentinelCore, config_path: str, publish: Callable[[str, str], None]) -> None:
+        self.core = core
+        self.config_path = config_path
+        self._publish = publish
+        self._wires: dict[int, Wire] = {}
+        self._scopes: dict[int, trio.CancelScope] = {}
+        self._scripts: dict[int, trio.Process] = {}
+        self._waiting: dict[int, _Answer] = {}
+        self._last_request = 0
+        self._work = trio.Event()
+        self._timer = trio.Event()
+        self._armed_ms = 0
+        self._nursery: trio.Nursery | None = None
+
+    # -------------------------------------------------------------------------------------------------------- stepping
+
+    def step(self, event: Event) -> None:
+        """Give the core an event; its effects are carried out soon."""
+        self.core.step(max(monotonic_ms(), self.core.ctx.now_ms), event)
+        if not self.core.ctx.idle:
+            self._work.set()
+        if self.core.next_deadline_ms() < self._armed_ms:
+            self._timer.set()
+
+    async def request(self, argv: tuple[bytes, ...]) -> Reply:
+        """Have the core execute a command; returns the reply once all that precedes it is done."""
+        self._last_request += 1
+        request_id, answer = self._last_request, _Answer()
+        self._waiting[request_id] = answer
+        try:
+            self.step(Request(request_id, argv))
+            await answer.ready.wait()
+        finally:
+            del self._waiting[request_id]
+        return answer.reply
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._carry_out_all)
+                nursery.start_soon(self._keep_time)
+                task_status.started()
+        finally:
+            for wire in self._wires.values():
+                wire.close()
+
+    async def _keep_time(self) -> None:
+        while True:
+            self.step(Tick(wall_ms()))
+            self._armed_ms = self.core.next_deadline_ms()
+            self._timer = trio.Event()
+            with trio.move_on_after(max(0, self._armed_ms - monotonic_ms()) / 1000):
+                await self._timer.wait()
+
+    # --------------------------------------------------------------------------------------------------------- effects
+
+    async def _carry_out_all(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            while not self.core.ctx.idle:
+                await self._carry_out(self.core.take_effects())
+
+    async def _carry_out(self, effects: list[Effect]) -> None:
+        saved = True
+        for effect in effects:
+            if isinstance(effect, Persist):
+                saved = await self._persist(effect.content)
+            elif isinstance(effect, Send):
+                self._send(effect, saved)
+            elif isinstance(effect, Respond):
+                self._respond(effect, saved)
+            else:
+                self._do(effect)
+
+    def _do(self, effect: Effect) -> None:
+        assert self._nursery is not None, "the driver does not run"
+        if isinstance(effect, Emit):
+            _logger.log(LOG_LEVELS[effect.level], "%s %s", effect.channel, effect.message)
+            if effect.level != DEBUG:
+                self._publish(effect.channel, effect.message)
+        elif isinstance(effect, Log):
+            _logger.log(LOG_LEVELS[effect.level], "%s", effect.message)
+        elif isinstance(effect, Connect):
+            scope = self._scopes[effect.conn_id] = trio.CancelScope()
+            self._nursery.start_soon(self._connection, effect, scope)
+        elif isinstance(effect, Disconnect):
+            if effect.conn_id in self._scopes:  # it may have ended by itself meanwhile
+                self._scopes[effect.conn_id].cancel()
+        elif isinstance(effect, Resolve):
+            self._nursery.start_soon(self._resolve, effect.host)
+        elif isinstance(effect, RunScript):
+            self._nursery.start_soon(self._run_script, effect)
+        elif isinstance(effect, KillScript):
+            process = self._scripts.get(effect.job_id)
+            if process is not None:
+                process.kill()
+        elif isinstance(effect, Exit):
+            logging.shutdown()
+            os._exit(effect.code)
+
+    async def _persist(self, content: str) -> bool:
+        try:
+            data = content.encode("utf-8", "surrogateescape")
+            await trio.to_thread.run_sync(replace_file, self.config_path, data)
+        except OSError as error:
+            _logger.warning("WARNING: the state could not be saved to %s: %s", self.config_path, error)
+            self.step(Stored(False))
+            return False
+        _logger.info("Sentinel new configuration saved on disk")
+        self.step(Stored(True))
+        return True
+
+    def _send(self, effect: Send, saved: bool) -> None:
+        wire = self._wires.get(effect.conn_id)
+        if wire is None:
+            return
+        if saved:
+            wire.send(encode_command(list(effect.argv)))
+        else:
+            wire.close()
+
+    def _respond(self, effect: Respond, saved: bool) -> None:
+        answer = self._waiting.get(effect.request_id)
+        if answer is not None:
+            failure = ErrorReply("ERR Failed to save config file. Check server logs.")
+            answer.reply = effect.reply if saved else failure
+            answer.ready.set()
+
+    # ------------------------------------------------------------------------------------------------------ connections
+
+    async def _connection(self, effect: Connect, scope: trio.CancelScope) -> None:
+        """Life of one outgoing connection. After the core's own Disconnect it ends without an event."""
+        conn_id, refused, reason = effect.conn_id, False, "closed by the peer"
+        wire: Wire | None = None
+        with scope:
+            try:
+                with trio.fail_after(CONNECT_TIMEOUT_S):
+                    wire, remote_ip = await connect(effect.host, effect.port)
+                self._wires[conn_id] = wire
+                self.step(Connected(conn_id, wire.local_ip(), remote_ip))
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(wire.drain)
+                    await self._read(conn_id, wire)
+                    nursery.cancel_scope.cancel()
+            except trio.TooSlowError:
+                reason = "timed out"
+            except OSError as error:
+                refused, reason = isinstance(error, ConnectionRefusedError), str(error)
+        self._wires.pop(conn_id, None)
+        del self._scopes[conn_id]
+        if wire is not None:
+            wire.close()
+        if not scope.cancelled_caught:
+            self.step(Closed(conn_id, refused, reason))
+
+    async def _read(self, conn_id: int, wire: Wire) -> None:
+        reader = hiredis.Reader()
+        while data := await wire.receive():
+            reader.feed(data)
+            try:
+                while (value := reader.gets()) is not False:
+                    if isinstance(value, hiredis.ReplyError):
+                        value = ErrorReply(str(value))
+                    self.step(Replied(conn_id, value))
+            except hiredis.ProtocolError:
+                return  # a peer that speaks something else
+
+    async def _resolve(self, host: str) -> None:
+        ip = ""
+        try:
+            found = await trio.socket.getaddrinfo(host, None)
+            ip = str(found[0][4][0])
+        except OSError as error:
+            _logger.warning("Failed to resolve hostname '%s': %s", host, error)
+        self.step(Resolved(host, ip))
+
+    # ---------------------------------------------------------------------------------------------------------- scripts
+
+    async def _run_script(self, effect: RunScript) -> None:
+        try:
+            process = await trio.lowlevel.open_process(list(effect.argv), stdout=PIPE, stderr=STDOUT)
+        except OSError as error:
+            _logger.warning("cannot run %s: %s", effect.argv[0], error)
+            self.step(ScriptEnded(effect.job_id, CANNOT_EXECUTE, 0))
+            return
+        self._scripts[effect.job_id] = process
+        self.step(ScriptStarted(effect.job_id, process.pid))
+        try:
+            assert process.stdout is not None, "the script has no output pipe"
+            async for line in process.stdout:
+                _logger.debug("%s: %s", effect.argv[0], line.decode("utf-8", "replace").rstrip())
+            status = await process.wait()
+        finally:
+            process.kill()
+            del self._scripts[effect.job_id]
+        self.step(ScriptEnded(effect.job_id, max(status, 0), max(-status, 0)))
+
+
+class _Answer:
+    """A reply that somebody waits for."""
+
+    __slots__ = ("ready", "reply")
+
+    def __init__(self) -> None:
+        self.ready = trio.Event()
+        self.reply: Reply = None

@@ -1,0 +1,329 @@
+"""The failover itself, step by step, as its leader.
+
+    none -> wait_start -> select_slave -> send_slaveof_noone -> wait_promotion -> reconf_slaves -> update_config -> none
+
+wait_start: until elected. select_slave: the best replica (once each has told its offset, or has had time to).
+send_slaveof_noone: one promotion order. wait_promotion: until the replica itself says that it is a primary; only then
+is the new configuration real: it gets the epoch of the election as its config epoch, is on disk, and is told to
+everybody. Up to here an attempt can be aborted; from here on it is finished, by timeout if need be. reconf_slaves:
+point the other replicas at the new primary, `parallel-syncs` at a time. update_config: switch.
+
+A plain primary is failed over exactly as by stock. In a guarded cluster
+
+- the order is CLUSTER FAILOVER TAKEOVER. Our nodes get FENCE <epoch of the election> <smallest config epoch to take>
+  behind it: a node refuses an order of an older election than one it has obeyed;
+- nobody is reconfigured: the other members follow over the cluster bus;
+- what makes the old primary harmless is the voters' leases (see `leases`): having the votes is having it fenced;
+- a failover that an operator asks for while the primary is well is a coordinated one (CLUSTER FAILOVER to the replica):
+  the primary pauses its writers until the replica has everything, and nothing is lost.
+
+Every step is taken when the event that permits it arrives; the timers here are only for what does not arrive.
+"""
+
+from __future__ import annotations
+
+from sentinel.detector import NEVER
+from sentinel.effects import NOTICE, WARNING, ErrorReply, Exit, Reply
+from sentinel.election import Election
+from sentinel.instance import (
+    NONE,
+    RECONF,
+    SELECT,
+    SEND_ORDER,
+    UPDATE_CONFIG,
+    WAIT_PROMOTION,
+    WAIT_START,
+    Address,
+    Instance,
+    Unit,
+)
+from sentinel.leases import LEADER_TIME_MS, Leases
+from sentinel.links import DISCARD, ORDER, Links, transact
+from sentinel.roster import Roster
+from sentinel.selection import facts_awaited, select_replica
+from sentinel.state import Context
+
+FACTS_WAIT_MS = 500
+"""How long to wait for the replicas' fresh offsets before choosing among those that answered."""
+
+GRACEFUL_MS = 10_000
+"""How long a coordinated cluster failover may take (stock's own limit for it is 5 s) before it counts as failed."""
+
+
+class Failover:
+    """Starts, advances and ends the failovers that this sentinel leads."""
+
+    def __init__(self, ctx: Context, links: Links, roster: Roster, election: Election, leases: Leases) -> None:
+        self._ctx = ctx
+        self._links = links
+        self._roster = roster
+        self._election = election
+        self._leases = leases
+
+    # ------------------------------------------------------------------------------------------------------- starting
+
+    def maybe_start(self, unit: Unit) -> int:
+        """Start an attempt if it is due and permitted; otherwise when to look again."""
+        failover, now = unit.failover, self._ctx.now_ms
+        if failover.active or not unit.odown or not self._ctx.storage_ok:
+            return NEVER
+        self._election.check_leader(unit)
+        start_at_ms = self._election.start_at_ms(unit)
+        if start_at_ms > now:
+            self._log_delay(unit)
+            return start_at_ms
+        self._election.start(unit)
+        self._election.ask(unit, forced=True)
+        unit.ask_gap_ms = 0
+        return NEVER
+
+    def _log_delay(self, unit: Unit) -> None:
+        failover = unit.failover
+        long = failover.blocked_until_ms - self._ctx.now_ms > self._ctx.timing.election_timeout
+        if long and failover.delay_logged_ms != failover.blocked_until_ms:
+            failover.delay_logged_ms = failover.blocked_until_ms
+            seconds = (failover.blocked_until_ms - self._ctx.now_ms) // 1000
+            self._ctx.log(f"Next failover delay: I will not start a failover of {unit.name} for {seconds} seconds")
+
+    def force(self, unit: Unit) -> None:
+        """SENTINEL FAILOVER: an attempt that asks nobody. The caller has checked that a replica can be promoted."""
+        self._ctx.log(f"Executing user requested FAILOVER of '{unit.name}'")
+        self._election.start(unit)
+        # A leased primary that is down may only be replaced by the votes of those who leased it.
+        unit.failover.forced = not (unit.primary.sdown and self._leases.leased(unit))
+        self._ctx.touch(unit)
+
+    # ------------------------------------------------------------------------------------------------------ advancing
+
+    def advance(self, unit: Unit) -> int:
+        """Take every step that is possible now; returns when to look again."""
+        steps = {
+            WAIT_START: self._wait_start,
+            SELECT: self._select,
+            SEND_ORDER: self._send_order,
+            WAIT_PROMOTION: self._wait_promotion,
+            RECONF: self._reconfigure,
+            UPDATE_CONFIG: self._switch,
+        }
+        while True:
+            state = unit.failover.state
+            if state == NONE:
+                return NEVER
+            due_ms = steps[state](unit)
+            if unit.failover.state == state:
+                return due_ms
+
+    def _enter(self, unit: Unit, state: int) -> None:
+        unit.failover.state = state
+        unit.failover.change_ms = self._ctx.now_ms
+
+    def abort(self, unit: Unit, why: str) -> None:
+        """Give up an attempt that is not confirmed; the old primary may be leased again."""
+        self._ctx.emit(WARNING, f"-failover-abort-{why}", unit)
+        self._election.abandon(unit)
+        self._leases.drop_hold(unit)
+        self._ctx.touch_unit(unit)
+
+    def _wait_start(self, unit: Unit) -> int:
+        ctx, failover = self._ctx, unit.failover
+        winner, possible = (ctx.my_id, True) if failover.forced else self._election.count(unit)
+        if not failover.active:
+            return NEVER  # counting made us vote for somebody else
+        if winner != ctx.my_id:
+            limit_ms = min(ctx.timing.election_timeout, unit.settings.failover_timeout_ms)
+            over_ms = failover.start_ms + limit_ms
+            if winner is not None or not possible or ctx.now_ms > over_ms:
+                self._election.lost(unit, winner)
+                return NEVER
+            voting_ms = self._leases.may_vote_at_ms(unit)
+            return min(over_ms + 1, voting_ms or NEVER)
+        failover.attempts = 0
+        ctx.emit(WARNING, "+elected-leader", unit)
+        if ctx.crash_after_election:
+            self._crash()
+        self._enter(unit, SELECT)
+        ctx.emit(WARNING, "+failover-state-select-slave", unit)
+        return NEVER
+
+    def _select(self, unit: Unit) -> int:
+        ctx, failover = self._ctx, unit.failover
+        decide_ms = failover.change_ms + FACTS_WAIT_MS
+        if facts_awaited(unit) and ctx.now_ms < decide_ms:
+            return decide_ms
+        replica = select_replica(unit, ctx.timing, ctx.now_ms)
+        if replica is None:
+            self.abort(unit, "no-good-slave")
+            return NEVER
+        ctx.emit(WARNING, "+selected-slave", replica)
+        replica.replica.promoted = True
+        failover.promoted = replica
+        self._enter(unit, SEND_ORDER)
+        ctx.emit(NOTICE, "+failover-state-send-slaveof-noone", replica)
+        return NEVER
+
+    def _send_order(self, unit: Unit) -> int:
+        ctx, failover = self._ctx, unit.failover
+        replica = failover.promoted
+        assert replica is not None, "an order without a selected replica"
+        over_ms = failover.change_ms + unit.settings.failover_timeout_ms
+        if self._leases.leased(unit) and not failover.forced:
+            over_ms = min(over_ms, failover.start_ms + LEADER_TIME_MS)  # the voters' holds must outlast the order
+        if ctx.now_ms > over_ms:
+            self.abort(unit, "slave-timeout")
+            return NEVER
+        if not self._order(unit, replica):
+            return over_ms + 1
+        failover.order_sent = True
+        ctx.emit(NOTICE, "+failover-state-wait-promotion", replica)
+        self._enter(unit, WAIT_PROMOTION)
+        return NEVER
+
+    def _order(self, unit: Unit, replica: Instance) -> bool:
+        """Send the promotion order; False when the replica cannot be reached now."""
+        guard = unit.guard
+        if guard is None:
+            return transact(self._links, replica, ORDER, "SLAVEOF", "NO", "ONE")
+        if unit.failover.forced and not unit.primary.sdown:
+            unit.failover.graceful_until_ms = self._ctx.now_ms + GRACEFUL_MS
+            return self._links.send(replica, ORDER, "CLUSTER", "FAILOVER")
+        words: list[str | int] = ["CLUSTER", "FAILOVER", "TAKEOVER"]
+        if replica.ours:
+            words += ["FENCE", unit.failover.epoch, guard.max_cluster_epoch + 1]
+        return self._links.send(replica, ORDER, *words)
+
+    def on_order_reply(self, replica: Instance, reply: Reply) -> None:
+        """The replica answered the order: look at once whether it is a primary now."""
+        unit = replica.unit
+        if unit is None or unit.failover.promoted is not replica or unit.failover.state != WAIT_PROMOTION:
+            return
+        if isinstance(reply, ErrorReply):
+            self._ctx.log(f"{replica.name} refuses its promotion: {reply.text}")
+            self.abort(unit, "slave-timeout")
+            return
+        replica.info_wanted = True
+        self._ctx.touch(replica)
+
+    def _wait_promotion(self, unit: Unit) -> int:
+        failover = unit.failover
+        over_ms = failover.change_ms + unit.settings.failover_timeout_ms
+        if failover.graceful_until_ms:
+            over_ms = min(over_ms, failover.graceful_until_ms)
+        if self._ctx.now_ms > over_ms:
+            self.abort(unit, "slave-timeout")
+            return NEVER
+        return over_ms + 1
+
+    def on_promoted(self, unit: Unit) -> None:
+        """The selected replica says it is a primary: from here on the new configuration exists."""
+        ctx, failover = self._ctx, unit.failover
+        replica = failover.promoted
+        assert replica is not None, "a promotion without a selected replica"
+        assert failover.state == WAIT_PROMOTION, "promotion confirmed out of order"
+        unit.config_epoch = failover.epoch
+        self._enter(unit, RECONF)
+        ctx.persist()
+        ctx.emit(WARNING, "+promoted-slave", replica)
+        if ctx.crash_after_promotion:
+            self._crash()
+        ctx.emit(WARNING, "+failover-state-reconf-slaves", unit)
+        self.reconfigure_clients(unit, "leader", unit.primary.address, replica.address)
+        self.announce_soon(unit)
+        ctx.touch_unit(unit)
+
+    def announce_soon(self, unit: Unit) -> None:
+        """Have the hello message sent to everybody at the end of this step."""
+        for instance in [*unit.members(), *unit.sentinels.values()]:
+            instance.hello_sent_ms = 0
+            self._ctx.touch(instance)
+
+    def reconfigure_clients(self, unit: Unit, role: str, old: Address, new: Address) -> None:
+        """Run the client-reconfig-script, if there is one."""
+        path = unit.settings.client_reconfig_script
+        if path:
+            ends = (self._ctx.announce(old), str(old.port), self._ctx.announce(new), str(new.port))
+            self._ctx.scripts.schedule((path, unit.name, role, "start", *ends))
+
+    # -------------------------------------------------------------------------------------------------- the last steps
+
+    def _reconfigure(self, unit: Unit) -> int:
+        ctx, failover = self._ctx, unit.failover
+        promoted = failover.promoted
+        assert promoted is not None, "reconfiguring without a promoted replica"
+        if unit.guard is not None:
+            self._end(unit)
+            return NEVER
+        busy = sum(r.replica.reconf in ("sent", "inprog") for r in unit.replicas.values())
+        due_ms = failover.change_ms + unit.settings.failover_timeout_ms + 1
+        for replica in unit.replicas.values():
+            state = replica.replica
+            if busy >= unit.settings.parallel_syncs:
+                break
+            if state.promoted or state.reconf == "done":
+                continue
+            sent_over_ms = state.reconf_sent_ms + ctx.timing.slave_reconf_timeout
+            if state.reconf == "sent" and ctx.now_ms > sent_over_ms:
+                ctx.emit(NOTICE, "-slave-reconf-sent-timeout", replica)
+                state.reconf = "done"  # whoever sees it replicate from the wrong primary later will mend it
+            if state.reconf == "" and self._follow(replica, promoted.address):
+                state.reconf, state.reconf_sent_ms = "sent", ctx.now_ms
+                ctx.emit(NOTICE, "+slave-reconf-sent", replica)
+                busy += 1
+        for replica in unit.replicas.values():
+            if replica.replica.reconf == "sent":
+                due_ms = min(due_ms, replica.replica.reconf_sent_ms + ctx.timing.slave_reconf_timeout + 1)
+        self._maybe_end(unit, promoted)
+        return due_ms
+
+    def _follow(self, replica: Instance, primary: Address) -> bool:
+        """Make a server replicate from `primary`."""
+        return transact(self._links, replica, DISCARD, "SLAVEOF", self._ctx.announce(primary), primary.port)
+
+    def _maybe_end(self, unit: Unit, promoted: Instance) -> None:
+        ctx, failover = self._ctx, unit.failover
+        if promoted.sdown:
+            return  # not finished while the new primary cannot be reached
+        open_replicas = [
+            r for r in unit.replicas.values() if not r.replica.promoted and r.replica.reconf != "done" and not r.sdown
+        ]
+        timed_out = ctx.now_ms > failover.change_ms + unit.settings.failover_timeout_ms
+        if timed_out:
+            ctx.emit(WARNING, "+failover-end-for-timeout", unit)
+        elif open_replicas:
+            return
+        for replica in unit.replicas.values():
+            state = replica.replica
+            if timed_out and not state.promoted and state.reconf == "" and self._follow(replica, promoted.address):
+                ctx.emit(NOTICE, "+slave-reconf-sent-be", replica)
+                state.reconf = "sent"
+        self._end(unit)
+
+    def _end(self, unit: Unit) -> None:
+        self._ctx.emit(WARNING, "+failover-end", unit)
+        self._enter(unit, UPDATE_CONFIG)
+
+    def _switch(self, unit: Unit) -> int:
+        promoted = unit.failover.promoted
+        assert promoted is not None, "switching without a promoted replica"
+        self.switch(unit, promoted.address)
+        return NEVER
+
+    def switch(self, unit: Unit, address: Address) -> None:
+        """Make `address` the primary of the unit, and say so."""
+        self.say_switch(unit, address)
+        self._roster.switch_primary(unit, address)
+
+    def say_switch(self, unit: Unit, address: Address) -> None:
+        ctx, old = self._ctx, unit.primary.address
+        message = f"{unit.name} {ctx.announce(old)} {old.port} {ctx.announce(address)} {address.port}"
+        ctx.emit_raw(WARNING, "+switch-master", unit, message)
+
+    def current_address(self, unit: Unit) -> Address:
+        """Where clients find the primary: the promoted replica as soon as its promotion is confirmed."""
+        failover = unit.failover
+        if failover.promoted is not None and failover.state >= RECONF:
+            return failover.promoted.address
+        return unit.primary.address
+
+    def _crash(self) -> None:
+        self._ctx.log("Sentinel CRASH because of SENTINEL simulate-failure")
+        self._ctx.effect(Exit(99))

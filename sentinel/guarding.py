@@ -1,0 +1,371 @@
+"""Guarding a whole cluster with one `sentinel monitor` line.
+
+The line names any node. When that node's INFO says cluster_enabled, the plain unit becomes a `Guard`: the shards are
+learned from the nodes, each shard is a `Unit` of its own, and every node of the cluster is watched. From then on one
+reachable node after the other is asked for its view, and the units follow what the cluster does: replicas come, go and
+move, shards appear and vanish, operators fail over by hand.
+
+Names. A unit is called NAME/<first 8 hex digits of the shard id>. Servers of stock 7.0 have no shard ids; there the
+id of the shard's first known primary serves, and stays when the primary changes. As two sentinels may have met the
+shard with different primaries, a sentinel that starts listens to the others' hello messages first (`NAMING_MS`) and
+takes over their names; should names differ after all, everybody moves to the alphabetically first one.
+
+Trust in views. A view adds nodes at once. It makes another member the primary only with a larger cluster config epoch
+than the one known (as the bus itself decides), and not while we lead a failover of that shard. It removes a node only
+after several views without it, and a view that lacks half of the nodes we know is not believed at all.
+"""
+
+from __future__ import annotations
+
+from sentinel.detector import NEVER
+from sentinel.effects import NOTICE, WARNING, Reply
+from sentinel.failover import Failover
+from sentinel.hello import Hello
+from sentinel.instance import REPLICA, Address, Guard, Instance, Settings, Unit
+from sentinel.leases import Leases
+from sentinel.links import EPOCHS, NODES, SHARDS, Links
+from sentinel.roster import Roster
+from sentinel.state import Context
+from sentinel.topology import (
+    NodeView,
+    ShardView,
+    group_shards,
+    parse_current_epoch,
+    parse_nodes,
+    parse_shard_ids,
+)
+
+NAMING_MS = 2_500
+"""How long a new guard listens for the names other sentinels use: one publish period and a bit."""
+
+VIEW_PERIOD_MS = 1_000
+LARGE_CLUSTER = 100
+LARGE_VIEW_PERIOD_MS = 5_000
+ABSENT_VIEWS = 3
+UNIT_ID_LENGTH = 8
+
+
+class Guarding:
+    """Turns views of the cluster into units, and keeps them in step with it."""
+
+    def __init__(self, ctx: Context, links: Links, roster: Roster, leases: Leases, failover: Failover) -> None:
+        self._ctx = ctx
+        self._links = links
+        self._roster = roster
+        self._leases = leases
+        self._failover = failover
+        self._shard_ids: dict[str, dict[str, str]] = {}  # guard name -> node id -> shard id
+        self._heard: dict[str, dict[str, Hello]] = {}  # guard name -> unit id -> hello that used it
+
+    # ------------------------------------------------------------------------------------------------- becoming a guard
+
+    def convert(self, unit: Unit) -> Guard:
+        """The watched primary turned out to be a cluster node: guard its cluster."""
+        ctx, node = self._ctx, unit.primary
+        guard = self.add_guard(unit.name, node.address, unit.settings)
+        for other in [*unit.replicas.values(), *unit.sentinels.values()]:
+            self._links.release(other)
+        self._roster.forget_unit(unit)
+        node.unit, node.guard, node.role, node.name = None, guard, REPLICA, ctx.label(node.address)
+        node.role_reported = REPLICA
+        guard.spares[node.name] = node  # until a view tells its id
+        ctx.touch(node)
+        return guard
+
+    def add_guard(self, name: str, seed: Address, settings: Settings) -> Guard:
+        guard = Guard(name, settings, seed)
+        guard.started_ms = self._ctx.now_ms
+        self._ctx.guards[name] = guard
+        self._ctx.touch(guard)
+        self._ctx.persist()
+        return guard
+
+    def remove_guard(self, guard: Guard) -> None:
+        """Stop guarding: forget all units and nodes."""
+        for unit in list(guard.units.values()):
+            self._roster.remove_unit(unit)
+        for spare in guard.spares.values():
+            self._links.release(spare)
+        guard.removed = True
+        del self._ctx.guards[guard.name]
+        self._shard_ids.pop(guard.name, None)
+        self._heard.pop(guard.name, None)
+
+    # ---------------------------------------------------------------------------------------------------- asking around
+
+    def review(self, guard: Guard) -> int:
+        """Ask the next node for its view if it is time; returns when the next is due."""
+        nodes = guard.nodes()
+        period_ms = VIEW_PERIOD_MS if len(nodes) <= LARGE_CLUSTER else LARGE_VIEW_PERIOD_MS
+        due_ms = guard.asked_ms + period_ms
+        if guard.ask_again_ms > guard.asked_ms:
+            due_ms = min(due_ms, guard.ask_again_ms)
+        if self._ctx.now_ms < due_ms and guard.asked_ms:
+            return due_ms
+        ready = [node for node in nodes if node.link.commands.up and self._links.has_room(node)]
+        if not ready:
+            return NEVER  # a connection that comes up has the guard reviewed
+        labels = [self._ctx.label(node.address) for node in ready]
+        start = labels.index(guard.asked_node) + 1 if guard.asked_node in labels else 0
+        node = ready[start % len(ready)]
+        guard.asked_ms, guard.asked_node = self._ctx.now_ms, labels[start % len(ready)]
+        self._links.send(node, SHARDS, "CLUSTER", "SHARDS")
+        self._links.send(node, EPOCHS, "CLUSTER", "INFO")
+        self._links.send(node, NODES, "CLUSTER", "NODES")
+        return self.review(guard)
+
+    def ask_soon(self, guard: Guard | None) -> None:
+        """Something changed: look again without waiting for the period."""
+        if guard is not None:
+            guard.asked_ms = 0
+            self._ctx.touch(guard)
+
+    def on_shards(self, node: Instance, reply: Reply) -> None:
+        if node.guard is not None:
+            self._shard_ids[node.guard.name] = parse_shard_ids(reply)
+
+    def on_epochs(self, node: Instance, reply: Reply) -> None:
+        if node.guard is not None and isinstance(reply, bytes):
+            node.guard.max_cluster_epoch = max(node.guard.max_cluster_epoch, parse_current_epoch(reply))
+
+    def on_nodes(self, node: Instance, reply: Reply) -> None:
+        """A node told its view of the cluster."""
+        guard = node.guard
+        if guard is None or guard.removed or not isinstance(reply, bytes):
+            return
+        views = parse_nodes(reply)
+        myself = next((view for view in views if view.myself), None)
+        if myself is None:
+            return
+        self._identify(guard, node, myself)
+        epochs = [view.config_epoch for view in views]
+        guard.max_cluster_epoch = max(guard.max_cluster_epoch, *epochs)
+        if not self._believable(guard, views):
+            return
+        guard.heard_ms = self._ctx.now_ms
+        shards = group_shards(views, self._shard_ids.get(guard.name, {}))
+        for shard in shards:
+            self._apply_shard(guard, shard, node)
+        self._apply_absence(guard, views, shards)
+
+    def _identify(self, guard: Guard, node: Instance, myself: NodeView) -> None:
+        """A node told its own id: the seed gets its name, an address taken over by another node is noticed."""
+        if node.node_id == myself.node_id:
+            return
+        if node.node_id:
+            self._ctx.log(f"{self._ctx.label(node.address)} of {guard.name} is node {myself.node_id} now")
+            return
+        guard.spares.pop(node.name, None)
+        known = self._find(guard, myself.node_id)
+        if known is not None:
+            self._links.release(node)
+            return
+        node.node_id = myself.node_id
+        guard.spares[node.node_id] = node
+
+    @staticmethod
+    def _believable(guard: Guard, views: list[NodeView]) -> bool:
+        known = [node.node_id for node in guard.nodes() if node.node_id]
+        told = {view.node_id for view in views}
+        return len(known) <= 2 or 2 * sum(node_id in told for node_id in known) > len(known)
+
+    @staticmethod
+    def _find(guard: Guard, node_id: str) -> Instance | None:
+        return next((node for node in guard.nodes() if node.node_id == node_id), None)
+
+    # -------------------------------------------------------------------------------------------------- following views
+
+    def _apply_shard(self, guard: Guard, shard: ShardView, teller: Instance) -> None:
+        unit = self._unit_of(guard, shard)
+        if unit is None:
+            unit = self._maybe_add_unit(guard, shard, teller)
+            if unit is None:
+                return
+        unit.slotless_views = 0
+        unit.shard_id = unit.shard_id or shard.shard_id
+        for view in shard.members():
+            self._apply_member(guard, unit, view, teller)
+        current = unit.primary
+        if current.node_id == shard.primary.node_id:
+            unit.cluster_epoch = max(unit.cluster_epoch, shard.primary.config_epoch)
+        elif shard.primary.config_epoch > unit.cluster_epoch:
+            self._follow_cluster(unit, shard.primary)
+
+    def _follow_cluster(self, unit: Unit, view: NodeView) -> None:
+        """The cluster made another member the primary: by hand, by its own election, or by a leader we missed."""
+        member = next((m for m in unit.replicas.values() if m.node_id == view.node_id), None)
+        if member is None or unit.failover.active:
+            return
+        unit.cluster_epoch = view.config_epoch
+        self._failover.switch(unit, member.address)
+
+    def _unit_of(self, guard: Guard, shard: ShardView) -> Unit | None:
+        for unit in guard.units.values():
+            if shard.shard_id and unit.shard_id:
+                if unit.shard_id == shard.shard_id:
+                    return unit
+            elif unit.primary.node_id == shard.primary.node_id:
+                return unit
+        return next(
+            (u for u in guard.units.values() if any(m.node_id == shard.primary.node_id for m in u.members())), None
+        )
+
+    def _apply_member(self, guard: Guard, unit: Unit, view: NodeView, teller: Instance) -> None:
+        """Have the node of `view` in `unit`, at the address it has now."""
+        host = view.host or (teller.address.host if view.myself else "")
+        if not host:
+            return
+        address = self._ctx.address(host, view.port)
+        node = self._find(guard, view.node_id)
+        if node is None:
+            node = self._roster.new_instance(REPLICA, self._ctx.label(address), address, guard.settings, unit)
+            node.node_id, node.guard = view.node_id, guard
+            self._join(unit, node)
+        elif node.unit is not unit:
+            self._leave(guard, node)
+            self._join(unit, node)
+        elif not node.address.same_place(address) and (view.myself or view.linked):
+            self._relocate(unit, node, address)
+        node.no_failover = "nofailover" in view.flags
+        node.missing_views = 0
+
+    def _join(self, unit: Unit, node: Instance) -> None:
+        node.unit, node.role, node.name = unit, REPLICA, self._ctx.label(node.address)
+        unit.replicas[node.name] = node
+        self._ctx.emit(NOTICE, "+slave", node)
+        self._ctx.persist()
+        self._ctx.touch_unit(unit)
+
+    def _leave(self, guard: Guard, node: Instance) -> None:
+        """Take a node out of wherever it is."""
+        guard.spares.pop(node.node_id, None)
+        unit = node.unit
+        if unit is not None:
+            self._leases.left(unit, node)
+            unit.replicas.pop(node.name, None)
+            node.unit = None
+
+    def _relocate(self, unit: Unit, node: Instance, address: Address) -> None:
+        self._ctx.emit(NOTICE, "+node-address-change", node, f" to {self._ctx.label(address)}")
+        if node is not unit.primary:
+            unit.replicas.pop(node.name, None)
+            node.name = self._ctx.label(address)
+            unit.replicas[node.name] = node
+        node.address = address
+        self._links.close(node.link)
+        node.link.retry_at_ms = node.link.refusals = 0
+        self._ctx.persist()
+        self._ctx.touch_unit(unit)
+
+    def _apply_absence(self, guard: Guard, views: list[NodeView], shards: list[ShardView]) -> None:
+        """Count what a view lacks; drop what several views in a row lacked."""
+        told = {view.node_id for view in views}
+        with_slots = {member.node_id for shard in shards for member in shard.members()}
+        for unit in list(guard.units.values()):
+            if any(member.node_id in with_slots for member in unit.members()):
+                continue
+            unit.slotless_views += 1
+            if unit.slotless_views >= ABSENT_VIEWS and not unit.failover.active:
+                self._drop_unit(guard, unit)
+        for node in guard.nodes():
+            if not node.node_id or node.node_id in told:
+                continue
+            node.missing_views += 1
+            if node.missing_views >= ABSENT_VIEWS and (node.unit is None or node is not node.unit.primary):
+                self._ctx.emit(NOTICE, "-slave", node)
+                self._leave(guard, node)
+                self._links.release(node)
+                self._ctx.persist()
+
+    def _drop_unit(self, guard: Guard, unit: Unit) -> None:
+        """A shard without slots is none: its nodes stay known, as spares."""
+        self._ctx.emit(WARNING, "-monitor", unit)
+        del guard.units[unit.name]
+        for member in unit.members():
+            member.unit, member.role, member.name = None, REPLICA, self._ctx.label(member.address)
+            guard.spares[member.node_id] = member
+        for peer in unit.sentinels.values():
+            self._links.release(peer)
+        self._roster.forget_unit(unit)
+        self._ctx.persist()
+
+    # ------------------------------------------------------------------------------------------------------------ names
+
+    def _maybe_add_unit(self, guard: Guard, shard: ShardView, teller: Instance) -> Unit | None:
+        """Make a unit of a shard that has none yet, once its name can be settled."""
+        suffix = self._adopted_name(guard, shard)
+        if suffix is None:
+            if not shard.shard_id and self._ctx.now_ms < guard.started_ms + NAMING_MS:
+                guard.ask_again_ms = guard.started_ms + NAMING_MS
+                return None
+            suffix = (shard.shard_id or shard.primary.node_id)[:UNIT_ID_LENGTH]
+        name = f"{guard.name}/{suffix}"
+        if name in self._ctx.units:
+            return None  # two shards whose ids begin alike: the second one waits until it is named by a hello
+        host = shard.primary.host or teller.address.host
+        address = self._ctx.address(host, shard.primary.port)
+        unit = self.new_unit(guard, name, shard.primary.node_id, address)
+        unit.shard_id, unit.cluster_epoch = shard.shard_id, shard.primary.config_epoch
+        self._ctx.emit(WARNING, "+monitor", unit, f" quorum {guard.settings.quorum}")
+        return unit
+
+    def new_unit(self, guard: Guard, name: str, primary_id: str, address: Address) -> Unit:
+        """A unit of the guard; a primary that is known as a spare keeps its record and its link."""
+        unit = self._roster.add_unit(name, address, guard.settings)
+        unit.guard = guard
+        guard.units[name] = unit
+        known = self._find(guard, primary_id)
+        if known is not None and known is not unit.primary:
+            self._leave(guard, known)
+            self._links.release(unit.primary)
+            unit.primary = known
+            known.unit, known.role, known.name = unit, "primary", name
+            known.role_reported, known.role_reported_ms = "primary", self._ctx.now_ms
+        unit.primary.node_id, unit.primary.guard = primary_id, guard
+        self._ctx.persist()
+        self._ctx.touch_unit(unit)
+        return unit
+
+    def _adopted_name(self, guard: Guard, shard: ShardView) -> str | None:
+        """The name another sentinel uses for this shard, if one was heard."""
+        for suffix, hello in self._heard.get(guard.name, {}).items():
+            if f"{guard.name}/{suffix}" in self._ctx.units:
+                continue
+            if self._means(hello, suffix, shard):
+                return suffix
+        return None
+
+    def _means(self, hello: Hello, suffix: str, shard: ShardView) -> bool:
+        if any(view.node_id.startswith(suffix) for view in shard.members()):
+            return True
+        primary = shard.primary
+        return self._ctx.same_host(
+            self._ctx.address(primary.host, primary.port), hello.primary_host, hello.primary_port
+        )
+
+    def find_unit(self, hello: Hello) -> Unit | None:
+        """A hello about a unit name we do not have: remember it, and rename our unit if theirs comes first."""
+        guard_name, slash, suffix = hello.unit_name.partition("/")
+        guard = self._ctx.guards.get(guard_name)
+        if guard is None or not slash or not suffix:
+            return None
+        heard = self._heard.setdefault(guard_name, {})
+        heard[suffix] = hello
+        for unit in guard.units.values():
+            at_primary = self._ctx.same_host(unit.primary.address, hello.primary_host, hello.primary_port)
+            by_id = any(member.node_id.startswith(suffix) for member in unit.members())
+            if (at_primary or by_id) and not unit.shard_id:
+                if hello.unit_name < unit.name:
+                    self._rename(guard, unit, hello.unit_name)
+                    return unit
+                return None  # they will move to our name when they hear it
+        return None
+
+    def _rename(self, guard: Guard, unit: Unit, name: str) -> None:
+        self._ctx.emit(WARNING, "-monitor", unit)
+        del guard.units[unit.name]
+        del self._ctx.units[unit.name]
+        unit.name = unit.primary.name = name
+        guard.units[name] = self._ctx.units[name] = unit
+        self._ctx.emit(WARNING, "+monitor", unit, f" quorum {guard.settings.quorum}")
+        self._ctx.persist()

@@ -1,0 +1,206 @@
+"""Write leases: why two primaries of one shard never accept writes at the same time.
+
+To every guarded node of ours goes, once per ping period,
+
+    CLUSTER GUARD <guard> <sentinel id> <sentinel epoch> <lease ms> <voters> <echo ms> [WATCH]
+    -> [node clock, fence epoch, ...]
+
+A node that is guarded accepts writes only while sentinels that are a majority of `voters` lease it. `echo` is the
+node's clock from its previous reply; the lease ends at echo + lease ms *by the node's clock*, whenever the message
+arrives. So a delayed message never prolongs a lease, and we know without synchronised clocks when a lease of ours is
+over at the latest: that reply left the node before we received it, hence the lease ends before (receipt + lease ms),
+plus what two clocks can drift apart meanwhile (`drift_ms`). An echo of 0 leases nothing. With WATCH the node is
+guarded (it leaves elections to us for that long) but not leased, and an earlier lease of ours ends at once: that is
+what replicas get, and primaries that we must not lease.
+
+Three rules, kept by every sentinel on its own:
+
+ 1. *One lease per shard.* A node is leased only while it is the shard's primary as far as we know, and only when no
+    lease of ours to another member can be alive (it ran out, the member confirmed its end, or the process is dead).
+ 2. *No vote over a live lease.* We vote in a failover of the shard only when no lease of ours to any member can be
+    alive.
+ 3. *No lease after a vote*, until the outcome is known (a new primary) or the leader has had time enough and given up.
+
+Safety. A writable node has a majority of leases. By rule 1 each sentinel leases at most one member of a shard at a
+time, and two majorities share a sentinel: at most one member is writable at any time, whatever elections, partitions,
+delays and restarts do. Rules 2 and 3 add that an old primary has stopped *before* its successor is promoted, so that
+nothing is acknowledged by the old one that the new one could have missed because of us: the leader has votes of a
+majority, each given over no live lease and leasing nothing since; every majority of leases would need one of those
+voters.
+
+This costs nothing in the usual cases. A dead process has no leases (two refused connections: rule 2 holds at once). And
+down-after-milliseconds is also the length of the lease: a sentinel that has heard nothing for that long has no echo
+younger than that, so its lease is over when it declares SDOWN, but for the drift.
+
+Restarts: leases live in a sentinel's memory, and the one node it may have leased is on disk (`known-shard ... holder`,
+written before the first lease to a new one); after a restart that node counts as leased for one lease period, during
+which the sentinel votes in no failover of the shard.
+
+What is assumed: the drift bound, and that a refused connection means a dead process (a firewall that forges a reset
+for a process that lives breaks it). Nodes of stock know no leases; a stock primary is promoted over as stock Sentinel
+does it.
+"""
+
+from __future__ import annotations
+
+from sentinel.effects import Reply
+from sentinel.instance import Instance, Unit
+from sentinel.links import GUARD, Links, ping_period_ms
+from sentinel.state import Context
+
+MIN_DRIFT_MS = 20
+DRIFT_PART = 100
+"""Two clocks may drift apart by a hundredth of the measured time: a hundred times more than a sick quartz does."""
+
+VOTE_HOLD_MS = 10_000
+"""How long rule 3 holds when no outcome is heard of. The leader must give up well before (`LEADER_TIME_MS`)."""
+
+LEADER_TIME_MS = 5_000
+"""A leader sends its promotion order within this time of its first vote, or aborts."""
+
+
+def drift_ms(lease_ms: int) -> int:
+    """How far two clocks may be apart after one lease."""
+    return MIN_DRIFT_MS + lease_ms // DRIFT_PART
+
+
+class Leases:
+    """Grants, withholds and counts the write leases of this sentinel."""
+
+    def __init__(self, ctx: Context, links: Links) -> None:
+        self._ctx = ctx
+        self._links = links
+
+    # ---------------------------------------------------------------------------------------------------------- rules
+
+    def clear_at_ms(self, unit: Unit, besides: Instance | None = None) -> int:
+        """When no lease of ours to any member (but `besides`) can be alive any more; 0 if that is so already."""
+        ends = [m.lease.granted_until_ms for m in unit.members() if m is not besides]
+        latest = max(unit.left_until_ms, *ends) if ends else unit.left_until_ms
+        return latest if latest > self._ctx.now_ms else 0
+
+    def may_grant(self, unit: Unit, instance: Instance) -> bool:
+        """Rules 1 and 3."""
+        held = unit.hold_until_ms > self._ctx.now_ms
+        return instance is unit.primary and not held and self.clear_at_ms(unit, besides=instance) == 0
+
+    def on_node_id(self, instance: Instance, reply: Reply) -> bool:
+        """The process told its node id; False when it is not the node we take it for."""
+        if not isinstance(reply, bytes):
+            return True  # not a cluster node, or not ready: it just gets no lease
+        told = reply.decode("utf-8", "surrogateescape")
+        if instance.node_id and told != instance.node_id:
+            return False
+        instance.confirmed_conn_id = instance.link.commands.conn_id
+        return True
+
+    def may_vote_at_ms(self, unit: Unit) -> int:
+        """Rule 2, and the silence after a restart: when we may vote in a failover of `unit`; 0 at once."""
+        if not self.leased(unit):
+            return 0
+        start = unit.no_vote_before_ms if unit.no_vote_before_ms > self._ctx.now_ms else 0
+        return max(self.clear_at_ms(unit), start)
+
+    def leased(self, unit: Unit) -> bool:
+        """Whether leases matter for this unit: a shard whose primary understands them."""
+        return unit.guard is not None and unit.primary.ours
+
+    def hold(self, unit: Unit) -> None:
+        """Rule 3: we voted in a failover of `unit`."""
+        if self.leased(unit):
+            unit.hold_until_ms = self._ctx.now_ms + VOTE_HOLD_MS
+            self.renew(unit.primary)  # ends what may be left of a lease, instead of only letting it run out
+
+    def drop_hold(self, unit: Unit) -> None:
+        """The failover is over without a new primary: lease the old one again."""
+        if unit.hold_until_ms:
+            unit.hold_until_ms = 0
+            self._ctx.touch_unit(unit)
+
+    def died(self, instance: Instance) -> None:
+        """The process is dead, and its leases with it."""
+        lease = instance.lease
+        lease.granted_until_ms = lease.grant_conn_id = lease.echo_ms = 0
+        if instance.unit is not None:
+            self._ctx.touch_unit(instance.unit)
+
+    def restarted(self, unit: Unit, holder: Instance) -> None:
+        """We restart, and may have leased `holder` before."""
+        lease_ms = unit.settings.down_after_ms
+        end_ms = self._ctx.now_ms + lease_ms + drift_ms(lease_ms)
+        holder.lease.granted_until_ms = end_ms
+        holder.lease.grant_conn_id = -1
+        unit.no_vote_before_ms = end_ms
+
+    # ------------------------------------------------------------------------------------------------------- messages
+
+    def due_ms(self, instance: Instance) -> int:
+        """When the next GUARD is to be sent to a guarded node of ours."""
+        due = instance.lease.sent_ms + ping_period_ms(self._ctx, instance)
+        unit = instance.unit
+        if unit is None or instance is not unit.primary or instance.lease.granted_until_ms > self._ctx.now_ms:
+            return due
+        # A primary without a lease cannot serve: lease it as soon as the rules allow.
+        allowed = max(unit.hold_until_ms, self.clear_at_ms(unit, besides=instance))
+        return min(due, allowed) if allowed > self._ctx.now_ms else due
+
+    def renew(self, instance: Instance) -> None:
+        """Send one GUARD: a lease to the primary if the rules allow it, else only the word that it is guarded."""
+        unit, lease = instance.unit, instance.lease
+        if (
+            unit is None
+            or instance.guard is None
+            or not instance.link.commands.up
+            or not self._links.has_room(instance)
+        ):
+            return
+        lease_ms = instance.settings.down_after_ms
+        if instance.confirmed_conn_id != instance.link.commands.conn_id:
+            return
+        grant = bool(lease.echo_ms) and self.may_grant(unit, instance)
+        if grant:
+            self._note_grant(unit, instance, lease_ms)
+        lease.sent_ms = self._ctx.now_ms
+        words = (instance.guard.name, self._ctx.my_id, self._ctx.current_epoch, lease_ms, unit.voters, lease.echo_ms)
+        watch = () if grant else ("WATCH",)
+        self._links.send(instance, GUARD, "CLUSTER", "GUARD", *words, *watch, note=int(grant))
+
+    def _note_grant(self, unit: Unit, instance: Instance, grant_ms: int) -> None:
+        lease = instance.lease
+        end_ms = lease.echo_heard_ms + grant_ms + drift_ms(grant_ms)
+        conn_id = instance.link.commands.conn_id
+        if lease.granted_until_ms <= self._ctx.now_ms:
+            lease.grant_conn_id = conn_id  # nothing older is alive
+        elif lease.grant_conn_id != conn_id:
+            lease.grant_conn_id = -1
+        lease.granted_until_ms = max(lease.granted_until_ms, end_ms)
+        if unit.lease_holder != instance.node_id:
+            unit.lease_holder = instance.node_id
+            self._ctx.persist()  # before the lease is sent: a Persist precedes every Send of its batch
+
+    def _nothing_later(self, instance: Instance) -> bool:
+        channel = instance.link.commands
+        same = instance.lease.grant_conn_id in (0, channel.conn_id)
+        return same and not any(pending.kind == GUARD and pending.note for pending in channel.pending)
+
+    def left(self, unit: Unit, member: Instance) -> None:
+        """A member leaves the unit; a lease of it that may be alive still counts."""
+        unit.left_until_ms = max(unit.left_until_ms, member.lease.granted_until_ms)
+
+    def on_reply(self, instance: Instance, reply: Reply, granted: bool) -> None:
+        """A node answered GUARD. An error means it cannot be leased now; its lease just runs out."""
+        lease, now = instance.lease, self._ctx.now_ms
+        if not isinstance(reply, list) or len(reply) < 2 or not all(isinstance(part, int) for part in reply[:2]):
+            return
+        first = lease.echo_ms == 0
+        lease.echo_ms, lease.echo_heard_ms = int(reply[0]), now  # type: ignore[arg-type]
+        lease.fence_epoch = int(reply[1])  # type: ignore[arg-type]
+        if not granted and self._nothing_later(instance):
+            # Replies come in order: the node has seen all our leases, and then this end of them.
+            lease.granted_until_ms = lease.grant_conn_id = 0
+            if instance.unit is not None:
+                self._ctx.touch_unit(instance.unit)
+        unit = instance.unit
+        if first and unit is not None and instance is unit.primary:
+            lease.sent_ms = 0  # lease it now that there is an echo
+            self._ctx.touch(instance)

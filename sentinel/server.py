@@ -1,0 +1,175 @@
+"""The server side: clients of this sentinel, and other sentinels as clients.
+
+One trio task per connection is plenty for the few clients a sentinel has; commands of one connection run strictly one
+after the other. Commands about the connection are in `session_commands`, the others go to the core.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from itertools import count
+
+import trio
+
+from node.glob import match
+from node.resp.encoder import encode, register_encoder
+from node.resp.parser import ProtocolError, RequestParser
+from node.resp.values import Push
+from sentinel.access import Access
+from sentinel.config import ServerOptions
+from sentinel.driver import Driver, monotonic_ms
+from sentinel.effects import ErrorReply
+from sentinel.session import Session
+from sentinel.session_commands import run_command
+from sentinel.wire import Wire
+
+MAX_BULK = 1024 * 1024
+"""Largest argument: SENTINEL commands and hello messages are small."""
+
+MAX_UNSENT = 32 * 1024 * 1024
+"""A subscriber that lets this much pile up is dropped."""
+
+_logger = logging.getLogger("sentinel")
+
+
+def _encode_error(out: list[bytes], value: ErrorReply, resp3: bool) -> None:
+    text = value.text.replace("\r", " ").replace("\n", " ")
+    out.append(b"-" + text.encode("utf-8", "surrogateescape") + b"\r\n")
+
+
+register_encoder(ErrorReply, _encode_error)
+
+
+class Server:
+    """All client connections."""
+
+    def __init__(self, options: ServerOptions, access: Access) -> None:
+        self.options = options
+        self.access = access
+        self.driver: Driver | None = None
+        self.sessions: dict[int, Session] = {}
+        self.started_ms = monotonic_ms()
+        self.total_connections = 0
+        self.total_commands = 0
+        self.rejected = 0
+        self.stopping = trio.Event()
+        self._ids = count(1)
+        self._listeners: list[socket.socket] = []
+
+    # ------------------------------------------------------------------------------------------------------- listening
+
+    def listen(self) -> None:
+        """Bind all addresses. An address with a `-` in front may be missing on this machine. Raises OSError."""
+        for word in self.options.bind:
+            optional, address = word.startswith("-"), word.removeprefix("-")
+            host = {"*": "0.0.0.0", "::*": "::"}.get(address, address)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                self._listeners.append(self._listen_on(family, host))
+            except OSError as error:
+                if not optional:
+                    raise OSError(error.errno, f"Could not bind {address}:{self.options.port}: {error}") from error
+
+    def _listen_on(self, family: socket.AddressFamily, host: str) -> socket.socket:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind((host, self.options.port))
+            listener.listen(self.options.tcp_backlog)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+    async def run(self, driver: Driver) -> None:
+        """Accept clients until cancelled."""
+        self.driver = driver
+        try:
+            async with trio.open_nursery() as nursery:
+                for listener in self._listeners:
+                    nursery.start_soon(self._accept, listener, nursery)
+        finally:
+            for listener in self._listeners:
+                listener.close()
+            for session in self.sessions.values():
+                session.wire.close()
+
+    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            try:
+                sock, address = listener.accept()
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                _logger.warning("Accepting client connection: %s", error)
+                await trio.sleep(0.1)  # out of file descriptors: it does not get better by trying harder
+                continue
+            self.total_connections += 1
+            wire = Wire(sock)
+            if len(self.sessions) >= self.options.maxclients:
+                self.rejected += 1
+                wire.send(b"-ERR max number of clients reached\r\n")
+                wire.close()
+                continue
+            session = Session(next(self._ids), wire, f"{address[0]}:{address[1]}", monotonic_ms())
+            session.user = self.access.open_door
+            self.sessions[session.session_id] = session
+            nursery.start_soon(self._serve, session)
+
+    # --------------------------------------------------------------------------------------------------------- serving
+
+    async def _serve(self, session: Session) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.wire.drain)
+                await self._converse(session)
+                await session.wire.flush()
+                nursery.cancel_scope.cancel()
+        finally:
+            session.wire.close()
+            del self.sessions[session.session_id]
+
+    async def _converse(self, session: Session) -> None:
+        parser = RequestParser(MAX_BULK, authenticated=session.user is not None)
+        while data := await session.wire.receive():
+            parser.feed(data)
+            session.last_ms = monotonic_ms()
+            try:
+                while (argv := parser.next_command()) is not None:
+                    self.total_commands += 1
+                    reply = await run_command(self, session, argv)
+                    parser.authenticated = session.user is not None
+                    self._write(session, reply)
+                    if session.closing:
+                        return
+            except ProtocolError as error:
+                self._write(session, ErrorReply(f"ERR {error.args[0]}"))
+                return
+
+    def _write(self, session: Session, reply: object) -> None:
+        out: list[bytes] = []
+        encode(out, reply, session.resp3)
+        session.wire.send(b"".join(out))
+
+    # ----------------------------------------------------------------------------------------------------------- events
+
+    def publish(self, channel: str, message: str) -> None:
+        """Hand a sentinel event to its subscribers."""
+        name, payload = channel.encode(), message.encode("utf-8", "surrogateescape")
+        for session in self.sessions.values():
+            if name in session.channels:
+                self._push(session, [b"message", name, payload])
+            for pattern in session.patterns:
+                if match(pattern, name):
+                    self._push(session, [b"pmessage", pattern, name, payload])
+
+    def _push(self, session: Session, items: list[bytes]) -> None:
+        self._write(session, Push(items))
+        if session.wire.unsent > MAX_UNSENT:
+            _logger.warning("Client %s closed for overcoming of output buffer limits.", session.address)
+            session.wire.close()
