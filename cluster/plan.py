@@ -327,3 +327,16 @@ def _require_known(owned: Mapping[str, SlotSet], nodes: Sequence[str]) -> None:
     for node in nodes:
         if node not in owned:
             raise PlanError(f"{node} is not a primary of this cluster")
+
+
+def split_into_stages(moves: Sequence[Move]) -> list[list[Move]]:
+    """The moves in groups to be done one after the other, such that within a group no source is a target too."""
+    stages: list[list[Move]] = []
+    for move in moves:
+        for stage in stages:
+            if all(other.target != move.source and other.source != move.target for other in stage):
+                stage.append(move)
+                break
+        else:
+            stages.append([move])
+    return stages

@@ -7,16 +7,20 @@ import sys
 
 import click
 
+from tools.clusterctl.check_fix import check, fix
 from tools.clusterctl.create import create
 from tools.clusterctl.errors import EXIT_CODE_HELP, EXIT_INTERRUPTED
+from tools.clusterctl.failover import failover
 from tools.clusterctl.local_verbs import down, logs, ps
+from tools.clusterctl.look import call, info, nodes, slots, status
+from tools.clusterctl.nodes_verbs import add_node, del_node
 from tools.clusterctl.slots_verbs import rebalance, reshard
 from tools.clusterctl.up import up
 
 FAMILIES: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
     ("A cluster on this machine", (up, down, ps, logs)),
-    ("Any cluster", (create,)),
-    ("Slots", (reshard, rebalance)),
+    ("Looking", (status, check, info, nodes, slots, call)),
+    ("Changing", (create, add_node, del_node, failover, reshard, rebalance, fix)),
 )  # fmt: skip
 
 

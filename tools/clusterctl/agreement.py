@@ -2,7 +2,8 @@
 
 Stock tools return as soon as the commands are sent; the gossip settles later, and the next command then finds "nodes
 that disagree". Every verb of ours that changes the map ends here: it returns when all reachable nodes, replicas too,
-show the same owners, no slot is half-moved, and (when the caller knows it) the map is the intended one.
+show the same owners, know each other's roles, no slot is half-moved, and (when the caller knows it) the map is the
+intended one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 
 from cluster.plan import Address
 from cluster.slot_set import SlotSet
+from cluster.terms import FLAG_MYSELF
 from tools.clusterctl.connect import Access, NodeLink, for_each, words
 from tools.clusterctl.errors import CannotConnect, OperationFailed
 from tools.clusterctl.view import NodeLine, SlotMap, parse_nodes
@@ -58,15 +60,21 @@ def wait_for_agreement(
     """
     target = None if expected is None else slot_map_of(expected)
     with open_links(addresses, access) as links:
-        poll_until(lambda: _disagreement(links, target), deadline_s)
+        poll_until(lambda: disagreement(links, target), deadline_s)
 
 
-def _disagreement(links: Sequence[NodeLink], target: SlotMap | None) -> str | None:
+def disagreement(links: Sequence[NodeLink], target: SlotMap | None) -> str | None:
+    """What keeps the nodes from agreeing (on `target` if given), or None."""
     answers = for_each(links, _nodes_of)
     maps: list[SlotMap] = []
+    # What each says of itself: a primary that does not know its replica yet would ignore its wish to take over.
+    roles = {line.id: line.primary_id for lines in answers for line in lines if line.flags & FLAG_MYSELF}
     for link, lines in zip(links, answers, strict=True):
         if any(line.migrating or line.importing for line in lines):
             return f"{link.address} still has an open slot"
+        believed = {line.id: line.primary_id for line in lines}
+        if any(believed.get(node, "") != primary for node, primary in roles.items()):
+            return f"{link.address} does not yet know who is primary and who is replica"
         maps.append(slot_map_of({line.id: line.slots for line in lines}))
     wanted = maps[0] if target is None else target
     for link, one in zip(links, maps, strict=True):

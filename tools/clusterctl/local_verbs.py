@@ -174,7 +174,7 @@ def describe_process(process: LocalProcess, access: Access) -> dict[str, Any]:
 _ROLE_WORDS = {"master": "primary", "slave": "replica", "sentinel": "sentinel"}
 
 
-@click.command()
+@click.command(short_help="Show or follow the logs of the local cluster.")
 @click.argument("names", nargs=-1, metavar="[NAME|PORT]...")
 @click.option("-n", "--lines", type=click.IntRange(0), default=20, show_default=True, help="Lines per process.")
 @click.option("-f", "--follow", is_flag=True, help="Go on printing what is appended, until Ctrl-C.")

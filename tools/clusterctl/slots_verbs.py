@@ -23,7 +23,7 @@ migrate_timeout_option = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="Move slots to one primary while clients go on working.")
 @click.option("--to", "target", required=True, metavar="NODE", help="Receiving primary: id, start of one, HOST:PORT.")
 @click.option("--from", "sources", default="all", show_default=True, metavar="NODES",
               help="Giving primaries, comma-separated, or `all`.")  # fmt: skip

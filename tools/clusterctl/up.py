@@ -41,7 +41,7 @@ _OUR_NODE = shlex.join([sys.executable, "-m", "node"])
 _OUR_SENTINEL = shlex.join([sys.executable, "-m", "sentinel"])
 
 
-@click.command()
+@click.command(short_help="Start a cluster with sentinels on this machine, or the rest of it.")
 @click.option("--primaries", type=click.IntRange(1, 1000), default=3, show_default=True, help="Number of shards.")
 @click.option("--replicas", type=click.IntRange(0, 10), default=1, show_default=True, help="Replicas per primary.")
 @click.option("--sentinels", type=click.IntRange(0, 15), default=3, show_default=True, help="Sentinel processes.")
