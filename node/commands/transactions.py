@@ -168,6 +168,7 @@ def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
     finally:
         server.propagation.end_unit()
         client.in_exec = False
+        client.propagate_as()  # the unit has brought its own EXEC
     return Raw(b"".join(replies))
 
 

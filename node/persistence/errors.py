@@ -23,5 +23,9 @@ class ShortRead(FormatError):
         self.needed = needed
 
 
-class LoadError(Exception):
+class StorageError(Exception):
+    """The server cannot go on with its files: it ends with this text and exit code 1."""
+
+
+class LoadError(StorageError):
     """A file cannot be loaded; the message names file, offset and reason. Fatal at start, an error reply later."""

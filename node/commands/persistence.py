@@ -1,0 +1,151 @@
+"""SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE and SHUTDOWN. What they do is in `node/persistence/`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from node import errors
+from node.errors import CommandError
+from node.persistence.rewriter import AOF
+from node.persistence.saver import RDB
+from node.registry import (
+    ADMIN,
+    ALLOW_BUSY,
+    FAST,
+    LOADING,
+    NO_ASYNC_LOADING,
+    NO_MULTI,
+    NOSCRIPT,
+    STALE,
+    command,
+)
+from node.resp.values import NO_REPLY, OK, Status
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+_SAVE_STARTED: Final = Status(b"Background saving started")
+_SAVE_SCHEDULED: Final = Status(b"Background saving scheduled")
+_REWRITE_STARTED: Final = Status(b"Background append only file rewriting started")
+_REWRITE_SCHEDULED: Final = Status(b"Background append only file rewriting scheduled")
+#: What stock says when it cannot save: nothing but the code; the log knows more.
+_FAILED: Final = CommandError("ERR")
+_SAVE_RUNNING: Final = CommandError("ERR Background save already in progress")
+_OTHER_CHILD: Final = CommandError(
+    "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a "
+    "BGSAVE whenever possible."
+)
+_REWRITE_RUNNING: Final = CommandError("ERR Background append only file rewriting already in progress")
+_REWRITE_FAILED: Final = CommandError(
+    "ERR Can't execute an AOF background rewriting. Please check the server logs for more information."
+)
+_NO_SHUTDOWN: Final = CommandError("ERR No shutdown in progress.")
+_SHUTDOWN_FAILED: Final = CommandError("ERR Errors trying to SHUTDOWN. Check logs.")
+
+_CHILD_FLAGS: Final = ADMIN | NOSCRIPT | NO_ASYNC_LOADING
+
+
+@command(
+    "save",
+    arity=1,
+    flags=_CHILD_FLAGS | NO_MULTI,
+    group="server",
+    since="1.0.0",
+    complexity="O(N), N the keys in all databases",
+    summary="Saves the data set to disk while all clients wait.",
+)
+def cmd_save(client: Client, argv: list[bytes]) -> Any:
+    persistence = client.server.persistence
+    if persistence.child is not None and persistence.child.kind == RDB:
+        raise _SAVE_RUNNING
+    if not persistence.save_sync():
+        raise _FAILED
+    return OK
+
+
+@command(
+    "bgsave",
+    arity=-1,
+    flags=_CHILD_FLAGS,
+    group="server",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Saves the data set to disk in the background.",
+)
+def cmd_bgsave(client: Client, argv: list[bytes]) -> Any:
+    schedule = len(argv) == 2 and argv[1].upper() == b"SCHEDULE"
+    if len(argv) > 1 and not schedule:
+        raise errors.SYNTAX
+    persistence = client.server.persistence
+    if persistence.child is not None and persistence.child.kind == RDB:
+        raise _SAVE_RUNNING
+    if persistence.child is not None or client.in_exec:
+        if not schedule and not client.in_exec:
+            raise _OTHER_CHILD
+        persistence.saver.scheduled = True
+        return _SAVE_SCHEDULED
+    if not persistence.start_bgsave():
+        raise _FAILED
+    return _SAVE_STARTED
+
+
+@command(
+    "bgrewriteaof",
+    arity=1,
+    flags=_CHILD_FLAGS,
+    group="server",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Rewrites the append-only file in the background.",
+)
+def cmd_bgrewriteaof(client: Client, argv: list[bytes]) -> Any:
+    persistence = client.server.persistence
+    rewriter = persistence.rewriter
+    if persistence.child is not None and persistence.child.kind == AOF:
+        raise _REWRITE_RUNNING
+    if persistence.child is not None or client.in_exec:
+        rewriter.scheduled = True
+        rewriter.pacing.succeeded()  # asked for by hand: no pause after earlier failures
+        return _REWRITE_SCHEDULED
+    if not rewriter.start():
+        raise _REWRITE_FAILED
+    return _REWRITE_STARTED
+
+
+@command(
+    "lastsave",
+    arity=1,
+    flags=LOADING | STALE | FAST,
+    group="server",
+    since="1.0.0",
+    complexity="O(1)",
+    summary="Returns the Unix time of the last successful save to disk.",
+    categories=("admin", "dangerous"),
+    tips=(b"nondeterministic_output",),
+)
+def cmd_lastsave(client: Client, argv: list[bytes]) -> Any:
+    return client.server.persistence.saver.last_save_s
+
+
+@command(
+    "shutdown",
+    arity=-1,
+    flags=ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY,
+    group="server",
+    since="1.0.0",
+    complexity="O(N) when saving, N the keys in all databases; otherwise O(1)",
+    summary="Saves the data set to disk if so configured or asked, and ends the server.",
+)
+def cmd_shutdown(client: Client, argv: list[bytes]) -> Any:
+    words = [word.upper() for word in argv[1:]]
+    if not {*words} <= {b"NOSAVE", b"SAVE", b"NOW", b"FORCE", b"ABORT"}:
+        raise errors.SYNTAX
+    if (b"ABORT" in words and len(words) > 1) or (b"SAVE" in words and b"NOSAVE" in words):
+        raise errors.SYNTAX
+    if b"ABORT" in words:
+        raise _NO_SHUTDOWN
+    save = True if b"SAVE" in words else False if b"NOSAVE" in words else None
+    if not client.server.request_shutdown(save=save, force=b"FORCE" in words):
+        raise _SHUTDOWN_FAILED
+    client.close_after_reply = True  # what follows in the same pipeline must not run any more
+    return NO_REPLY

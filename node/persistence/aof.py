@@ -1,0 +1,395 @@
+"""The append-only file: what changed the data set, command by command, in a directory of numbered files.
+
+`feed` gathers the commands of a pass, `flush` writes them in one go before anybody is answered, and the policy says
+when the file is forced to disk:
+
+    always    in `flush` itself: whoever got a reply finds the write after a power cut
+    everysec  by a thread, once a second; a write that would have to wait for that thread is held back up to two seconds
+    no        when the kernel likes
+
+A write that fails leaves its bytes in the buffer, takes back what was written in part, and stops further writes by
+clients (`write_error`) until the disk takes them again; under `always` replies must not be sent any more, so the
+process ends.
+
+The rewrite (`Aof.rotate`, then a child, then `Aof.install_base`) starts a new file for commands and makes a snapshot
+the new base; the manifest changes twice, each time atomically, so a crash at any moment leaves a log that loads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+from collections.abc import Callable
+from typing import Final
+
+from node.clock import Clock
+from node.config import Config
+from node.persistence.aof_manifest import Manifest, read_manifest, write_manifest
+from node.persistence.errors import LoadError, StorageError
+from node.persistence.loading import file_size
+from node.resp.encoder import encode_command
+
+log = logging.getLogger("node")
+
+OFF: Final = 0
+ON: Final = 1
+#: Switched on at run time: commands gather in a temporary file until the first rewrite has made a base.
+WAITING: Final = 2
+
+_LOG_ERRORS_EVERY_MS: Final = 30_000
+_SYNC_EVERY_MS: Final = 1000
+_HOLD_BACK_MS: Final = 2000
+
+
+class AofFailure(StorageError):
+    """The log cannot be written and `appendfsync always` promises that it is: the process must end unanswered."""
+
+
+class Aof:
+    """The log of one node. `request_sync` is called when a background fsync is due."""
+
+    def __init__(self, config: Config, clock: Clock, request_sync: Callable[[], None]) -> None:
+        self._config = config
+        self._clock = clock
+        self._request_sync = request_sync
+        self.state = OFF
+        self.manifest = Manifest()
+        self._fd = -1
+        self._buffer: list[bytes] = []
+        self._selected_db = -1
+        self._timestamp_s = 0
+        #: Bytes in the file being written, and in all files.
+        self._increment_size = 0
+        self.size = 0
+        #: Size of all files after the last rewrite, or of the base at start: what growth is measured against.
+        self.size_after_rewrite = 0
+        # syncing
+        self._synced_size = 0
+        self._last_sync_ms = 0
+        self._held_since_ms = 0
+        self.sync_running = False
+        self.retired: list[int] = []
+        self.delayed_syncs = 0
+        # errors
+        self.write_error: OSError | None = None
+        self.sync_error: OSError | None = None
+        self._error_logged_ms = -_LOG_ERRORS_EVERY_MS
+
+    # -- places ----------------------------------------------------------------------------------------------
+
+    @property
+    def directory(self) -> str:
+        """The directory of the log."""
+        return self._config.appenddirname
+
+    @property
+    def _stem(self) -> str:
+        return self._config.appendfilename
+
+    def path(self, name: str) -> str:
+        """The path of a file of the log."""
+        return os.path.join(self.directory, name)
+
+    @property
+    def manifest_path(self) -> str:
+        """The path of the manifest."""
+        return self.path(f"{self._stem}.manifest")
+
+    @property
+    def _waiting_path(self) -> str:
+        return self.path(f"temp-{self._stem}.incr")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file to write to."""
+        return self._fd >= 0
+
+    def read_manifest(self) -> None:
+        """Take up the manifest on disk, if there is one. Raises LoadError or OSError."""
+        if os.path.exists(self.manifest_path):
+            self.manifest = read_manifest(self.manifest_path)
+
+    # -- feeding ---------------------------------------------------------------------------------------------
+
+    def feed(self, db_index: int, argv: list[bytes]) -> None:
+        """Append one command that ran in database `db_index`."""
+        buffer = self._buffer
+        if self._config.aof_timestamp_enabled:
+            now_s = self._clock.now_ms // 1000
+            if now_s > self._timestamp_s:
+                self._timestamp_s = now_s
+                buffer.append(b"#TS:%d\r\n" % now_s)
+        if db_index != self._selected_db:
+            self._selected_db = db_index
+            buffer.append(encode_command([b"SELECT", b"%d" % db_index]))
+        buffer.append(encode_command(argv))
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that are not written yet."""
+        return sum(map(len, self._buffer))
+
+    @property
+    def unsynced_bytes(self) -> int:
+        """Bytes that a power cut would lose."""
+        return self._increment_size - self._synced_size
+
+    def flush(self, force: bool = False) -> None:
+        """End of a pass: write what was fed, sync as the policy says. Raises AofFailure under `always`.
+
+        With `force`, nothing is held back for a running fsync.
+        """
+        policy = self._config.appendfsync
+        if self._buffer:
+            if policy == "everysec" and self.sync_running and not force and self._hold_back():
+                return
+            if not self._write():
+                return
+        elif self._synced_size == self._increment_size:
+            return
+        if policy == "always":
+            self._sync_now()
+        elif policy == "everysec" and self._clock.mono_ms - self._last_sync_ms >= _SYNC_EVERY_MS:
+            if not self.sync_running:
+                self._request_sync()
+            self._last_sync_ms = self._clock.mono_ms
+
+    def _hold_back(self) -> bool:
+        """Whether to wait for the running fsync: the kernel would block the write until it is over."""
+        now_ms = self._clock.mono_ms
+        if not self._held_since_ms:
+            self._held_since_ms = now_ms
+        if now_ms - self._held_since_ms < _HOLD_BACK_MS:
+            return True
+        self.delayed_syncs += 1
+        log.info(
+            "Asynchronous AOF fsync is taking too long (disk is busy?). Writing the AOF buffer without waiting for "
+            "fsync to complete, this may slow down Redis."
+        )
+        return False
+
+    def _write(self) -> bool:
+        """Write the buffer; False when it could not be written whole (it is kept then)."""
+        self._held_since_ms = 0
+        data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(self._fd, data[written:] if written else data)
+        except OSError as error:
+            self._buffer[:] = [self._undo(data, written)]
+            self._note_write_error(error)
+            return False
+        self._buffer.clear()
+        self._grow(written)
+        if self.write_error is not None:
+            log.warning("AOF write error looks solved, Redis can write again.")
+            self.write_error = None
+        return True
+
+    def _grow(self, count: int) -> None:
+        self._increment_size += count
+        self.size += count
+
+    def _undo(self, data: bytes, written: int) -> bytes:
+        """Take a partial write back; what remains to be written."""
+        if not written:
+            return data
+        try:
+            os.ftruncate(self._fd, self._increment_size)
+        except OSError as error:
+            log.warning(
+                "Could not remove short write from the append-only file. Redis may refuse to load the AOF the next "
+                "time it starts. ftruncate: %s",
+                error.strerror,
+            )
+            self._grow(written)
+            return data[written:]
+        return data
+
+    def _note_write_error(self, error: OSError) -> None:
+        if self._clock.mono_ms - self._error_logged_ms >= _LOG_ERRORS_EVERY_MS:
+            self._error_logged_ms = self._clock.mono_ms
+            log.warning("Error writing to the AOF file: %s", error.strerror)
+        if self._config.appendfsync == "always":
+            raise AofFailure(
+                "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting... "
+                f"({error.strerror})",
+            )
+        self.write_error = error
+
+    # -- syncing ---------------------------------------------------------------------------------------------
+
+    def _sync_now(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EROFS):  # a pipe or a device, which has nothing to sync
+                raise AofFailure(
+                    "Can't persist AOF for fsync error when the AOF fsync policy is 'always': "
+                    f"{error.strerror}. Exiting...",
+                ) from error
+        self._synced_size = self._increment_size
+        self._last_sync_ms = self._clock.mono_ms
+
+    def take_sync_job(self) -> tuple[int, int, list[int]]:
+        """For the syncing thread: the descriptor, the size that will be on disk, and files to be synced and closed."""
+        retired, self.retired = self.retired, []
+        return self._fd, self._increment_size, retired
+
+    def sync_finished(self, fd: int, size: int, error: OSError | None) -> None:
+        """The thread is done with `fd`, which held `size` bytes when it began."""
+        self.sync_running = False
+        self.sync_error = error
+        if error is not None:
+            log.warning("Fail to fsync the AOF file: %s", error.strerror)
+        elif fd == self._fd:
+            self._synced_size = max(self._synced_size, size)
+
+    # -- files -----------------------------------------------------------------------------------------------
+
+    def open_at_start(self, write_base: Callable[[str], None]) -> None:
+        """Open the last file for commands, creating what is missing. Raises OSError.
+
+        `write_base(path)` writes a base of the present data set, for a log that begins here.
+        """
+        os.makedirs(self.directory, exist_ok=True)
+        manifest = self.manifest
+        if not manifest.files:
+            manifest = manifest.with_base(self._stem, self.base_extension, 0)
+            assert manifest.base is not None
+            write_base(self.path(manifest.base.name))
+            log.info("Creating AOF base file %s on server start", manifest.base.name)
+        verb = "Opening"
+        if not manifest.increments:
+            manifest = manifest.with_increment(self._stem)
+            verb = "Creating"
+        name = manifest.increments[-1].name
+        self._open(self.path(name), os.O_APPEND)
+        if manifest != self.manifest:
+            write_manifest(self.directory, self._stem, manifest)
+        self.manifest = manifest
+        self.state = ON
+        self.size = self._total_size()
+        self.size_after_rewrite = file_size(self.path(manifest.base.name)) if manifest.base is not None else 0
+        log.info("%s AOF incr file %s on server start", verb, name)
+
+    def _total_size(self) -> int:
+        return sum(file_size(self.path(file.name)) for file in self.manifest.files)
+
+    def _open(self, path: str, mode: int) -> None:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | mode, 0o644)
+        if self._fd >= 0:
+            self.retired.append(self._fd)
+            self._request_sync()
+        self._fd = fd
+        self._increment_size = self._synced_size = os.fstat(fd).st_size
+        self._selected_db = -1
+
+    @property
+    def base_extension(self) -> str:
+        """The extension of the next base: its format."""
+        return "rdb" if self._config.aof_use_rdb_preamble else "aof"
+
+    def rotate(self) -> int:
+        """Before a rewrite: go on in a new file; how many files the snapshot will supersede. Raises OSError."""
+        os.makedirs(self.directory, exist_ok=True)
+        if self.state == WAITING:
+            self._buffer.clear()  # the snapshot about to be taken holds what they did
+            self._open(self._waiting_path, os.O_TRUNC)
+            return len(self.manifest.increments)
+        if self.state == OFF:
+            return len(self.manifest.increments)
+        self.flush(force=True)
+        if self._buffer:
+            raise OSError(errno.EIO, "the log cannot be written")
+        manifest = self.manifest.with_increment(self._stem)
+        self._open(self.path(manifest.increments[-1].name), os.O_TRUNC)
+        write_manifest(self.directory, self._stem, manifest)
+        self.manifest = manifest
+        log.info("Creating AOF incr file %s on background rewrite", manifest.increments[-1].name)
+        return len(manifest.increments) - 1
+
+    def install_base(self, temp_path: str, superseded: int, extension: str) -> None:
+        """After a rewrite: make the snapshot at `temp_path` the base, then drop what it supersedes. Raises OSError."""
+        manifest = self.manifest.with_base(self._stem, extension, superseded)
+        assert manifest.base is not None
+        os.rename(temp_path, self.path(manifest.base.name))
+        if self.state == WAITING:
+            manifest = manifest.with_increment(self._stem)
+            os.rename(self._waiting_path, self.path(manifest.increments[-1].name))
+        write_manifest(self.directory, self._stem, manifest)
+        self.manifest = manifest
+        if self.state == WAITING:
+            self.state = ON
+        self.size = self.size_after_rewrite = self._total_size()
+        self.drop_history()
+
+    def drop_history(self) -> None:
+        """Delete superseded files, unless configured otherwise. Failing to is logged; the next rewrite tries again."""
+        if self._config.aof_disable_auto_gc or not self.manifest.history:
+            return
+        try:
+            for file in self.manifest.history:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self.path(file.name))
+            manifest = self.manifest.without_history()
+            write_manifest(self.directory, self._stem, manifest)
+        except OSError as error:
+            log.warning("Cannot remove history files of the AOF: %s", error)
+            return
+        self.manifest = manifest
+
+    def adopt_old_file(self) -> None:
+        """Move a single-file log of servers before 7.0 into the directory, as its base. Raises OSError or LoadError."""
+        base = self.manifest.base
+        unfinished = base is not None and base.name == self._stem and not os.path.exists(self.path(self._stem))
+        if not os.path.isfile(self._stem) or (
+            self.manifest.files and not (unfinished and not self.manifest.increments)
+        ):
+            return
+        os.makedirs(self.directory, exist_ok=True)
+        manifest = Manifest().with_base(self._stem, "aof", 0)
+        assert manifest.base is not None
+        manifest = Manifest(base=type(manifest.base)(self._stem, 1, manifest.base.kind), base_seq=1)
+        write_manifest(self.directory, self._stem, manifest)
+        os.rename(self._stem, self.path(self._stem))
+        self.manifest = manifest
+        log.info(
+            "Successfully migrated an old-style AOF file (%s) into the AOF directory (%s).", self._stem, self.directory
+        )
+
+    def check_files_exist(self) -> int:
+        """Total size of the files of the manifest. Raises LoadError when one is missing."""
+        for file in self.manifest.files:
+            if not os.path.exists(self.path(file.name)):
+                raise LoadError(f"The AOF file {file.name} of the manifest doesn't exist in {self.directory}")
+        return self._total_size()
+
+    # -- switching -------------------------------------------------------------------------------------------
+
+    def begin_waiting(self) -> None:
+        """`appendonly yes` at run time: the first rewrite will switch the log on."""
+        self.state = WAITING
+        self.write_error = self.sync_error = None
+
+    def close(self) -> None:
+        """Write and sync everything, and close the file."""
+        if self._fd < 0:
+            self.state = OFF
+            return
+        try:
+            self.flush(force=True)
+            os.fsync(self._fd)
+        except OSError as error:
+            log.warning("Fail to fsync the AOF file: %s", error.strerror or error)
+        for fd in (self._fd, *self.retired):
+            os.close(fd)
+        self._fd = -1
+        self.retired = []
+        self._buffer.clear()
+        self.state = OFF
+        self._selected_db = -1
+        self._increment_size = self._synced_size = 0

@@ -1,0 +1,141 @@
+"""Loading files a slice at a time, so that clients are answered meanwhile.
+
+Loading is written once, as generators that yield every few hundred keys or commands. At start trio steps through them
+and gives the data plane its turn between two slices (it answers LOADING); DEBUG RELOAD and tests run them to the end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Final
+
+import trio
+
+from node.keyspace.keyspace import Keyspace
+from node.persistence.errors import LoadError
+from node.persistence.rdb_file import RdbDecoder
+from node.types.hash import HashValue
+
+CHUNK: Final = 1 << 20
+#: Keys or commands between two yields: about a millisecond.
+ITEMS_PER_SLICE: Final = 512
+#: How long loading may hold the loop before the data plane gets its turn.
+HOLD_S: Final = 0.01
+
+Steps = Iterator[None]
+
+
+class Progress:
+    """How far loading is, for INFO."""
+
+    def __init__(self, total_bytes: int, started_s: float) -> None:
+        self.total_bytes = total_bytes
+        self.loaded_bytes = 0
+        self.started_s = started_s
+
+
+class KeyspaceSink:
+    """Puts what an RDB holds into a keyspace.
+
+    `drop_expired`: keys whose time is over are left out (a primary loading a snapshot; the base of an AOF keeps them,
+    because the commands behind it were run when they existed). `replace`: a key that exists already is replaced, not an
+    error.
+    """
+
+    def __init__(
+        self,
+        keyspace: Keyspace,
+        on_function: Callable[[bytes], None],
+        *,
+        drop_expired: bool = False,
+        replace: bool = False,
+    ) -> None:
+        self._keyspace = keyspace
+        self._db = keyspace.dbs[0]
+        self._on_function = on_function
+        self._drop_expired = drop_expired
+        self._replace = replace
+        self.aux: dict[bytes, bytes] = {}
+        self.keys_loaded = 0
+        self.keys_expired = 0
+
+    def on_aux(self, name: bytes, value: bytes) -> None:
+        """Remember an auxiliary field."""
+        self.aux[name] = value
+
+    def on_function(self, code: bytes) -> None:
+        """Hand a function library on."""
+        self._on_function(code)
+
+    def on_database(self, index: int) -> None:
+        """Go on with another database."""
+        if index >= len(self._keyspace.dbs):
+            raise LoadError(
+                f"the file holds keys of database {index}, but this server is configured for "
+                f"{len(self._keyspace.dbs)} databases"
+            )
+        self._db = self._keyspace.dbs[index]
+
+    def on_key(
+        self, key: bytes, value: object, expire_at_ms: int | None, idle_s: int | None, frequency: int | None
+    ) -> None:
+        """Store a key."""
+        db = self._db
+        if expire_at_ms is not None and self._drop_expired and expire_at_ms < self._keyspace.now_ms:
+            self.keys_expired += 1
+            return
+        before = db.size
+        db.put(key, value)
+        if db.size == before:
+            if not self._replace:
+                raise LoadError(f"duplicate key {key!r} in database {db.index}")
+            db.clear_expire(key)
+        if expire_at_ms is not None:
+            db.set_expire(key, expire_at_ms)
+        if type(value) is HashValue and value.ttls is not None:
+            self._keyspace.field_expiry.note(db, key, value)
+        self.keys_loaded += 1
+
+
+def load_rdb_steps(path: str, sink: KeyspaceSink, progress: Progress, *, verify: bool) -> Steps:
+    """Load an RDB file. Raises LoadError, whose text names the file, or OSError."""
+    with open(path, "rb", buffering=0) as file:
+        decoder = RdbDecoder(sink, verify=verify)
+        try:
+            while not decoder.finished and (chunk := file.read(CHUNK)):
+                decoder.feed(chunk)
+                while decoder.pump(ITEMS_PER_SLICE):
+                    yield
+                progress.loaded_bytes += len(chunk)
+                yield
+            while decoder.pump(ITEMS_PER_SLICE, last=True):
+                yield
+            decoder.finish()
+        except LoadError as error:
+            raise LoadError(f"{path}: {error}") from error
+
+
+def run_steps(steps: Steps) -> None:
+    """Run a loading generator to its end at once."""
+    for _ in steps:
+        pass
+
+
+async def run_steps_slowly(steps: Steps, between: Callable[[], None]) -> None:
+    """Run a loading generator to its end, letting other tasks in; `between` is called after each break."""
+    deadline = perf_counter() + HOLD_S
+    for _ in steps:
+        if perf_counter() > deadline:
+            await trio.lowlevel.checkpoint()
+            between()
+            deadline = perf_counter() + HOLD_S
+
+
+def file_size(path: str) -> int:
+    """Size of a file in bytes, 0 when there is none."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0

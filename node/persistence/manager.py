@@ -1,0 +1,233 @@
+"""Persistence of one node: the parts, wired together, and the one rule they share: at most one child at a time.
+
+`saver` writes RDB files, `aof` the log, `rewriter` new bases for it, `loader` reads all of them. The server calls
+`feed` (through propagation) and `flush` (at the end of each pass), `maybe_save` from its cron, `can_write` before a
+write while its gate is raised, `load_at_start` before it serves, `prepare_exit` and `close` at the end. Others that own
+state which an RDB carries put their functions into the hooks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from node.errors import MISCONF, CommandError
+from node.persistence import aof as states
+from node.persistence.aof import Aof
+from node.persistence.child import Child, ChildResult, Report, fork_child
+from node.persistence.errors import StorageError
+from node.persistence.info import Fields, persistence_fields
+from node.persistence.migrate_links import MigrateLinks
+from node.persistence.rewriter import AofRewriter
+from node.persistence.saver import RdbSaver, remove_if_there, temp_name
+from node.persistence.snapshot import SnapshotOptions
+from node.persistence.startup import Loader
+
+if TYPE_CHECKING:
+    from node.server import Server
+
+log = logging.getLogger("node")
+
+
+class Persistence:
+    """All persistence of a node."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._config = server.config
+        #: Hooks: sources of function libraries, what to do with one that a file holds (kept as it is until somebody
+        #: understands it), and the AUX fields of a replication stream.
+        self.function_sources: Callable[[], list[bytes]] = lambda: self._kept_functions
+        self.load_function: Callable[[bytes], None] = lambda code: self._kept_functions.append(code)
+        self.replication_aux: Callable[[], list[tuple[bytes, bytes]]] = list
+        self._kept_functions: list[bytes] = []
+        self.aof = Aof(server.config, server.clock, self._wake_syncer)
+        self.saver = RdbSaver(server, self)
+        self.rewriter = AofRewriter(server, self)
+        self.loader = Loader(server, self.aof, lambda code: self.load_function(code))
+        self.migrate_links = MigrateLinks(lambda: server.clock.mono_ms)
+        self.child: Child | None = None
+        self._nursery: trio.Nursery | None = None
+        self._sync_due = trio.Event()
+        server.config.on_change("appendonly", self.rewriter.switch)
+
+    # -- calls of the data plane -----------------------------------------------------------------------------
+
+    def set_feeding(self, on: bool) -> None:
+        """Have propagation feed the log, or not: a server without a log must not pay for one."""
+        feeds = self._server.propagation.feeds
+        if on and self.aof.feed not in feeds:
+            feeds.append(self.aof.feed)
+        elif not on and self.aof.feed in feeds:
+            feeds.remove(self.aof.feed)
+
+    def flush(self) -> None:
+        """End of a pass, before the replies. Raises AofFailure when they must not be sent."""
+        aof = self.aof
+        if aof.is_open:
+            before = aof.write_error
+            aof.flush()
+            if before is not aof.write_error:
+                self._server.refresh_write_gate()
+
+    def can_write(self) -> CommandError | None:
+        """Why writes are refused: the disk does not take what `save` or `appendonly` promise."""
+        error = self.aof.write_error or self.aof.sync_error
+        if error is not None and self.aof.state != states.OFF:
+            return CommandError(f"MISCONF Errors writing to the AOF file: {error.strerror}")
+        return MISCONF if self.saver.refuses_writes else None
+
+    # -- saving ----------------------------------------------------------------------------------------------
+
+    def snapshot_options(self, *, aof_base: bool = False) -> SnapshotOptions:
+        """What an RDB written now has to hold, by the configuration."""
+        config = self._config
+        return SnapshotOptions(
+            compress=config.rdbcompression,
+            checksum=config.rdbchecksum,
+            aof_base=aof_base,
+            replication=() if aof_base else tuple(self.replication_aux()),
+            functions=tuple(self.function_sources()),
+            incremental_sync=config.aof_rewrite_incremental_fsync if aof_base else config.rdb_save_incremental_fsync,
+            key_delay_us=config.rdb_key_save_delay,
+        )
+
+    def save_sync(self) -> bool:
+        """Save now, while everybody waits; False when it failed (logged)."""
+        return self.saver.save_sync()
+
+    def start_bgsave(self) -> bool:
+        """Save in a child; False when that is not possible now."""
+        return self.saver.start()
+
+    def start_child(
+        self,
+        kind: str,
+        work: Callable[[Report], None],
+        on_done: Callable[[Child, ChildResult], None],
+        keep_fds: Sequence[int] = (),
+    ) -> Child:
+        """Fork a child for `work`; `on_done` hears how it ended. There must be none yet. Raises OSError."""
+        assert self.child is None, "at most one child at a time"
+        assert self._nursery is not None, "persistence is not running"
+        child = fork_child(kind, work, keep_fds)
+        self._server.stats.forks += 1
+        self.child = child
+        self._nursery.start_soon(self._await_child, child, on_done)
+        return child
+
+    async def _await_child(self, child: Child, on_done: Callable[[Child, ChildResult], None]) -> None:
+        result = await child.wait()
+        self.child = None
+        on_done(child, result)
+
+    # -- timers ----------------------------------------------------------------------------------------------
+
+    def maybe_save(self) -> None:
+        """Start what is due: a scheduled child, a save point, a rewrite of a log that has grown. For the cron."""
+        self.migrate_links.close_idle()
+        if self.child is not None or self.loader.progress is not None:
+            return
+        saver, rewriter = self.saver, self.rewriter
+        if rewriter.scheduled and rewriter.may_start():
+            rewriter.start()
+        elif saver.may_retry() and saver.save_point_reached():
+            saver.start()
+        elif rewriter.may_start() and rewriter.has_grown():
+            rewriter.start()
+        elif saver.scheduled and saver.may_retry():
+            saver.start()
+
+    async def run(self) -> None:
+        """Wait for children, sync the log. Runs as long as the server."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            while True:
+                await self._sync_due.wait()
+                self._sync_due = trio.Event()
+                await self._sync_once()
+
+    def _wake_syncer(self) -> None:
+        self._sync_due.set()
+
+    async def _sync_once(self) -> None:
+        """One fsync of the log in a thread, so that a slow disk holds nobody up."""
+        aof = self.aof
+        if self._config.no_appendfsync_on_rewrite and self.child is not None and not aof.retired:
+            return
+        fd, size, retired = aof.take_sync_job()
+
+        def sync() -> OSError | None:
+            try:
+                for old in (*retired, fd):
+                    os.fdatasync(old)
+            except OSError as error:
+                return error
+            finally:
+                for old in retired:
+                    os.close(old)
+            return None
+
+        before = aof.sync_error
+        aof.sync_running = True
+        aof.sync_finished(fd, size, await trio.to_thread.run_sync(sync))
+        if before is not aof.sync_error:
+            self._server.refresh_write_gate()
+
+    # -- start and end ---------------------------------------------------------------------------------------
+
+    async def load_at_start(self) -> None:
+        """Load what is on disk, then open the log. Raises StorageError."""
+        try:
+            await self.loader.load_at_start()
+            if self._config.appendonly:
+                self.aof.open_at_start(self._write_first_base)
+                self.set_feeding(True)
+                self.aof.drop_history()
+        except OSError as error:
+            raise StorageError(f"Fatal error loading the DB: {error}. Exiting.") from error
+
+    def _write_first_base(self, path: str) -> None:
+        temp_path = self.aof.path(f"temp-{os.getpid()}.base")
+        self.rewriter.write_base(temp_path, self.aof.base_extension)
+        os.rename(temp_path, path)
+
+    def reload(self, *, save: bool = True, flush: bool = True, merge: bool = False) -> None:
+        """DEBUG RELOAD. Raises CommandError."""
+        if save and not self.save_sync():
+            raise CommandError("ERR Error trying to load the RDB dump, check server logs.")
+        self.loader.reload(flush=flush, merge=merge)
+
+    def prepare_exit(self, save: bool | None = None) -> bool:
+        """End a child that saves, and save (None: if there are save points); False when saving failed.
+
+        The log stays open: commands may still run until the server stops.
+        """
+        if self.child is not None:
+            log.warning("There is a child (%s). Killing it!", self.child.kind)
+            self.child.kill()
+            remove_if_there(temp_name(self.child.pid))
+        if self.loader.progress is not None:
+            return True  # half a data set must not replace a whole one
+        if save or (save is None and self._config.save):
+            log.info("Saving the final RDB snapshot before exiting.")
+            if not self.save_sync():
+                log.warning("Error trying to save the DB, can't exit.")
+                return False
+        return True
+
+    def close(self) -> None:
+        """The last thing: complete and close the log. Nothing can be fed any more."""
+        if self.aof.is_open:
+            log.info("Calling fsync() on the AOF file.")
+        self.set_feeding(False)
+        self.aof.close()
+        self.migrate_links.close_all()
+
+    def info_fields(self) -> Fields:
+        """The `persistence` section of INFO."""
+        return persistence_fields(self._server, self)

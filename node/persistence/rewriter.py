@@ -1,0 +1,137 @@
+"""Rewriting the append-only file, and switching it on and off at run time."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from node.persistence import aof as states
+from node.persistence.aof_commands import write_commands
+from node.persistence.child import KILLED, Child, ChildResult
+from node.persistence.rewrite_pacing import RewritePacing
+from node.persistence.saver import remove_if_there
+from node.persistence.snapshot import write_file, write_snapshot
+
+if TYPE_CHECKING:
+    from node.persistence.manager import Persistence
+    from node.server import Server
+
+log = logging.getLogger("node")
+
+AOF: Final = "aof"
+
+
+class AofRewriter:
+    """Makes new bases for the log, in children."""
+
+    def __init__(self, server: Server, persistence: Persistence) -> None:
+        self._server = server
+        self._config = server.config
+        self._persistence = persistence
+        self._aof = persistence.aof
+        self.scheduled = False
+        self.failed = False
+        self.last_seconds = -1
+        self.rewrites = 0
+        self.cow_bytes = 0
+        self.pacing = RewritePacing()
+
+    def start(self) -> bool:
+        """Rewrite the log in a child; False when one is active or it cannot begin (logged)."""
+        if self._persistence.child is not None:
+            return False
+        self.scheduled = False
+        aof, extension = self._aof, self._aof.base_extension
+        try:
+            superseded = aof.rotate()
+            self._persistence.set_feeding(aof.is_open)
+            child = self._persistence.start_child(
+                AOF,
+                lambda report: self.write_base(self._temp_path(os.getpid()), extension, report.progress),
+                lambda child, result: self._done(child, result, superseded, extension),
+            )
+        except OSError as error:
+            log.warning("Can't rewrite append only file in background: %s", error.strerror or error)
+            self._note_failure()
+            return False
+        self.rewrites += 1
+        log.info("Background append only file rewriting started by pid %d", child.pid)
+        return True
+
+    def _temp_path(self, pid: int) -> str:
+        return self._aof.path(f"temp-rewriteaof-bg-{pid}.aof")
+
+    def write_base(self, path: str, extension: str, progress: Callable[[int], None] = lambda keys: None) -> None:
+        """Write the present data set as a base file. Raises OSError."""
+        options = self._persistence.snapshot_options(aof_base=True)
+        keyspace = self._server.keyspace
+
+        def fill(write: Callable[[bytes], object]) -> None:
+            if extension == "rdb":
+                write_snapshot(write, keyspace, options, progress)
+            else:
+                write_commands(write, keyspace, options, self._config.aof_timestamp_enabled, progress)
+
+        write_file(path, options.incremental_sync, fill)
+
+    def _done(self, child: Child, result: ChildResult, superseded: int, extension: str) -> None:
+        self.last_seconds = int(result.seconds)
+        self.cow_bytes = result.cow_bytes
+        temp_path = self._temp_path(child.pid)
+        if result.error:
+            log.warning("Background AOF rewrite terminated with error: %s", result.error)
+            remove_if_there(temp_path)
+            if result.error != KILLED:
+                self._note_failure()
+            return
+        try:
+            self._aof.install_base(temp_path, superseded, extension)
+        except OSError as error:
+            log.warning("Error trying to install the rewritten AOF: %s", error)
+            remove_if_there(temp_path)
+            self._note_failure()
+            return
+        self.failed = False
+        self.pacing.succeeded()
+        log.info("Background AOF rewrite finished successfully")
+
+    def _note_failure(self) -> None:
+        self.failed = True
+        self.pacing.failed(self._server.clock.mono_ms)
+        if self._aof.state == states.WAITING:
+            self.scheduled = True
+
+    def may_start(self) -> bool:
+        """Whether an automatic rewrite may begin now."""
+        return not self.pacing.holds_back(self._server.clock.mono_ms)
+
+    def has_grown(self) -> bool:
+        """Whether the log has outgrown its last rewrite by `auto-aof-rewrite-percentage`; says so in the log."""
+        aof, percent = self._aof, self._config.auto_aof_rewrite_percentage
+        if aof.state != states.ON or not percent or aof.size <= self._config.auto_aof_rewrite_min_size:
+            return False
+        growth = aof.size * 100 // (aof.size_after_rewrite or 1) - 100
+        if growth < percent:
+            return False
+        log.info("Starting automatic rewriting of AOF on %d%% growth", growth)
+        return True
+
+    def switch(self, enabled: bool) -> None:
+        """CONFIG SET appendonly."""
+        child = self._persistence.child
+        own_child = child if child is not None and child.kind == AOF else None
+        if enabled and self._aof.state == states.OFF:
+            self._aof.begin_waiting()
+            if own_child is not None:
+                own_child.kill()  # it began without a file for what happens meanwhile
+            if child is not None or not self.start():
+                self.scheduled = True
+        elif not enabled and self._aof.state != states.OFF:
+            if own_child is not None:
+                own_child.kill()
+            self._aof.close()
+            self._persistence.set_feeding(False)
+            self.scheduled = False
+        self._server.refresh_write_gate()

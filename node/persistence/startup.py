@@ -1,0 +1,119 @@
+"""Loading a whole data set: at start, for DEBUG RELOAD, and the RDB of a full sync."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from node.dispatch import SERVER_LOADING
+from node.errors import CommandError
+from node.keyspace.database import IGNORE
+from node.persistence.aof import Aof
+from node.persistence.aof_load import load_log_steps
+from node.persistence.errors import LoadError
+from node.persistence.loading import KeyspaceSink, Progress, Steps, load_rdb_steps, run_steps, run_steps_slowly
+
+if TYPE_CHECKING:
+    from node.server import Server
+
+log = logging.getLogger("node")
+
+
+class Loader:
+    """Loads files into the keyspace of a server. `progress` exists while it does."""
+
+    def __init__(self, server: Server, aof: Aof, load_function: Callable[[bytes], None]) -> None:
+        self._server = server
+        self._config = server.config
+        self._keyspace = server.keyspace
+        self._aof = aof
+        self._load_function = load_function
+        self.progress: Progress | None = None
+        self.keys_loaded = 0
+        self.keys_expired = 0
+        #: The AUX fields of the last RDB: where the replication may find the stream it can continue.
+        self.aux: dict[bytes, bytes] = {}
+
+    async def load_at_start(self) -> None:
+        """Load the log if it is switched on and exists, else the RDB. Raises LoadError or OSError."""
+        started = time.perf_counter()
+        self._aof.read_manifest()
+        steps = self._log_steps() if self._config.appendonly else None
+        path = self._config.dbfilename
+        if steps is None and path and os.path.exists(path):
+            steps = self.rdb_steps(path, drop_expired=self._server.replication is None)
+        if steps is not None:
+            await self.load(steps)
+            log.info("DB loaded from disk: %.3f seconds", time.perf_counter() - started)
+
+    async def load(self, steps: Steps) -> None:
+        """Run loading steps while clients are told LOADING. Raises LoadError or OSError."""
+        server, keyspace = self._server, self._keyspace
+        server.set_gate(SERVER_LOADING, True)
+        mode, keyspace.expiry_mode = keyspace.expiry_mode, IGNORE
+        try:
+            await run_steps_slowly(steps, server.refresh_clock)
+        finally:
+            keyspace.expiry_mode = mode
+            self.progress = None
+            server.set_gate(SERVER_LOADING, False)
+        keyspace.dirty = 0
+
+    def rdb_steps(self, path: str, *, drop_expired: bool, replace: bool = False) -> Steps:
+        """Steps that load an RDB file into the keyspace."""
+        sink = KeyspaceSink(self._keyspace, self._load_function, drop_expired=drop_expired, replace=replace)
+        self.progress = Progress(os.stat(path).st_size, time.time())
+        yield from load_rdb_steps(path, sink, self.progress, verify=self._config.rdbchecksum)
+        self._loaded(sink)
+
+    def _loaded(self, sink: KeyspaceSink) -> None:
+        self.aux = sink.aux
+        self.keys_loaded, self.keys_expired = sink.keys_loaded, sink.keys_expired
+        log.info("Done loading RDB, keys loaded: %d, keys expired: %d.", sink.keys_loaded, sink.keys_expired)
+
+    def _log_steps(self) -> Steps | None:
+        self._aof.adopt_old_file()
+        total = self._aof.check_files_exist()
+        return self._load_log(total) if self._aof.manifest.files else None
+
+    def _load_log(self, total: int) -> Steps:
+        manifest, config = self._aof.manifest, self._config
+        self.progress = Progress(total, time.time())
+        sink = KeyspaceSink(self._keyspace, self._load_function)
+        for file in manifest.files:
+            started = time.perf_counter()
+            yield from load_log_steps(
+                self._server,
+                self._aof.path(file.name),
+                sink,
+                self.progress,
+                verify=config.rdbchecksum,
+                may_truncate=config.aof_load_truncated and file is manifest.files[-1],
+            )
+            kind = "base" if file is manifest.base else "incr"
+            log.info("DB loaded from %s file %s: %.3f seconds", kind, file.name, time.perf_counter() - started)
+        self._loaded(sink)
+
+    def reload(self, *, flush: bool, merge: bool) -> None:
+        """The second half of DEBUG RELOAD: load the RDB at once, into an emptied keyspace with `flush`.
+
+        With `merge`, keys that exist are replaced. Raises CommandError.
+        """
+        keyspace = self._keyspace
+        if flush:
+            for db in keyspace.dbs:
+                db.clear()
+            keyspace.field_expiry.clear()
+        mode, keyspace.expiry_mode = keyspace.expiry_mode, IGNORE
+        try:
+            run_steps(self.rdb_steps(self._config.dbfilename, drop_expired=True, replace=merge))
+        except (LoadError, OSError) as error:
+            log.warning("%s", error)
+            raise CommandError("ERR Error trying to load the RDB dump, check server logs.") from error
+        finally:
+            keyspace.expiry_mode = mode
+            self.progress = None
+        log.warning("DB reloaded by DEBUG RELOAD")
