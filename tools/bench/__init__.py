@@ -1,0 +1,1 @@
+"""Measuring slotmesh against the stock server. `python -m tools.bench`; see `runner`."""
