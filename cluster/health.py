@@ -48,7 +48,7 @@ class Health:
             return
         view.cluster_ok = ok
         view.emit(StateChanged(ok))
-        view.notice("state", f"cluster state changed: {'ok' if ok else 'fail'}")
+        view.notice("state", f"Cluster state changed: {'ok' if ok else 'fail'}")
 
     def _rejoining(self) -> bool:
         delay_ms = min(max(self._view.config.node_timeout_ms, MIN_REJOIN_DELAY_MS), MAX_REJOIN_DELAY_MS)

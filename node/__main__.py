@@ -11,6 +11,7 @@ import sys
 import trio
 
 from node import commands, log
+from node.cluster_host import ClusterStartError
 from node.config import Config, ConfigFileError
 from node.server import Server
 
@@ -48,8 +49,12 @@ def main() -> None:
 def serve(config: Config) -> int:
     """Run a node in this process; its exit code."""
     logger = logging.getLogger("node")
-    server = Server(config)
     logger.info("oO0OoO0OoO0Oo slotmesh is starting oO0OoO0OoO0Oo")
+    try:
+        server = Server(config)
+    except ClusterStartError as error:
+        logger.warning("%s", error)
+        return 1
     if config.pidfile:
         with open(config.pidfile, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")

@@ -1,9 +1,10 @@
 """Blocked clients: who waits for which keys, until when, and who is served first.
 
-A blocking handler (BLPOP, XREAD BLOCK, ...) that finds nothing returns a `Block`: the keys to wait for, a deadline and the
-reply of a timeout. When one of the keys is written, the same handler simply runs again for every waiter of that key, longest
-wait first, until nothing is left to serve. So a blocking command needs no code but its own handler; a handler is run again
-only after a command is complete (a whole EXEC or script counts as one), which is when stock serves blocked clients as well.
+A blocking handler (BLPOP, XREAD BLOCK, ...) that finds nothing returns a `Block`: the keys to wait for, a deadline and
+the reply of a timeout. When one of the keys is written, the same handler simply runs again for every waiter of that
+key, longest wait first, until nothing is left to serve. So a blocking command needs no code but its own handler; a
+handler is run again only after a command is complete (a whole EXEC or script counts as one), which is when stock serves
+blocked clients as well.
 
 Waits without keys (WAIT, WAITAOF) use a `Block` without keys and are completed by their owner with `complete`.
 """

@@ -1,8 +1,8 @@
 """One connection, or a stand-in for one (AOF replay, the primary's stream, scripts, tests).
 
-Handlers see a client as: the database in use (`client.db`), the server (`client.server`), the protocol (`client.resp3`) and a
-few calls. The data plane sees buffers. `gates` is the one int that the hot path tests: zero means that nothing about this
-client asks for a closer look at its commands.
+Handlers see a client as: the database in use (`client.db`), the server (`client.server`), the protocol (`client.resp3`)
+and a few calls. The data plane sees buffers. `gates` is the one int that the hot path tests: zero means that nothing
+about this client asks for a closer look at its commands.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ class Client:
         self.capabilities: frozenset[bytes] = frozenset()
         self.created_ms = self.last_used_ms = server.clock.now_ms
         self.last_command = b"NULL"
-        # input: the exact parser exists only while a command is incomplete; `commands` waits while the client is blocked
+        # input: the exact parser exists only while a command is incomplete; `commands` waits while the client is
+        # blocked
         self.parser: RequestParser | None = None
         self.commands: list[list[bytes]] = []
         # output: replies of this pass; what the socket did not take yet

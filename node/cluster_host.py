@@ -31,7 +31,6 @@ from cluster.effects import (
     ResumeWrites,
     RoleChanged,
     SlotsChanged,
-    StateChanged,
 )
 from cluster.events import ReplicationStatus, WritesPaused
 from cluster.slot_set import SlotSet
@@ -242,8 +241,6 @@ class ClusterHost:
                 server.pubsub.publish_to_shard(effect.channel, effect.payload)
             else:
                 server.pubsub.publish(effect.channel, effect.payload)
-        elif isinstance(effect, StateChanged):
-            log.warning("Cluster state changed: %s", "ok" if effect.ok else "fail")
         elif isinstance(effect, PauseWrites):
             server.pause.start(FAILOVER, WRITES, effect.until_ms - self.clock.now_ms())
             self.bus.step(WritesPaused(server.replication.offset))

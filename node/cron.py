@@ -23,7 +23,9 @@ EXPIRY_SLICE_NS: Final = 1_000_000
 
 
 class Cron:
-    """The timers of one node. Parts that need housekeeping append a function to `tasks`; it is called `hz` times a second."""
+    """The timers of one node. Parts that need housekeeping append a function to `tasks`; it is called `hz` times a
+    second.
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server

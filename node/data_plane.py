@@ -1,15 +1,16 @@
 """The data plane: one epoll loop in one trio task serves every client.
 
 A pass takes the sockets that have something to say, and for each: receive, parse all whole commands, run them in order,
-gather the replies. At the end of the pass, and only then, what the commands changed is written to the append-only file, and
-every client gets its replies in one send. So nobody is told of a change that the log does not know, and the cost of a system
-call is shared by a whole pipeline.
+gather the replies. At the end of the pass, and only then, what the commands changed is written to the append-only file,
+and every client gets its replies in one send. So nobody is told of a change that the log does not know, and the cost of
+a system call is shared by a whole pipeline.
 
-trio waits for the epoll descriptor itself; per wake-up the loop goes on until poll finds nothing, or until it has held the
-processor for `SLICE_NS`, so that the bus, the replicas and the timers get their turn. A task per client would cost four times
-as much as the commands themselves (docs/adr/0001).
+trio waits for the epoll descriptor itself; per wake-up the loop goes on until poll finds nothing, or until it has held
+the processor for `SLICE_NS`, so that the bus, the replicas and the timers get their turn. A task per client would cost
+four times as much as the commands themselves (docs/adr/0001).
 
-Code outside a pass (bus, timers, the primary's stream) may reply to clients as well: `touch` then wakes the loop by an eventfd.
+Code outside a pass (bus, timers, the primary's stream) may reply to clients as well: `touch` then wakes the loop by an
+eventfd.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ class DataPlane:
         server = self.server
         server.clock.refresh()
         server.keyspace.now_ms = server.clock.now_ms
+        if server.cluster is not None:
+            server.cluster.begin_pass()
         self._in_pass = True
         clients = self._clients
         for fd, event in events:
@@ -131,9 +134,15 @@ class DataPlane:
         """End of a pass: log first, then the replies."""
         self.server.before_replies()
         touched, self._touched = self._touched, []
+        cluster = self.server.cluster
+        unsafe = cluster is not None and touched and cluster.lease_outlasted()
         for client in touched:
             client.pending = False
-            if client.sock is not None:
+            if client.sock is None:
+                continue
+            if unsafe:
+                self.drop(client)  # it may not be told of a write that the successor of this primary does not have
+            else:
                 self._send(client)
 
     def touch(self, client: Client) -> None:
@@ -209,6 +218,8 @@ class DataPlane:
 
     def _read(self, client: Client) -> None:
         assert client.sock is not None
+        if self.stopping:
+            return
         try:
             chunk = client.sock.recv(READ_SIZE)
         except BlockingIOError:
@@ -245,13 +256,17 @@ class DataPlane:
 
     def _run_waiting(self, client: Client) -> None:
         """Run what is parsed already, then what the exact parser yields, until the client blocks or runs dry."""
+        if self.stopping:
+            return
         if client.commands:
             commands, client.commands = client.commands, []
             self._run(client, commands)
         parser = client.parser
         if parser is None:
             return
-        while client.sock is not None and client.blocked is None and not client.commands and not client.close_after_reply:
+        while (
+            client.sock is not None and client.blocked is None and not client.commands and not client.close_after_reply
+        ):
             parser.authenticated = client.authenticated
             try:
                 argv = parser.next_command()
@@ -270,8 +285,8 @@ class DataPlane:
     def _run(self, client: Client, commands: list[list[bytes]]) -> None:
         """Run parsed commands in order; the replies gather in `client.out`.
 
-        The straight line in this loop is the hot path of the whole server: a client and a server without gates, a command
-        without subcommands, one key whose slot this node serves.
+        The straight line in this loop is the hot path of the whole server: a client and a server without gates, a
+        command without subcommands, one key whose slot this node serves.
         """
         server = self.server
         keyspace = server.keyspace
@@ -313,7 +328,7 @@ class DataPlane:
                     spec.failed_calls += 1  # type: ignore[union-attr]
                     server.stats.count_error(error)
                 except Exception:
-                    result = server.handler_failed(spec, argv)
+                    result = server.handler_failed(spec, argv)  # type: ignore[arg-type]
                 if keyspace.dirty != dirty or client.rewritten is not None:
                     server.propagation.after_command(client, argv)
                     if server.replication is not None:
@@ -322,7 +337,7 @@ class DataPlane:
                 spec.calls += 1  # type: ignore[union-attr]
                 spec.nanos += now - last  # type: ignore[union-attr]
                 if now - last >= slow_nanos:
-                    server.note_slow(client, spec, argv, now - last)
+                    server.note_slow(client, spec, argv, now - last)  # type: ignore[arg-type]
                 last = now
             else:
                 try:

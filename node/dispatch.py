@@ -100,7 +100,7 @@ def check_write_allowed(client: Client, spec: CommandSpec, argv: list[bytes]) ->
     server = client.server
     if not server.gates & (SERVER_REPLICA | SERVER_WRITES_REFUSED) or client.sock is None:
         return
-    refusal = server.write_refusal(spec)
+    refusal = server.write_refusal()
     if refusal is not None:
         raise refusal
 

@@ -1,7 +1,7 @@
 """Every error text of the server, in one place, word for word as the stock server (7.0) says them.
 
-A handler raises `CommandError`; dispatch turns it into one error reply and the connection lives on. The first word is the
-error's code; clients, and the `errorstats` section of INFO, tell errors apart by it.
+A handler raises `CommandError`; dispatch turns it into one error reply and the connection lives on. The first word is
+the error's code; clients, and the `errorstats` section of INFO, tell errors apart by it.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ LOADING: Final = CommandError("LOADING Redis is loading the dataset in memory")
 MASTER_DOWN: Final = CommandError("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.")
 NO_REPLICAS: Final = CommandError("NOREPLICAS Not enough good replicas to write.")
 MISCONF: Final = CommandError(
-    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may "
-    "modify the data set are disabled, because this instance is configured to report errors during writes if RDB "
-    "snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error."
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands"
+    " that may modify the data set are disabled, because this instance is configured to report errors during "
+    "writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for "
+    "details about the RDB error."
 )
 CROSS_SLOT: Final = CommandError("CROSSSLOT Keys in request don't hash to the same slot")
 TRY_AGAIN: Final = CommandError("TRYAGAIN Multiple keys request during rehashing of slot")

@@ -8,7 +8,13 @@ import sys
 import time
 from typing import Final
 
-_SIGNS: Final = ((logging.WARNING, "#"), (logging.INFO + 1, "*"), (logging.INFO, "*"), (logging.DEBUG + 1, "-"), (0, "."))
+_SIGNS: Final = (
+    (logging.WARNING, "#"),
+    (logging.INFO + 1, "*"),
+    (logging.INFO, "*"),
+    (logging.DEBUG + 1, "-"),
+    (0, "."),
+)
 #: `loglevel` words and what they let through.
 LEVELS: Final = {
     "debug": logging.DEBUG,

@@ -1,7 +1,7 @@
 """A node, wired together: what it is made of, who is let in, and the questions that dispatch asks of the whole.
 
-The parts know this object (handlers reach it as `client.server`); it knows the parts. It decides little itself. Parts that a node
-may lack are None then: `cluster` outside a cluster, `replication` until it is wired.
+The parts know this object (handlers reach it as `client.server`); it knows the parts. It decides little itself. Parts
+that a node may lack are None then: `cluster` outside a cluster, `replication` until it is wired.
 """
 
 from __future__ import annotations
@@ -13,25 +13,35 @@ import os
 import random
 import secrets
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import trio
 
-from node import dispatch
+from node import dispatch, registry
+from node.acl.users import Acl
 from node.blocking import Blocking
-from node.client import GATE_AUTH, Client
+from node.client import Client
 from node.clock import Clock
+from node.cluster_host import ClusterHost
 from node.config import Config
 from node.cron import Cron
 from node.data_plane import DataPlane
 from node.errors import CommandError
 from node.keyspace.keyspace import Keyspace
+from node.observe.info import Info
+from node.observe.info_sections import BASE
+from node.observe.latency import LatencyMonitor
+from node.observe.monitors import Monitors
+from node.observe.slowlog import SlowLog
 from node.observe.stats import Stats
+from node.pause import Pause
+from node.persistence.errors import StorageError
+from node.persistence.manager import Persistence
 from node.propagation import Propagation
+from node.pubsub.registry import PubSub
 from node.registry import CommandSpec
-
-if TYPE_CHECKING:
-    from node.cluster_host import ClusterHost
+from node.tracking import Tracking
+from node.watching import Watching
 
 log = logging.getLogger("node")
 
@@ -39,16 +49,17 @@ NEVER: Final = 1 << 62
 
 _TOO_MANY = b"-ERR max number of clients reached\r\n"
 _DENIED = (
-    b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default "
-    b"user. In this mode connections are only accepted from the loopback interface. If you want to connect from external "
-    b"computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode sending the command "
-    b"'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same host the server is "
-    b"running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE to make "
-    b"this change permanent. 2) Alternatively you can just disable the protected mode by editing the Redis configuration "
-    b"file, and setting the protected mode option to 'no', and then restarting the server. 3) If you started the server "
-    b"manually just for testing, restart it with the '--protected-mode no' option. 4) Set up an authentication password "
-    b"for the default user. NOTE: You only need to do one of the above things in order for the server to start accepting "
-    b"connections from the outside.\r\n"
+    b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for "
+    b"the default user. In this mode connections are only accepted from the loopback interface. If you want to "
+    b"connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable "
+    b"protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by "
+    b"connecting to Redis from the same host the server is running, however MAKE SURE Redis is not publicly "
+    b"accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively"
+    b" you can just disable the protected mode by editing the Redis configuration file, and setting the "
+    b"protected mode option to 'no', and then restarting the server. 3) If you started the server manually just"
+    b" for testing, restart it with the '--protected-mode no' option. 4) Set up an authentication password for "
+    b"the default user. NOTE: You only need to do one of the above things in order for the server to start "
+    b"accepting connections from the outside.\r\n"
 )
 
 
@@ -76,13 +87,54 @@ class Server:
         self.slow_nanos = NEVER
         #: For each slot, whether commands on it may take the short road; None outside a cluster.
         self.served: bytearray | None = None
-        self.cluster: ClusterHost | None = None
+        self.cluster: ClusterHost | None = None  # set below: the host looks at the parts above
         self.replication: Any = None
-        self.persistence: Any = None
+        self.persistence = Persistence(self)
         self.data_plane = DataPlane(self)
         self.cron = Cron(self)
         self.shutdown_requested = trio.Event()
         self.exit_code = 0
+        self.acl = Acl(self)
+        self.pubsub = PubSub()
+        self.watching = Watching(self.keyspace)
+        self.tracking = Tracking(self.keyspace, self.clients.get, self.rng)
+        self.pause = Pause(self)
+        self.monitors = Monitors(self)
+        self.slowlog = SlowLog()
+        self.latency = LatencyMonitor()
+        self.info = Info(self, BASE)
+        self._wire_observers()
+        if config.cluster_enabled:
+            self.cluster = ClusterHost(self)
+
+    def _wire_observers(self) -> None:
+        """Connect what must hear of changed keys, changed settings and the passing of time."""
+        config, keyspace = self.config, self.keyspace
+        keyspace.on_touched = self._key_touched
+        keyspace.on_event = self.pubsub.keyspace_event
+        config.on_change("notify-keyspace-events", keyspace.set_notify_mask)
+        keyspace.set_notify_mask(config.notify_keyspace_events)
+        for name in ("slowlog-log-slower-than", "latency-monitor-threshold"):
+            config.on_change(name, lambda _: self._set_slow_threshold())
+        config.on_change("slowlog-max-len", self.slowlog.trim)
+        self._set_slow_threshold()
+        self.cron.tasks.append(self.pause.check)
+        self.cron.tasks.append(self.persistence.maybe_save)
+        self.info.provide("persistence", self.persistence.info_fields)
+        self.cron.tasks.append(lambda: self.tracking.limit_table(config.tracking_table_max_keys))
+
+    def _key_touched(self, db_index: int, key: bytes) -> None:
+        self.watching.touched(db_index, key)
+        self.tracking.touched(key)
+
+    def _set_slow_threshold(self) -> None:
+        """What the data plane reports to `note_slow`: whatever the slow log or the latency monitor may want."""
+        slow_micros, spike_ms = self.config.slowlog_log_slower_than, self.config.latency_monitor_threshold
+        self.latency.threshold_ms = spike_ms
+        self.slow_nanos = min(
+            slow_micros * 1000 if slow_micros >= 0 else NEVER,
+            spike_ms * 1_000_000 if spike_ms else NEVER,
+        )
 
     # -- clients ---------------------------------------------------------------------------------------------
 
@@ -113,11 +165,10 @@ class Server:
 
     def prepare_auth(self, client: Client) -> None:
         """A new client is the default user, logged in unless that user needs a password."""
-        client.authenticated = not self.config.requirepass
-        client.set_gate(GATE_AUTH, not client.authenticated)
+        self.acl.start_client(client)
 
     def _unprotected(self) -> bool:
-        return not self.config.requirepass
+        return self.acl.default.no_password
 
     def _turn_away(self, sock: socket.socket, line: bytes) -> None:
         self.stats.rejected_connections += 1
@@ -129,6 +180,11 @@ class Server:
         """A client is gone: take it out of everything that knows it."""
         self.clients.pop(client.id, None)
         self.blocking.forget(client)
+        self.pubsub.forget(client)
+        self.watching.unwatch(client)
+        self.tracking.turn_off(client)
+        self.monitors.remove(client)
+        self.pause.forget(client)
 
     def resume(self, client: Client) -> None:
         """A client that waited goes on with the commands it sent meanwhile."""
@@ -140,13 +196,20 @@ class Server:
         """Raise or lower one of the SERVER_ gates of dispatch."""
         self.gates = self.gates | gate if on else self.gates & ~gate
 
-    def write_refusal(self, spec: CommandSpec) -> CommandError | None:
-        """Why this node takes no writes now, or None."""
-        if self.persistence is not None and (refusal := self.persistence.can_write()) is not None:
-            return refusal  # type: ignore[no-any-return]
-        if self.replication is not None:
-            return self.replication.write_refusal()  # type: ignore[no-any-return]
-        return None
+    def write_refusal(self, spec: CommandSpec | None = None) -> CommandError | None:
+        """Why this node takes no writes now, or None. Dispatch asks only while a gate that concerns writes is up."""
+        refusal: CommandError | None = None
+        if self.cluster is not None:
+            refusal = self.cluster.write_refusal()
+        if refusal is None:
+            refusal = self.persistence.can_write()
+        if refusal is None and self.replication is not None:
+            refusal = self.replication.write_refusal()
+        return refusal
+
+    def refresh_write_gate(self) -> None:
+        """To be called when something changed that `write_refusal` depends on."""
+        self.set_gate(dispatch.SERVER_WRITES_REFUSED, self.write_refusal() is not None)
 
     def is_stale(self) -> bool:
         """A replica that lost its primary and may not serve what it has."""
@@ -161,18 +224,42 @@ class Server:
         return self.cron.memory.make_room()
 
     def note_slow(self, client: Client, spec: CommandSpec, argv: list[bytes], nanos: int) -> None:
-        """A command took longer than `slowlog-log-slower-than`."""
+        """A command took longer than the slow log or the latency monitor lets pass."""
+        limit = self.config.slowlog_log_slower_than
+        if 0 <= limit <= nanos // 1000 and not spec.flags & registry.SKIP_SLOWLOG:
+            self.slowlog.add(client, spec, argv, nanos // 1000)
+        event = "fast-command" if spec.flags & registry.FAST else "command"
+        self.latency.add(event, nanos // 1_000_000, self.clock.now_ms // 1000)
 
     def handler_failed(self, spec: CommandSpec, argv: list[bytes]) -> CommandError:
-        """A handler raised something that is no CommandError: a bug of ours, which must not take the data down with it."""
+        """A handler raised something else than CommandError: a bug of ours, which must not take the data with it."""
         log.exception("a handler failed: command %r with %d arguments", spec.full_name, len(argv))
         spec.failed_calls += 1
         return dispatch.INTERNAL_ERROR
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether the data set is being loaded."""
+        return bool(self.gates & dispatch.SERVER_LOADING)
+
+    def refresh_clock(self) -> None:
+        """Read the time outside a pass of the data plane."""
+        self.clock.refresh()
+        self.keyspace.now_ms = self.clock.now_ms
+
+    def reset_stats(self) -> None:
+        """CONFIG RESETSTAT: all counters of INFO start again, those of commands included."""
+        self.stats.reset()
+        keyspace = self.keyspace
+        keyspace.hits = keyspace.misses = keyspace.expired_keys = keyspace.evicted_keys = 0
+        for spec in registry.every_spec():
+            spec.calls = spec.nanos = spec.rejected_calls = spec.failed_calls = 0
+            spec.latency = None
+
     def before_replies(self) -> None:
         """End of a pass, before anybody is answered: what was changed goes to the log and to the replicas."""
-        if self.persistence is not None:
-            self.persistence.flush()
+        self.tracking.end_of_pass()
+        self.persistence.flush()
         if self.replication is not None:
             self.replication.flush()
 
@@ -186,22 +273,43 @@ class Server:
         """Open the listening sockets. Raises OSError with a clear text when an address cannot be had."""
         for listener in open_listeners(self.config):
             self.data_plane.add_listener(listener)
+        if self.cluster is not None:
+            self.cluster.listen()
 
     async def run(self) -> int:
-        """Serve until a shutdown is requested; the exit code of the process."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.data_plane.run)
-            nursery.start_soon(self.cron.run)
-            log.info("Ready to accept connections")
-            await self.shutdown_requested.wait()
-            nursery.cancel_scope.cancel()
+        """Load the data, serve until a shutdown is requested; the exit code of the process."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.data_plane.run)
+                nursery.start_soon(self.persistence.run)
+                await self.persistence.load_at_start()
+                nursery.start_soon(self.cron.run)
+                if self.cluster is not None:
+                    nursery.start_soon(self.cluster.run)
+                log.info("Ready to accept connections")
+                await self.shutdown_requested.wait()
+                nursery.cancel_scope.cancel()
+            self.persistence.close()
+        except* StorageError as group:
+            for error in group.exceptions:
+                log.warning("%s", error)
+            self.exit_code = 1
         self.data_plane.close()
+        if self.cluster is not None:
+            self.cluster.close()
         return self.exit_code
 
-    def request_shutdown(self, exit_code: int = 0) -> None:
-        """End `run` soon."""
+    def request_shutdown(self, exit_code: int = 0, *, save: bool | None = None, force: bool = False) -> bool:
+        """Save (None: if there are save points) and end `run` soon; False, and nothing ends, when saving failed.
+
+        `force` ends it all the same. From now on no client is listened to.
+        """
+        if not self.persistence.prepare_exit(save) and not force:
+            return False
         self.exit_code = exit_code
+        self.data_plane.stopping = True
         self.shutdown_requested.set()
+        return True
 
 
 def address_text(sock: socket.socket, *, peer: bool) -> str:

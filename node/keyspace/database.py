@@ -1,14 +1,15 @@
 """One numbered database: 16,384 dicts of key -> value, created when first used, plus the expiry index.
 
-In a cluster a key's dict is that of its hash slot, so counting, listing, flushing and moving a slot touch that slot only.
-Outside a cluster the same shape serves as a hash table whose parts grow on their own: no resize of a huge dict ever stalls
-the loop, and SCAN has a cursor that stays meaningful while keys come and go (`scan.py`). The part is then chosen by CRC-32,
-which is cheaper than the cluster's CRC-16 and, unlike Python's own hash, the same in every process.
+In a cluster a key's dict is that of its hash slot, so counting, listing, flushing and moving a slot touch that slot
+only. Outside a cluster the same shape serves as a hash table whose parts grow on their own: no resize of a huge dict
+ever stalls the loop, and SCAN has a cursor that stays meaningful while keys come and go (`scan.py`). The part is then
+chosen by CRC-32, which is cheaper than the cluster's CRC-16 and, unlike Python's own hash, the same in every process.
 
 Dispatch computes the slot of a command's key for routing and leaves it in `keyspace.hot_key` / `hot_slot`; the lookups
 below recognise the very same object and need not compute it again.
 
-Handlers use `read`, `write`, `set`, `delete`, `changed` and the expiry calls; only code of this package touches `slots`.
+Handlers use `read`, `write`, `set`, `delete`, `changed` and the expiry calls; only code of this package touches
+`slots`.
 """
 
 from __future__ import annotations
@@ -287,9 +288,9 @@ class Database:
     def random_key(self, rng: random.Random) -> bytes | None:
         """A key picked at random, expired ones included; None in an empty database.
 
-        Outside a cluster keys are spread evenly, so a position in a random slot is drawn until there is a key: all are equally
-        likely, and a large database needs a few draws only. In a cluster hash tags may crowd a slot, and a small database
-        might need many draws: there all slots are weighed.
+        Outside a cluster keys are spread evenly, so a position in a random slot is drawn until there is a key: all are
+        equally likely, and a large database needs a few draws only. In a cluster hash tags may crowd a slot, and a
+        small database might need many draws: there all slots are weighed.
         """
         if not self.size:
             return None

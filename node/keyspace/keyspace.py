@@ -1,8 +1,8 @@
 """All databases of a node and what they share: clock, counters, observers, and what to do about expired keys.
 
-The keyspace knows nothing of clients. Whoever wants to hear of changes puts itself into a slot here: `on_touched` (WATCH and
-tracking), `on_event` (keyspace notifications), `waiting_ready` (blocked clients), `on_expire_propagate` (AOF and
-replicas). `observed` is the one flag that the hot path tests to learn whether anybody does.
+The keyspace knows nothing of clients. Whoever wants to hear of changes puts itself into a slot here: `on_touched`
+(WATCH and tracking), `on_event` (keyspace notifications), `waiting_ready` (blocked clients), `on_expire_propagate` (AOF
+and replicas). `observed` is the one flag that the hot path tests to learn whether anybody does.
 """
 
 from __future__ import annotations
@@ -118,5 +118,3 @@ class Keyspace:
                 if len(due) < batch:
                     break
         return removed + self.field_expiry.cycle(self.now_ms, budget)
-
-

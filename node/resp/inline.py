@@ -1,7 +1,7 @@
 """Splitting a line into arguments by the quoting rules that inline commands and config files share.
 
-Rules of the stock server: words are separated by white space; double quotes know `\\n \\r \\t \\b \\a \\xHH` and keep any
-other escaped character; single quotes know only `\\'`; a closing quote must be followed by white space or the end.
+Rules of the stock server: words are separated by white space; double quotes know `\\n \\r \\t \\b \\a \\xHH` and keep
+any other escaped character; single quotes know only `\\'`; a closing quote must be followed by white space or the end.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Requests from bytes: a quick road for whole chunks, an exact one for everything else.
 
-Nearly every chunk that a client sends holds whole multibulk commands. Those go through one shared hiredis reader in C. As
-hiredis parses *replies*, it accepts more than a request may be, and it cannot say where it stopped; so the quick road
-proves its result: behind the chunk it feeds a marker reply, and only when every value before the marker is an array of
-bulk strings and nothing follows it was the chunk whole. In any doubt the chunk is parsed again, from its start, by
-`RequestParser`, a cursor parser that knows inline commands, the stock server's limits and its error texts, and keeps an
-incomplete command between chunks.
+Nearly every chunk that a client sends holds whole multibulk commands. Those go through one shared hiredis reader in C.
+As hiredis parses *replies*, it accepts more than a request may be, and it cannot say where it stopped; so the quick
+road proves its result: behind the chunk it feeds a marker reply, and only when every value before the marker is an
+array of bulk strings and nothing follows it was the chunk whole. In any doubt the chunk is parsed again, from its
+start, by `RequestParser`, a cursor parser that knows inline commands, the stock server's limits and its error texts,
+and keeps an incomplete command between chunks.
 
 Limits and texts are those of the stock server: at most 2**31-1 arguments (10 before authentication), bulk strings up to
 `proto-max-bulk-len` (16384 bytes before authentication), lines up to 64 KiB.
@@ -84,6 +84,11 @@ class RequestParser:
     def idle(self) -> bool:
         """True when no part of a command is held, so that the quick road may take the next chunk."""
         return not self._arg_count and self._pos == len(self._buffer)
+
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes behind the last command; exact only right after `next_command` returned one (replication counts them)."""
+        return len(self._buffer) - self._pos
 
     @property
     def held_bytes(self) -> int:
