@@ -2,6 +2,9 @@
 
 Each order either happens in full or raises :class:`ClusterRefusal` and changes nothing. What the core cannot know
 (keys) is told by the caller. Reading is in ``reports``.
+
+Orders about slots are synced to disk before they are answered. Stock does not: there a target that crashes right after
+it closed an import may have forgotten the slot, while the source has already given it up.
 """
 
 from __future__ import annotations
@@ -113,7 +116,7 @@ class Admin:
         for slot in chosen:
             slots.set_importing(slot, None)
         slots.assign(chosen, self._view.myself)
-        self._view.reassess()
+        self._slots_changed()
 
     def del_slots(self, unwanted: Iterable[int]) -> None:
         """Leave slots without owner, in this node's view."""
@@ -122,7 +125,7 @@ class Admin:
         for slot in chosen:
             slots.set_importing(slot, None)
         slots.release(chosen)
-        self._view.reassess()
+        self._slots_changed()
 
     def _distinct(self, numbers: Iterable[int], *, busy: bool) -> SlotSet:
         """The slots as a set; refuses repeated ones, and those with an owner (``busy``) or without one (not)."""
@@ -137,6 +140,10 @@ class Admin:
             mask |= 1 << slot
         return SlotSet.from_mask(mask)
 
+    def _slots_changed(self) -> None:
+        self._view.reassess()
+        self._view.save(sync=True)
+
     def _check_slot(self, slot: int) -> None:
         if not 0 <= slot < SLOT_COUNT:
             raise ClusterRefusal(Condition.SLOT_OUT_OF_RANGE)
@@ -146,7 +153,7 @@ class Admin:
         if not keyspace_empty:
             raise ClusterRefusal(Condition.FLUSHSLOTS_NOT_EMPTY)
         self._view.slots.release(self._view.myself.slots)
-        self._view.reassess()
+        self._slots_changed()
 
     def _check_setslot(self, slot: int) -> None:
         if self._view.myself.is_replica:
@@ -159,7 +166,7 @@ class Admin:
         if self._view.slots.owners[slot] is not self._view.myself:
             raise ClusterRefusal(Condition.SETSLOT_NOT_OWNER, slot)
         self._view.slots.set_migrating(slot, self._setslot_primary(node_id))
-        self._view.reassess()
+        self._slots_changed()
 
     def set_slot_importing(self, slot: int, node_id: str) -> None:
         """Open a slot of another node for moving it here."""
@@ -167,7 +174,7 @@ class Admin:
         if self._view.slots.owners[slot] is self._view.myself:
             raise ClusterRefusal(Condition.SETSLOT_ALREADY_OWNER, slot)
         self._view.slots.set_importing(slot, self._setslot_primary(node_id))
-        self._view.reassess()
+        self._slots_changed()
 
     def _setslot_primary(self, node_id: str) -> Member:
         member = self._known(node_id, Condition.UNKNOWN_SETSLOT_NODE)
@@ -180,7 +187,7 @@ class Admin:
         self._check_setslot(slot)
         self._view.slots.set_migrating(slot, None)
         self._view.slots.set_importing(slot, None)
-        self._view.reassess()
+        self._slots_changed()
 
     def set_slot_node(self, slot: int, node_id: str, *, keys_in_slot: int) -> None:
         """Make a node the owner of a slot. When that is us, and we were importing it, the others are told at once."""
@@ -197,7 +204,7 @@ class Admin:
         if keys_in_slot == 0:
             slots.set_migrating(slot, None)
         slots.assign(SlotSet((slot,)), owner)
-        view.reassess()
+        self._slots_changed()
         if was_mine and owner is not me and not me.slots and view.config.allow_replica_migration:
             view.notice("demoted", f"our last slot went to {owner.node_id}: replicating it")
             self._topology.become_replica_of(owner, "slots-lost")

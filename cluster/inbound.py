@@ -92,9 +92,6 @@ class Inbound:
         view = self._view
         if view.epochs.observe(header.current_epoch):
             view.save(sync=True)
-        if header.config_epoch > sender.config_epoch and not header.primary_id:
-            sender.config_epoch = header.config_epoch
-            view.save(sync=True)
         sender.offset = header.offset
         self._manual.on_header(sender, header)
 
@@ -161,12 +158,18 @@ class Inbound:
         topology = self._topology
         header = message.header
         sender.no_failover = bool(header.flags & FLAG_NOFAILOVER)
+        if header.config_epoch > sender.config_epoch and not header.primary_id:
+            # Only together with the slots: a new epoch with old slots would be a false claim.
+            sender.config_epoch = header.config_epoch
+            view.save(sync=True)
         if header.primary_id:
             topology.on_claims_replica(sender, view.members.get(header.primary_id))
             if sender is view.myself.primary:
                 topology.maybe_follow_grand_primary()
         else:
             topology.on_claims_primary(sender)
+        if sender.is_primary:
+            sender.slots_confirmed = True
         shard = sender.shard_primary
         if shard is not None and shard.slots != header.slots:
             if sender.is_primary:
@@ -205,5 +208,6 @@ class Inbound:
             return
         self._topology.on_claims_primary(owner)
         owner.config_epoch = message.config_epoch
+        owner.slots_confirmed = True
         view.save(sync=True)
         self._topology.on_slots_claimed(owner, message.config_epoch, message.slots)

@@ -78,6 +78,8 @@ class Member:
     speaks_extensions: bool = False
     config_epoch: int = 0
     slots: SlotSet = NO_SLOTS
+    slots_confirmed: bool = False
+    """The member claimed its slots since we started (what the file says may be outdated)."""
     primary: Member | None = None
     replicas: list[Member] = Factory(list)
     offset: int = 0

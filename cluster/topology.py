@@ -174,15 +174,17 @@ class Topology:
     def correct_stale_claim(self, sender: Member, config_epoch: int, claimed: SlotSet) -> None:
         """Send an UPDATE about every newer owner of slots that ``sender`` claims with an older config epoch.
 
-        A primary that was cut off and replaced learns so from whomever it meets first.
+        A primary that was cut off and replaced learns so from whomever it meets first. Only what the owner itself
+        claims is passed on: with its epoch of today, yesterday's slots would win back what it has given away.
         """
         view = self._view
-        disputed = claimed - view.slots.unclaimed
         for member in view.members:
-            if member is sender or member.config_epoch <= config_epoch or not (member.slots & disputed):
+            if member is sender or member.config_epoch <= config_epoch or not member.slots_confirmed:
                 continue
-            view.verbose("update", f"node {sender.node_id} has outdated slots, telling it about {member.node_id}")
-            view.send(sender.link, Update(build_header(view), member.node_id, member.config_epoch, member.slots))
+            owned = member.slots - view.slots.unclaimed
+            if owned & claimed:
+                view.verbose("update", f"node {sender.node_id} has outdated slots, telling it about {member.node_id}")
+                view.send(sender.link, Update(build_header(view), member.node_id, member.config_epoch, owned))
 
     # Epochs
 
