@@ -101,3 +101,8 @@ def format_plain(value: Fraction) -> bytes:
     text = b"%d.%017d" % (whole, fraction)
     text = text.rstrip(b"0").rstrip(b".")
     return b"-" + text if value < 0 else text
+
+
+def format_exact(value: float) -> bytes:
+    """A double that was widened to a long double, in the digits of `format_plain`."""
+    return format_plain(Fraction(value))
