@@ -1,0 +1,241 @@
+"""DEBUG: tools of tests. Refused unless `enable-debug-command` allows it.
+
+Only what means something here exists; what pokes into the C structures of the stock server (crashes, allocator
+internals, dict statistics) is an unknown subcommand. OBJECT and the packed encodings are told as the stock server would
+lay them out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from node import errors
+from node.arguments import floating, positive_count
+from node.commands.help import help_reply
+from node.errors import CommandError
+from node.keyspace.notify import STRING
+from node.observe.client_info import is_local
+from node.observe.digest import data_digest, value_digest
+from node.registry import ADMIN, LOADING, NOSCRIPT, STALE, command
+from node.resp.encoder import encode
+from node.resp.values import OK, OrderedSet, Push, Raw, Status, Verbatim
+from node.types.string import string_encoding
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+log = logging.getLogger("node")
+
+_DENIED: Final = CommandError(
+    'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a local '
+    "connection, otherwise you need to set this option in the configuration file, and then restart the server."
+)
+
+
+@command(
+    "debug",
+    arity=-2,
+    flags=ADMIN | NOSCRIPT | LOADING | STALE,
+    group="server",
+    since="1.0.0",
+    complexity="Depends on the subcommand",
+    summary="Helps tests: pauses, fingerprints, reloads.",
+)
+def cmd_debug(client: Client, argv: list[bytes]) -> Any:
+    allowed = client.server.config.enable_debug_command
+    if allowed == "no" or (allowed == "local" and not is_local(client)):
+        raise _DENIED
+    entry = _SUBCOMMANDS.get(argv[1].lower())
+    if entry is None or not entry[1] <= len(argv) - 2 <= entry[2]:
+        raise CommandError(
+            b"ERR unknown subcommand or wrong number of arguments for '%b'. Try DEBUG HELP." % argv[1][:128]
+        )
+    return entry[0](client, argv)
+
+
+def _sleep(client: Client, argv: list[bytes]) -> Any:
+    """Stop everything, on purpose: that is what tests of slow servers need."""
+    time.sleep(max(0.0, floating(argv[2])))
+    return OK
+
+
+def _object(client: Client, argv: list[bytes]) -> Any:
+    value = client.db.peek(argv[2])
+    if value is None:
+        raise errors.NO_SUCH_KEY
+    is_string = isinstance(value, (bytes, bytearray))
+    encoding = string_encoding(value) if is_string else value.encoding()
+    length = len(value) if is_string else value.size_bytes()
+    now_s = client.server.clock.now_ms // 1000
+    text = b"Value at:0x%x refcount:1 encoding:%b serializedlength:%d lru:%d lru_seconds_idle:0"
+    return Status(text % (id(value), encoding, length, now_s & 0xFFFFFF))
+
+
+def _listpack(client: Client, argv: list[bytes]) -> Any:
+    value = client.db.peek(argv[2])
+    if value is None:
+        raise errors.NO_SUCH_KEY
+    if isinstance(value, (bytes, bytearray)) or value.encoding() != b"listpack":
+        raise CommandError("ERR Not a listpack encoded object.")
+    return Status(b"Value kept in Python containers; stock would keep a listpack of %d elements" % len(value))
+
+
+def _digest(client: Client, argv: list[bytes]) -> Any:
+    return Status(data_digest(client.server.keyspace).encode())
+
+
+def _digest_value(client: Client, argv: list[bytes]) -> Any:
+    db = client.db
+    digests = []
+    for key in argv[2:]:
+        value = db.peek(key)
+        text = "0" * 40 if value is None else value_digest(value, db.expire_at(key) is not None)
+        digests.append(Status(text.encode()))
+    return digests
+
+
+def _set_active_expire(client: Client, argv: list[bytes]) -> Any:
+    client.server.cron.active_expire = argv[2] != b"0"
+    return OK
+
+
+def _reload(client: Client, argv: list[bytes]) -> Any:
+    options = {word.lower() for word in argv[2:]}
+    if not options <= {b"merge", b"noflush", b"nosave"}:
+        raise CommandError("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")
+    client.server.persistence.reload(
+        save=b"nosave" not in options, flush=b"noflush" not in options, merge=b"merge" in options
+    )
+    log.warning("DB reloaded by DEBUG RELOAD")
+    return OK
+
+
+def _populate(client: Client, argv: list[bytes]) -> Any:
+    count = positive_count(argv[2])
+    prefix = argv[3] if len(argv) > 3 else b"key"
+    size = positive_count(argv[4]) if len(argv) > 4 else 0
+    db = client.db
+    for number in range(count):
+        key, value = b"%b:%d" % (prefix, number), b"value:%d" % number
+        if db.write(key) is None:
+            db.set(key, value[:size].ljust(size, b"\0") if size else value)
+            db.changed(key, STRING, b"set", 0)
+    return OK
+
+
+def _log(client: Client, argv: list[bytes]) -> Any:
+    log.warning("DEBUG LOG: %s", argv[2].decode("utf-8", "replace"))
+    return OK
+
+
+def _error(client: Client, argv: list[bytes]) -> Any:
+    raise CommandError(argv[2])
+
+
+def _segfault(client: Client, argv: list[bytes]) -> Any:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return OK
+
+
+def _panic(client: Client, argv: list[bytes]) -> Any:
+    log.critical("DEBUG PANIC called at Unix time %d", time.time())
+    os.abort()
+
+
+def _stringmatch_length(client: Client, argv: list[bytes]) -> Any:
+    from node.glob import match  # only this test tool needs it here
+
+    return int(match(argv[3], argv[2]))
+
+
+_PROTOCOL: Final[dict[bytes, Any]] = {
+    b"string": b"Hello World",
+    b"integer": 12345,
+    b"double": 3.141,
+    b"null": None,
+    b"array": [0, 1, 2],
+    b"set": OrderedSet([0, 1, 2]),
+    b"map": {0: False, 1: True, 2: False},
+    b"verbatim": Verbatim(b"This is a verbatim\nstring"),
+    b"true": True,
+    b"false": False,
+}
+_BIG_NUMBER: Final = b"1234567999999999999999999999999999999"
+
+
+def _protocol(client: Client, argv: list[bytes]) -> Any:
+    kind = argv[2].lower()
+    if kind in _PROTOCOL:
+        return _PROTOCOL[kind]
+    if kind == b"bignum":
+        return Raw(b"(%b\r\n" % _BIG_NUMBER) if client.resp3 else _BIG_NUMBER
+    out: list[bytes] = []
+    if kind == b"attrib":
+        if client.resp3:
+            out.append(b"|1\r\n")
+            encode(out, b"key-popularity", True)
+            encode(out, [b"key:123", 90], True)
+        encode(out, b"Some real reply following the attribute", client.resp3)
+        return Raw(b"".join(out))
+    if kind == b"push":
+        if not client.resp3:
+            raise CommandError("ERR RESP2 is not supported by this command")
+        encode(out, Push((b"server-cpu-usage", 42)), True)
+        encode(out, b"Some real reply following the push reply", True)
+        return Raw(b"".join(out))
+    raise CommandError(
+        "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|"
+        "map|attrib|push|verbatim|true|false"
+    )
+
+
+def _change_replication_id(client: Client, argv: list[bytes]) -> Any:
+    replication = client.server.replication
+    if replication is None:
+        raise CommandError("ERR Replication is not available")
+    replication.change_id()
+    return OK
+
+
+_HELP: Final = (
+    ("CHANGE-REPL-ID", "Give this primary another replication id."),
+    ("DIGEST", "Show a fingerprint of the whole data set."),
+    ("DIGEST-VALUE <key> [<key> ...]", "Show fingerprints of values."),
+    ("ERROR <string>", "Reply with <string> as an error."),
+    ("LISTPACK <key>", "Say how a packed value is kept."),
+    ("LOG <message>", "Write <message> to the log."),
+    ("OBJECT <key>", "Show how a value is kept."),
+    ("PANIC", "Abort the process."),
+    ("POPULATE <count> [<prefix>] [<size>]", "Make <count> keys, unknown to replicas and log."),
+    ("PROTOCOL <type>", "Reply with a value of a RESP type."),
+    ("RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "Save a snapshot and load it again."),
+    ("SEGFAULT", "Die of SIGSEGV."),
+    ("SET-ACTIVE-EXPIRE <0|1>", "Switch the removal of expired keys that nobody asks for."),
+    ("SLEEP <seconds>", "Do nothing at all for <seconds>."),
+    ("STRINGMATCH-LEN <text> <pattern>", "Tell whether a glob pattern fits."),
+)
+
+#: name -> (function, least and most arguments behind the name).
+_SUBCOMMANDS: Final[dict[bytes, tuple[Callable[[Client, list[bytes]], Any], int, int]]] = {
+    b"change-repl-id": (_change_replication_id, 0, 0),
+    b"digest": (_digest, 0, 0),
+    b"digest-value": (_digest_value, 0, 1 << 31),
+    b"error": (_error, 1, 1),
+    b"listpack": (_listpack, 1, 1),
+    b"log": (_log, 1, 1),
+    b"object": (_object, 1, 1),
+    b"panic": (_panic, 0, 0),
+    b"populate": (_populate, 1, 3),
+    b"protocol": (_protocol, 1, 1),
+    b"reload": (_reload, 0, 3),
+    b"segfault": (_segfault, 0, 0),
+    b"set-active-expire": (_set_active_expire, 1, 1),
+    b"sleep": (_sleep, 1, 1),
+    b"stringmatch-len": (_stringmatch_length, 2, 2),
+    b"help": (lambda client, argv: help_reply(b"DEBUG", _HELP), 0, 0),
+}

@@ -1,0 +1,95 @@
+"""SLOWLOG: the latest slow commands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from node.arguments import INT64_MAX, integer_between
+from node.commands.help import help_reply
+from node.errors import CommandError
+from node.registry import ADMIN, LOADING, STALE, command, container
+from node.resp.values import OK
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+_FLAGS = ADMIN | LOADING | STALE
+
+container("slowlog", group="server", since="2.2.12", summary="Looks at the log of slow commands.")
+
+
+@command(
+    "slowlog|get",
+    arity=-2,
+    flags=_FLAGS,
+    group="server",
+    since="2.2.12",
+    complexity="O(N), N the entries returned",
+    summary="Returns the latest slow commands.",
+    tips=(b"request_policy:all_nodes", b"nondeterministic_output"),
+)
+def cmd_slowlog_get(client: Client, argv: list[bytes]) -> Any:
+    if len(argv) > 3:
+        raise CommandError(
+            b"ERR unknown subcommand or wrong number of arguments for '%b'. Try SLOWLOG HELP." % argv[1][:128]
+        )
+    entries = client.server.slowlog.entries
+    count = 10
+    if len(argv) == 3:
+        error = CommandError("ERR count should be greater than or equal to -1")
+        count = integer_between(argv[2], -1, INT64_MAX, error)
+    if count == -1:
+        count = len(entries)
+    return [
+        [entry.id, entry.at_s, entry.micros, entry.argv, entry.addr, entry.name]
+        for _, entry in zip(range(count), entries, strict=False)
+    ]
+
+
+@command(
+    "slowlog|len",
+    arity=2,
+    flags=_FLAGS,
+    group="server",
+    since="2.2.12",
+    complexity="O(1)",
+    summary="Counts the entries of the slow log.",
+    tips=(b"request_policy:all_nodes", b"response_policy:agg_sum", b"nondeterministic_output"),
+)
+def cmd_slowlog_len(client: Client, argv: list[bytes]) -> Any:
+    return len(client.server.slowlog.entries)
+
+
+@command(
+    "slowlog|reset",
+    arity=2,
+    flags=_FLAGS,
+    group="server",
+    since="2.2.12",
+    complexity="O(N), N the entries",
+    summary="Empties the slow log.",
+    tips=(b"request_policy:all_nodes", b"response_policy:all_succeeded"),
+)
+def cmd_slowlog_reset(client: Client, argv: list[bytes]) -> Any:
+    client.server.slowlog.entries.clear()
+    return OK
+
+
+@command(
+    "slowlog|help",
+    arity=2,
+    flags=LOADING | STALE,
+    group="server",
+    since="6.2.0",
+    complexity="O(1)",
+    summary="Explains the subcommands.",
+)
+def cmd_slowlog_help(client: Client, argv: list[bytes]) -> Any:
+    explanation = (
+        "Show the latest <count> slow commands (default: 10, -1: all). An entry holds\n"
+        "id, time, duration in microseconds, arguments, client address and client name."
+    )
+    return help_reply(
+        b"SLOWLOG",
+        (("GET [<count>]", explanation), ("LEN", "Count the entries."), ("RESET", "Drop all entries.")),
+    )
