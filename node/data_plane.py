@@ -33,6 +33,7 @@ from node.blocking import Block
 from node.client import Client
 from node.dispatch import Deferred, execute
 from node.errors import CommandError
+from node.observe.histogram import SHIFT as LATENCY_SHIFT
 from node.registry import LOOKUP
 from node.resp.encoder import BULK_HEADER, CRLF, INTEGER, encode
 from node.resp.parser import ProtocolError, RequestParser, parse_quick
@@ -336,6 +337,12 @@ class DataPlane:
                 now = perf_counter_ns()
                 spec.calls += 1  # type: ignore[union-attr]
                 spec.nanos += now - last  # type: ignore[union-attr]
+                timings = spec.timings  # type: ignore[union-attr]
+                if timings is not None:
+                    try:
+                        timings[now - last >> LATENCY_SHIFT] += 1
+                    except IndexError:
+                        server.note_latency(spec, now - last)  # type: ignore[arg-type]
                 if now - last >= slow_nanos:
                     server.note_slow(client, spec, argv, now - last)  # type: ignore[arg-type]
                 last = now

@@ -218,6 +218,8 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes]) -> Any:
     nanos = perf_counter_ns() - started
     spec.calls += 1
     spec.nanos += nanos
+    if spec.timings is not None:
+        server.note_latency(spec, nanos)
     if keyspace.dirty != dirty or client.rewritten is not None:
         server.propagation.after_command(client, argv)
         client.write_offset = server.write_offset()

@@ -143,9 +143,7 @@ def keys_unknown(*flags: bytes, notes: bytes) -> tuple[KeySpec, ...]:
     return (KeySpec(flags, ("unknown", 0), ("unknown", 0, 0, 0), notes),)
 
 
-def keys_from(
-    *flags: bytes, first: int = 1, last: int = -1, step: int = 1, notes: bytes = b""
-) -> tuple[KeySpec, ...]:
+def keys_from(*flags: bytes, first: int = 1, last: int = -1, step: int = 1, notes: bytes = b"") -> tuple[KeySpec, ...]:
     """A run of keys; `last` counts from the first key, or from the end when negative."""
     return (KeySpec(flags, ("index", first), ("range", last, step, 0), notes),)
 
@@ -195,6 +193,7 @@ class CommandSpec:
         "single_key",
         "subcommands",
         "summary",
+        "timings",
         "tips",
     )
 
@@ -247,7 +246,10 @@ class CommandSpec:
         self.quick = handler is not None and not flags & NOT_QUEUED
         self.categories = acl_categories(group, flags, categories)
         self.calls = self.nanos = self.rejected_calls = self.failed_calls = 0
+        #: The histogram of this command's latencies, and the list in it that every call increments
+        #: (`node/observe/histogram.py`): empty before the first call, None while `latency-tracking` is off.
         self.latency: Any = None
+        self.timings: list[int] | None = []
 
     def key_positions(self, argv: list[bytes]) -> list[int]:
         """Indexes of all keys in `argv`, in their order of declaration."""

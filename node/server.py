@@ -28,6 +28,7 @@ from node.cron import Cron
 from node.data_plane import DataPlane
 from node.errors import CommandError
 from node.keyspace.keyspace import Keyspace
+from node.observe.histogram import Histogram
 from node.observe.info import Info
 from node.observe.info_sections import BASE
 from node.observe.latency import LatencyMonitor
@@ -118,6 +119,8 @@ class Server:
             config.on_change(name, lambda _: self._set_slow_threshold())
         config.on_change("slowlog-max-len", self.slowlog.trim)
         self._set_slow_threshold()
+        config.on_change("latency-tracking", self._set_latency_tracking)
+        self._set_latency_tracking(config.latency_tracking)
         self.cron.tasks.append(self.pause.check)
         self.cron.tasks.append(self.persistence.maybe_save)
         self.info.provide("persistence", self.persistence.info_fields)
@@ -231,6 +234,17 @@ class Server:
         event = "fast-command" if spec.flags & registry.FAST else "command"
         self.latency.add(event, nanos // 1_000_000, self.clock.now_ms // 1000)
 
+    def note_latency(self, spec: CommandSpec, nanos: int) -> None:
+        """Record how long a call took: the first of its command, or one that the data plane's short road cannot."""
+        if spec.latency is None:
+            spec.latency = Histogram()
+            spec.timings = spec.latency.counts
+        spec.latency.add(nanos)
+
+    def _set_latency_tracking(self, on: bool) -> None:
+        for spec in registry.every_spec():
+            spec.timings = None if not on else [] if spec.latency is None else spec.latency.counts
+
     def handler_failed(self, spec: CommandSpec, argv: list[bytes]) -> CommandError:
         """A handler raised something else than CommandError: a bug of ours, which must not take the data with it."""
         log.exception("a handler failed: command %r with %d arguments", spec.full_name, len(argv))
@@ -255,6 +269,7 @@ class Server:
         for spec in registry.every_spec():
             spec.calls = spec.nanos = spec.rejected_calls = spec.failed_calls = 0
             spec.latency = None
+        self._set_latency_tracking(self.config.latency_tracking)
 
     def before_replies(self) -> None:
         """End of a pass, before anybody is answered: what was changed goes to the log and to the replicas."""
@@ -299,12 +314,12 @@ class Server:
             self.cluster.close()
         return self.exit_code
 
-    def request_shutdown(self, exit_code: int = 0, *, save: bool | None = None, force: bool = False) -> bool:
+    def request_shutdown(self, exit_code: int = 0, *, save: bool | None = None) -> bool:
         """Save (None: if there are save points) and end `run` soon; False, and nothing ends, when saving failed.
 
-        `force` ends it all the same. From now on no client is listened to.
+        From now on no client is listened to.
         """
-        if not self.persistence.prepare_exit(save) and not force:
+        if not self.persistence.prepare_exit(save):
             return False
         self.exit_code = exit_code
         self.data_plane.stopping = True
