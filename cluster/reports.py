@@ -52,9 +52,13 @@ def node_line(view: ClusterView, member: Member, *, plain_port: bool = False) ->
     return encode_node_line(save_member(member, view.slots, plain_port=plain_port))
 
 
-def nodes_text(view: ClusterView, *, plain_port: bool = False) -> str:
-    """CLUSTER NODES; ``plain_port`` for a client without TLS in a TLS cluster."""
-    return "".join(node_line(view, member, plain_port=plain_port) + "\n" for member in view.members)
+def nodes_text(view: ClusterView, *, plain_port: bool = False, seen_from: str = "") -> str:
+    """CLUSTER NODES; ``plain_port`` for a client without TLS in a TLS cluster, ``seen_from`` the one host that a client
+    reaches all nodes under (empty: each under its own address)."""
+    return "".join(
+        encode_node_line(save_member(member, view.slots, plain_port=plain_port, told_ip=seen_from)) + "\n"
+        for member in view.members
+    )
 
 
 def slot_ranges(view: ClusterView) -> list[SlotRange]:

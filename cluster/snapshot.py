@@ -29,14 +29,22 @@ _OWN_VARS = (VAR_SHARD_ID, VAR_FENCE_EPOCH, VAR_GUARD)
 
 
 def save_member(
-    member: Member, slots: SlotMap, *, aux: tuple[tuple[str, str], ...] = (), plain_port: bool = False
+    member: Member,
+    slots: SlotMap,
+    *,
+    aux: tuple[tuple[str, str], ...] = (),
+    plain_port: bool = False,
+    told_ip: str = "",
 ) -> SavedNode:
-    """One member as a line of ``nodes.conf`` or ``CLUSTER NODES``; ``plain_port`` shows the second client port."""
+    """One member as a line of ``nodes.conf`` or ``CLUSTER NODES``.
+
+    ``plain_port`` shows the second client port; ``told_ip`` takes the place of the member's own.
+    """
     port = member.pport if plain_port and member.pport else member.port
     mine = member.is_myself
     return SavedNode(
         node_id=member.node_id,
-        address=NodeAddress(member.ip, port, member.cport, member.hostname),
+        address=NodeAddress(told_ip or member.ip, port, member.cport, member.hostname),
         flags=member.flags,
         primary_id=member.primary.node_id if member.primary is not None else "",
         ping_sent_ms=member.ping_sent_ms,

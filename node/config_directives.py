@@ -34,7 +34,15 @@ from node.config_kinds import (
     host_name_check,
     title_check,
 )
-from node.config_list_kinds import Addresses, BufferLimits, OomScores, Percentiles, PrimaryAddress, SavePoints
+from node.config_list_kinds import (
+    Addresses,
+    AddressViews,
+    BufferLimits,
+    OomScores,
+    Percentiles,
+    PrimaryAddress,
+    SavePoints,
+)
 
 INT_MIN: Final = -(2**31)
 YES_NO: Final = YesNo()
@@ -282,6 +290,7 @@ DIRECTIVES: Final = (
     Directive("cluster-announce-bus-port", PORT, 0),
     Directive("cluster-announce-port", PORT, 0),
     Directive("cluster-announce-tls-port", PORT, 0),
+    Directive("cluster-announce-view", AddressViews(), (), hidden=True),
     Directive("cluster-node-timeout", NATURAL_64, 15000),
     Directive("cluster-link-sendbuf-limit", Memory(0, ULONG_MAX), 0),
     # Observation

@@ -6,6 +6,7 @@ The rules of the base class are in `config_kinds.py`; ranges and error texts are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Final
 
 from node.arguments import to_float, to_int64
@@ -39,6 +40,35 @@ class SavePoints(Kind):
 
     def lines(self, value: Any, default: Any) -> list[tuple[bytes, bool]]:
         return [(b"%d %d" % point, True) for point in value] or [(b'""', True)]
+
+
+class AddressViews(Kind):
+    """`cluster-announce-view`: pairs of (network, host), the host that clients from that network are told (slotmesh).
+
+    May be given several times; the first network that holds a client's address counts.
+    """
+
+    several = True
+    grows_in_files = True
+
+    def parse(self, words: Sequence[bytes], old: Any = None) -> tuple[tuple[IPv4Network | IPv6Network, str], ...]:
+        if list(words) == [b""]:
+            return ()
+        if len(words) % 2:
+            raise ConfigError("expected pairs of a network and a host")
+        views: tuple[tuple[IPv4Network | IPv6Network, str], ...] = old or ()
+        for network, host in zip(words[::2], words[1::2], strict=True):
+            try:
+                views += ((ip_network(text_of(network)), text_of(host)),)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+        return views
+
+    def format(self, value: tuple[tuple[IPv4Network | IPv6Network, str], ...]) -> bytes:
+        return b" ".join(bytes_of(f"{network} {host}") for network, host in value)
+
+    def lines(self, value: Any, default: Any) -> list[tuple[bytes, bool]]:
+        return [(bytes_of(f"{network} {host}"), True) for network, host in value]
 
 
 class BufferLimits(Kind):

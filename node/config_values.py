@@ -7,6 +7,8 @@ microseconds for `slowlog-log-slower-than`. A negative `maxmemory_clients` is a 
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
+
 
 class ConfigValues:
     """Base of `Config`."""
@@ -183,6 +185,7 @@ class ConfigValues:
     cluster_announce_bus_port: int
     cluster_announce_port: int
     cluster_announce_tls_port: int
+    cluster_announce_view: tuple[tuple[IPv4Network | IPv6Network, str], ...]
     cluster_node_timeout: int
     cluster_link_sendbuf_limit: int
     # Observation

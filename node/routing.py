@@ -7,6 +7,7 @@ single key of that slot may run here without another look.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from cluster.slots import SLOT_COUNT, key_slot
@@ -121,7 +122,10 @@ class Routing:
         return sum(db.peek(key) is None for key in keys)
 
     def endpoint(self, member: Member, client: Client | None = None) -> tuple[bytes, int]:
-        """Host and port to tell a client, by `cluster-preferred-endpoint-type`."""
+        """Host and port to tell a client, by `cluster-announce-view` or `cluster-preferred-endpoint-type`."""
+        seen_from = self.view_host(client)
+        if seen_from:
+            return seen_from.encode(), member.port
         kind = self._server.config.cluster_preferred_endpoint_type
         if kind == "hostname":
             host = member.hostname or "?"
@@ -130,6 +134,18 @@ class Routing:
         else:
             host = member.ip
         return host.encode(), member.port
+
+    def view_host(self, client: Client | None) -> str:
+        """The host that `cluster-announce-view` has for where this client comes from; empty for none."""
+        views = self._server.config.cluster_announce_view
+        if not views or client is None:
+            return ""
+        host = client.addr.rpartition(":")[0].strip("[]")
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return ""  # a unix socket
+        return next((told for network, told in views if address in network), "")
 
     def blocked_error(self, client: Client, keys: list[bytes]) -> CommandError | None:
         """What to tell a client that waits for `keys`, now that the map has changed; None: let it wait."""

@@ -31,7 +31,7 @@ _HELP: Final = (
     ("MYSHARDID", "The id of this node's shard."),
     (
         "NODES",
-        "One line per known node:\n<id> <ip:port@bus-port[,hostname]> <flags> <master> <ping> <pong> <epoch> <link> ...",
+        "One line per known node:\n<id> <ip:port@bus-port[,hostname]> <flags> <master> <ping> <pong> <epoch> <link> ..",
     ),
     ("LINKS", "The links of the bus to and from every node."),
     ("REPLICAS <node-id>", "The lines of a node's replicas."),
@@ -140,7 +140,9 @@ def cmd_myshardid(client: Client, argv: list[bytes]) -> Any:
     tips=_VARYING,
 )
 def cmd_nodes(client: Client, argv: list[bytes]) -> Any:
-    return Verbatim(reports.nodes_text(host_of(client).core.view).encode())
+    host = host_of(client)
+    seen_from = host.routing.view_host(client)
+    return Verbatim(reports.nodes_text(host.core.view, seen_from=seen_from).encode())
 
 
 def _cmd_replicas(client: Client, argv: list[bytes]) -> Any:
@@ -167,10 +169,10 @@ for _name, _deprecated in (("cluster|replicas", None), ("cluster|slaves", ("5.0.
     )(_cmd_replicas)
 
 
-def _endpoints(host: ClusterHost, member: Member) -> list[Any]:
+def _endpoints(host: ClusterHost, member: Member, client: Client) -> list[Any]:
     """A node as CLUSTER SLOTS shows it: endpoint, port, id, and the addresses that the endpoint leaves out."""
     kind = host.server.config.cluster_preferred_endpoint_type
-    endpoint, port = host.routing.endpoint(member)
+    endpoint, port = host.routing.endpoint(member, client)
     others: dict[bytes, bytes] = {}
     if kind != "ip":
         others[b"ip"] = member.ip.encode()
@@ -192,7 +194,7 @@ def _endpoints(host: ClusterHost, member: Member) -> list[Any]:
 def cmd_slots(client: Client, argv: list[bytes]) -> Any:
     host = host_of(client)
     return [
-        [run.first, run.last, _endpoints(host, run.primary), *(_endpoints(host, replica) for replica in run.replicas)]
+        [run.first, run.last, *(_endpoints(host, member, client) for member in (run.primary, *run.replicas))]
         for run in reports.slot_ranges(host.core.view)
     ]
 
@@ -212,19 +214,20 @@ def cmd_shards(client: Client, argv: list[bytes]) -> Any:
     return [
         {
             b"slots": [edge for run in shard.slots.ranges() for edge in run],
-            b"nodes": [_shard_node(host, member) for member in shard.nodes],
+            b"nodes": [_shard_node(host, member, client) for member in shard.nodes],
         }
         for shard in reports.shards(host.core.view)
     ]
 
 
-def _shard_node(host: ClusterHost, member: Member) -> dict[bytes, Any]:
+def _shard_node(host: ClusterHost, member: Member, client: Client) -> dict[bytes, Any]:
     view = host.core.view
-    endpoint, port = host.routing.endpoint(member)
+    endpoint, port = host.routing.endpoint(member, client)
+    seen_from = host.routing.view_host(client)
     fields: dict[bytes, Any] = {
         b"id": member.node_id.encode(),
         b"port": port,
-        b"ip": member.ip.encode(),
+        b"ip": seen_from.encode() or member.ip.encode(),
         b"endpoint": endpoint,
     }
     if member.hostname:
