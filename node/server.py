@@ -112,6 +112,8 @@ class Server:
         """Connect what must hear of changed keys, changed settings and the passing of time."""
         config, keyspace = self.config, self.keyspace
         keyspace.on_touched = self._key_touched
+        keyspace.on_flush = self._databases_flushed
+        keyspace.on_swap = self.watching.databases_swapped
         keyspace.on_event = self.pubsub.keyspace_event
         config.on_change("notify-keyspace-events", keyspace.set_notify_mask)
         keyspace.set_notify_mask(config.notify_keyspace_events)
@@ -129,6 +131,12 @@ class Server:
     def _key_touched(self, db_index: int, key: bytes) -> None:
         self.watching.touched(db_index, key)
         self.tracking.touched(key)
+
+    def _databases_flushed(self, keys: dict[int, list[bytes]]) -> None:
+        for db_index, gone in keys.items():
+            for key in gone:
+                self.watching.touched(db_index, key)
+        self.tracking.flushed()
 
     def _set_slow_threshold(self) -> None:
         """What the data plane reports to `note_slow`: whatever the slow log or the latency monitor may want."""

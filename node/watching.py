@@ -58,6 +58,30 @@ class Watching:
             else:
                 client.watch_broken = True
 
+    def databases_swapped(self, first: int, second: int) -> None:
+        """Two databases changed places: a watched key is touched if it was there or is there now, stale keys not
+        counting.
+
+        A stale key that takes the place of none, or of another stale one, is as good as none.
+        """
+        for place, watchers in self._watchers.items():
+            db_index, key = place
+            if db_index not in (first, second):
+                continue
+            old_place = (second if db_index == first else first, key)
+            was_there, is_there = self._is_stored(old_place), self._is_stored(place)
+            if not was_there and not is_there:
+                continue
+            now_stale = is_there and self._keyspace.dbs[db_index].is_past(key)
+            for client in watchers:
+                if client.watched[place]:
+                    client.watched[place] = is_there
+                    client.watch_broken = client.watch_broken or (is_there and not now_stale)
+                elif not was_there and now_stale:
+                    client.watched[place] = True
+                else:
+                    client.watch_broken = True
+
     def is_broken(self, client: Client) -> bool:
         """Whether EXEC must fail: a watched key changed, or its time came since it was watched."""
         if client.watch_broken:

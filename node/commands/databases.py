@@ -68,10 +68,10 @@ def _flush(client: Client, argv: list[bytes], dbs: list[Database]) -> None:
     if len(argv) > 2 or mode not in (b"", b"SYNC", b"ASYNC"):
         raise errors.SYNTAX
     keyspace = client.db.keyspace
+    observed = {db.index: db.keys() for db in dbs} if keyspace.watched or keyspace.waiting else {}
     for db in dbs:
-        observed = db.keys() if keyspace.watched or keyspace.waiting else []
         keyspace.dirty += db.clear()
-        keyspace.on_flushed(db.index, observed)
+    keyspace.on_emptied(observed)
     if mode == b"SYNC":
         keyspace.lazy_free.drain()
     # Replicas must be emptied even if there was nothing here: they may hold more than they should.
@@ -102,6 +102,5 @@ def cmd_swapdb(client: Client, argv: list[bytes]) -> Any:
     a, b = keyspace.dbs[first], keyspace.dbs[second]
     observed = a.keys() + b.keys() if keyspace.watched or keyspace.waiting else []
     a.swap_with(b)
-    keyspace.on_flushed(first, observed)
-    keyspace.on_flushed(second, observed)
+    keyspace.on_databases_swapped(first, second, observed)
     return OK

@@ -238,6 +238,7 @@ def cmd_pubsub_numpat(client: Client, argv: list[bytes]) -> Any:
     arity=2,
     flags=LOADING | STALE,
     group="pubsub",
+    categories=("-pubsub",),
     since="6.2.0",
     complexity="O(1)",
     summary="Explains the subcommands.",

@@ -54,6 +54,8 @@ class Keyspace:
         self.waiting = 0  # number of clients blocked on keys
         self.observed = False
         self.on_touched: Callable[[int, bytes], None] = lambda db_index, key: None
+        self.on_flush: Callable[[dict[int, list[bytes]]], None] = lambda keys: None
+        self.on_swap: Callable[[int, int], None] = lambda first, second: None
         self.on_event: Callable[[int, bytes, bytes, int], None] = lambda mask, event, key, db_index: None
         self.waiting_ready: Callable[[int, bytes], None] = lambda db_index, key: None
         self.on_expire_propagate: Callable[[int, bytes], None] = lambda db_index, key: None
@@ -92,8 +94,27 @@ class Keyspace:
                 self.waiting_ready(db_index, key)
             self.notify(EXPIRED, b"expired", key, db_index)
 
+    def on_emptied(self, keys: dict[int, list[bytes]]) -> None:
+        """Databases were flushed; `keys` is what they held. Watchers and waiters hear of each key, trackers of the
+        event."""
+        if self.watched:
+            self.on_flush(keys)
+        if self.waiting:
+            for db_index, gone in keys.items():
+                for key in gone:
+                    self.waiting_ready(db_index, key)
+
+    def on_databases_swapped(self, first: int, second: int, keys: list[bytes]) -> None:
+        """Two databases changed places; `keys` is what either held."""
+        if self.watched:
+            self.on_swap(first, second)
+        if self.waiting:
+            for key in keys:
+                self.waiting_ready(first, key)
+                self.waiting_ready(second, key)
+
     def on_flushed(self, db_index: int, keys: list[bytes]) -> None:
-        """Keys went away in bulk (flush, swap, slot removed): watchers and waiters must hear of each."""
+        """Keys went away in bulk (a slot was removed): watchers and waiters must hear of each."""
         for key in keys:
             if self.watched:
                 self.on_touched(db_index, key)
