@@ -247,6 +247,7 @@ class SimNode:
         if isinstance(effect, Send):
             self._send(effect.link, effect.message)
         elif isinstance(effect, Persist):
+            self.network.note(effect.text)
             self.disk.store(effect.text, sync=effect.sync)
         elif isinstance(effect, Connect):
             connection = self.network.connect(self, effect.ip, effect.cport, effect.link)
@@ -277,6 +278,7 @@ class SimNode:
 
     def _send(self, link: int, message: Message) -> None:
         connection = self._connections.get(link)
+        self.network.mark(link, message.type_code, message.header.current_epoch)
         if connection is not None:
             self.network.send(connection, self, encode_message(message) if self.through_wire else message)
 

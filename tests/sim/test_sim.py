@@ -1,0 +1,79 @@
+"""The simulator as part of the test run: many seeds stay green, and broken rules are found and replayed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.sim.bugs import BUGS
+from tests.sim.checks import SafetyViolation
+from tests.sim.world import LivenessViolation, World, replay_command
+
+SEEDS = 240
+BATCH = 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
+def test_cluster_under_faults_stays_safe_and_recovers(first: int) -> None:
+    won = 0
+    for seed in range(first, first + BATCH):
+        world = World(seed)
+        world.run()
+        won += len(world.safety.winners)
+    assert won > 0, "no election was won: the faults are too tame to test anything"
+
+
+def first_failure(seeds: range) -> tuple[int, str, int]:
+    """The first seed that breaks safety: (seed, message, trace)."""
+    for seed in seeds:
+        world = World(seed)
+        violation: SafetyViolation | None = None
+        try:
+            world.run()
+        except SafetyViolation as error:
+            violation = error
+        except LivenessViolation:
+            continue
+        if violation is not None:
+            assert any(replay_command(seed) in note for note in violation.__notes__)
+            return seed, str(violation), world.network.trace
+    raise AssertionError("the bug was not found")
+
+
+@pytest.mark.parametrize(
+    ("bug", "seeds", "message"),
+    [
+        ("double-vote", range(30, 70), "votes twice in epoch"),
+        ("unsynced-vote", range(10), "on disk"),
+        ("lonely-winner", range(30), "needed"),
+        ("reused-epoch", range(60), "two writable owners|won by|wins epoch"),
+    ],
+)
+def test_injected_bug_is_found_and_its_seed_replays_it(bug: str, seeds: range, message: str) -> None:
+    with BUGS[bug]():
+        seed, text, trace = first_failure(seeds)
+        again = first_failure(range(seed, seed + 1))
+    assert again == (seed, text, trace)
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(text)
+    World(seed).run()  # without the bug the same seed is green
+
+
+def test_seed_run_in_another_process_gives_the_same_trace() -> None:
+    traces = []
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-m", "tests.sim", "--seed", "15", "--quiet"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+        traces.append(done.stdout)
+    assert traces[0] == traces[1]
+    assert "trace" in traces[0]
+
+
+def test_different_seeds_give_different_traces() -> None:
+    worlds = [World(seed) for seed in (6, 9)]
+    assert worlds[0].run() != worlds[1].run()
