@@ -45,7 +45,13 @@ _MAX_BYTES_PER_CALL = 2 * 1024 * 1024
 _SLOW_CALL_S = 0.010
 _SAMPLES_PER_SLOT = 4
 _LIST_CHUNK = 4_096
-_MAX_STALLED_ROUNDS = 5
+_MAX_STALLED_ROUNDS = 50
+_STALL_PAUSE_S = 0.1
+
+_PASSING_ERRORS = ("CLUSTERDOWN", "TRYAGAIN", "LOADING", "BUSY ")
+"""States of the target that pass: a node that has just joined needs a moment until it serves."""
+
+NOT_A_PRIMARY = "SETSLOT only with masters"
 
 Progress = Callable[[int, int], None]
 """Called with (slots, keys) that have arrived since the last call; from the thread that moves."""
@@ -95,9 +101,23 @@ def count_per_slot(link: NodeLink, slots: Sequence[int]) -> dict[int, int]:
     return {slot: count for slot, count in zip(slots, _all_good(replies), strict=True) if count}
 
 
-def set_slots(link: NodeLink, slots: SlotSet, *how: Argument) -> None:
-    """CLUSTER SETSLOT of every slot with the same ending, e.g. ("NODE", id); the first refusal raises."""
-    _all_good(link.batch([("CLUSTER", "SETSLOT", slot, *how) for slot in slots]))
+def set_slots(link: NodeLink, slots: SlotSet, *how: Argument, tolerate: str | None = None) -> None:
+    """CLUSTER SETSLOT of every slot with the same ending, e.g. ("NODE", id).
+
+    The first refusal raises, unless its text contains `tolerate`.
+    """
+    for reply in link.batch([("CLUSTER", "SETSLOT", slot, *how) for slot in slots]):
+        if isinstance(reply, ServerError) and (tolerate is None or tolerate not in reply.text):
+            raise reply
+
+
+def tell_giver(link: NodeLink, slots: SlotSet, owner_id: str) -> None:
+    """Tell a node that holds no key of `slots` any more who owns them now.
+
+    With its last slot gone, a node becomes a replica of the new owner, by itself and perhaps before it is told (gossip
+    is quick); replicas refuse SETSLOT, and need none.
+    """
+    set_slots(link, slots, "NODE", owner_id, tolerate=NOT_A_PRIMARY)
 
 
 def _all_good(replies: Sequence[object]) -> Sequence[int]:
@@ -118,6 +138,7 @@ class KeyDrain:
         self._source = source
         self._ending = self._command_frame(target, access, migrate_timeout_ms)
         self._keys_per_call = 64
+        self._obstacle = ""
 
     @staticmethod
     def _command_frame(target: Address, access: Access, timeout_ms: int) -> tuple[list[Argument], list[Argument]]:
@@ -138,7 +159,10 @@ class KeyDrain:
             before, left = sum(left.values()), count_per_slot(self._source, list(left))
             stalled = stalled + 1 if sum(left.values()) >= before else 0
             if stalled >= _MAX_STALLED_ROUNDS:
-                raise OperationFailed(f"{sum(left.values())} keys on {self._source.address} do not move")
+                why = f": {self._obstacle}" if self._obstacle else ""
+                raise OperationFailed(f"{sum(left.values())} keys on {self._source.address} do not move{why}")
+            if stalled > 1:  # the first repetition is the one with REPLACE; then give a busy target time
+                time.sleep(_STALL_PAUSE_S)
         return result
 
     def _round(
@@ -188,8 +212,10 @@ class KeyDrain:
                 result.keys += len(keys)
                 result.replaced += len(keys) if replace else 0
                 on_keys(len(keys))
-            elif reply.code in ("BUSYKEY", "IOERR"):
+            elif reply.code in ("BUSYKEY", "IOERR") or "BUSYKEY" in reply.text:
                 clash = True  # some keys of the call may have arrived; the next round lists those that have not
+            elif any(word in reply.text for word in _PASSING_ERRORS):
+                self._obstacle = reply.text
             else:
                 raise reply
         return clash
@@ -243,7 +269,7 @@ class ClassicMover:
                 set_slots(from_link, window, "MIGRATING", target.id)
                 moved = drain.run(window, lambda keys: progress(0, keys))
                 set_slots(to_link, window, "NODE", target.id)
-                set_slots(from_link, window, "NODE", target.id)
+                tell_giver(from_link, window, target.id)
                 others = tell_owner(others, window, target.id)
                 progress(len(window), 0)
                 result.add(moved)

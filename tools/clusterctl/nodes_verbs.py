@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cluster.plan import Address, choose_primary_for_replica, plan_drain, plan_rebalance
-from tools.clusterctl.agreement import open_links, poll_until, wait_for_agreement
+from tools.clusterctl.agreement import open_links, poll_until, wait_for_agreement, wait_for_state_ok
 from tools.clusterctl.connect import NodeLink, for_each, parse_address, words
 from tools.clusterctl.errors import CannotConnect, Refused, ServerError, UsageMistake
 from tools.clusterctl.forming import follow, meet, require_fresh, wait_for_replica_links
@@ -46,6 +46,7 @@ def add_node(
             with NodeLink(newcomer, session.access) as link:
                 follow(link, primary.id)
             wait_for_replica_links([newcomer], session.access)
+        wait_for_state_ok([newcomer], session.access)
         wait_for_agreement([newcomer, *(node.address for node in view.reachable)], session.access, view.owned())
     role = "a primary without slots" if primary is None else f"a replica of {primary.name}"
     session.out.say(f"{newcomer} ({fresh.short_id}) is in the cluster as {role}", "green")

@@ -17,7 +17,14 @@ from tools.clusterctl.agreement import poll_until
 from tools.clusterctl.connect import Access, NodeLink, for_each, pack, words
 from tools.clusterctl.errors import ServerError
 from tools.clusterctl.health import doubly_owned
-from tools.clusterctl.mover import DEFAULT_MIGRATE_TIMEOUT_MS, KeyDrain, count_per_slot, set_slots
+from tools.clusterctl.mover import (
+    DEFAULT_MIGRATE_TIMEOUT_MS,
+    NOT_A_PRIMARY,
+    KeyDrain,
+    count_per_slot,
+    set_slots,
+    tell_giver,
+)
 from tools.clusterctl.view import ClusterView, Node, union
 
 TAKEOVER_DEADLINE_S = 30.0
@@ -148,10 +155,10 @@ class Repairer:
             # The serving node keeps its mark until it has been told the new owner: without the mark it would accept
             # new keys again. Being told removes the mark, as it holds no key any more.
             if node != repair.serving or repair.serving == repair.owner:
-                set_slots(self._link(node), slots, "STABLE")
+                set_slots(self._link(node), slots, "STABLE", tolerate=NOT_A_PRIMARY)
         for other in self._live:
             if other.id != repair.owner:
-                set_slots(self._link(other.id), slots, "NODE", repair.owner)
+                tell_giver(self._link(other.id), slots, repair.owner)
 
     def _claims_of(self, slots: SlotSet) -> list[str]:
         return [node for node, claimed in self._claims.items() if claimed & slots]
