@@ -138,9 +138,8 @@ def key_flags(spec: CommandSpec, argv: list[bytes]) -> list[tuple[int, tuple[byt
             undeclared = flags
         for index in key_spec.positions(argv):
             found.setdefault(index, flags)
-    if spec.find_keys is not None:
-        for index in spec.find_keys(argv):
-            found.setdefault(index, undeclared)
+    if spec.find_keys is not None:  # the specs are incomplete then, and may name what is no key
+        return sorted((index, found.get(index, undeclared)) for index in spec.find_keys(argv))
     return sorted(found.items())
 
 

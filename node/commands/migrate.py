@@ -28,7 +28,7 @@ _DEFAULT_TIMEOUT_MS: Final = 1000
 _SEND_AT: Final = 1 << 20
 _CONNECT_FAILED: Final = CommandError("IOERR error or timeout connecting to the client")
 _WRITE_FAILED: Final = CommandError("IOERR error or timeout writing to target instance")
-_READ_FAILED: Final = CommandError("IOERR error or timeout reading from target instance")
+_READ_FAILED: Final = CommandError("IOERR error or timeout reading to target instance")
 _KEYS_NEED_EMPTY: Final = CommandError(
     "ERR When using MIGRATE KEYS option, the key argument must be set to the empty string"
 )
@@ -120,8 +120,9 @@ def cmd_migrate(client: Client, argv: list[bytes]) -> Any:
     while True:
         try:
             link = links.get(move.host, move.port, move.timeout_ms)
-        except LinkError:
-            raise _CONNECT_FAILED from None
+        except LinkError as error:
+            # stock learns of a refused connection when it writes, and says so
+            raise (_WRITE_FAILED if error.refused else _CONNECT_FAILED) from None
         exchange = _Exchange(client, move, link)
         try:
             exchange.run(present)
@@ -183,7 +184,7 @@ class _Exchange:
         server, db = self._client.server, self._client.db
         restore = b"RESTORE-ASKING" if server.cluster is not None else b"RESTORE"
         options = [b"REPLACE"] if self._move.replace else []
-        pieces, size = preface, 0
+        pieces, size = preface.copy(), 0
         gone_out: list[bytes] = []
         for key in keys:
             expire_at_ms = db.expire_at(key)

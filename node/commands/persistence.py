@@ -1,4 +1,4 @@
-"""SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE and SHUTDOWN. What they do is in `node/persistence/`."""
+"""SAVE, BGSAVE, BGREWRITEAOF and LASTSAVE. What they do is in `node/persistence/`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from node.persistence.rewriter import AOF
 from node.persistence.saver import RDB
 from node.registry import (
     ADMIN,
-    ALLOW_BUSY,
     FAST,
     LOADING,
     NO_ASYNC_LOADING,
@@ -19,7 +18,7 @@ from node.registry import (
     STALE,
     command,
 )
-from node.resp.values import NO_REPLY, OK, Status
+from node.resp.values import OK, Status
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -39,8 +38,6 @@ _REWRITE_RUNNING: Final = CommandError("ERR Background append only file rewritin
 _REWRITE_FAILED: Final = CommandError(
     "ERR Can't execute an AOF background rewriting. Please check the server logs for more information."
 )
-_NO_SHUTDOWN: Final = CommandError("ERR No shutdown in progress.")
-_SHUTDOWN_FAILED: Final = CommandError("ERR Errors trying to SHUTDOWN. Check logs.")
 
 _CHILD_FLAGS: Final = ADMIN | NOSCRIPT | NO_ASYNC_LOADING
 
@@ -125,27 +122,3 @@ def cmd_bgrewriteaof(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_lastsave(client: Client, argv: list[bytes]) -> Any:
     return client.server.persistence.saver.last_save_s
-
-
-@command(
-    "shutdown",
-    arity=-1,
-    flags=ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY,
-    group="server",
-    since="1.0.0",
-    complexity="O(N) when saving, N the keys in all databases; otherwise O(1)",
-    summary="Saves the data set to disk if so configured or asked, and ends the server.",
-)
-def cmd_shutdown(client: Client, argv: list[bytes]) -> Any:
-    words = [word.upper() for word in argv[1:]]
-    if not {*words} <= {b"NOSAVE", b"SAVE", b"NOW", b"FORCE", b"ABORT"}:
-        raise errors.SYNTAX
-    if (b"ABORT" in words and len(words) > 1) or (b"SAVE" in words and b"NOSAVE" in words):
-        raise errors.SYNTAX
-    if b"ABORT" in words:
-        raise _NO_SHUTDOWN
-    save = True if b"SAVE" in words else False if b"NOSAVE" in words else None
-    if not client.server.request_shutdown(save=save, force=b"FORCE" in words):
-        raise _SHUTDOWN_FAILED
-    client.close_after_reply = True  # what follows in the same pipeline must not run any more
-    return NO_REPLY

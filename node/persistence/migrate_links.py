@@ -17,11 +17,12 @@ _MAX_LINE: Final = 64 * 1024
 
 
 class LinkError(Exception):
-    """The connection failed. `timed_out` tells a slow target from a dead connection."""
+    """The connection failed. `timed_out` tells a slow target from a dead connection, `refused` one that said no."""
 
-    def __init__(self, timed_out: bool) -> None:
+    def __init__(self, timed_out: bool, *, refused: bool = False) -> None:
         super().__init__("timeout" if timed_out else "connection lost")
         self.timed_out = timed_out
+        self.refused = refused
 
 
 class Link:
@@ -97,7 +98,8 @@ class MigrateLinks:
             try:
                 sock = socket.create_connection((host.decode(), int(port)), timeout_ms / 1000)
             except (OSError, ValueError, OverflowError) as error:
-                raise LinkError(isinstance(error, TimeoutError)) from error
+                refused = isinstance(error, ConnectionError)
+                raise LinkError(isinstance(error, TimeoutError), refused=refused) from error
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link = self._links[host, port] = Link(sock)
         link.set_timeout(timeout_ms)
