@@ -70,7 +70,6 @@ class Candidate:
         view = self._view
         primary = view.myself.primary
         if primary is None or not self._may_stand(primary):
-            self._told_reason = ""
             return
         election_ms = max(2 * view.config.node_timeout_ms, MIN_ELECTION_MS)
         ballot = self._ballot
@@ -96,6 +95,7 @@ class Candidate:
     def _may_stand(self, primary: Member) -> bool:
         manual = self._manual.may_start
         if not primary.slots or not (primary.failed or manual):
+            self._told_reason = ""
             return False
         if manual:
             return True
@@ -177,13 +177,14 @@ class Candidate:
     def _explain(self, reason: str) -> None:
         """Log why there is no failover, when that has lasted: once per reason and ten seconds."""
         view = self._view
+        primary = view.myself.primary
+        quiet_ms = view.config.node_timeout_ms + 5000
+        if primary is not None and primary.failed and view.now_ms - primary.failed_since_ms < quiet_ms:
+            return
         if reason == self._told_reason and view.now_ms - self._told_ms < RELOG_MS:
             return
         self._told_reason, self._told_ms = reason, view.now_ms
-        primary = view.myself.primary
-        quiet_ms = view.config.node_timeout_ms + 5000
-        if primary is None or not primary.failed or view.now_ms - primary.failed_since_ms >= quiet_ms:
-            view.warning("election", f"unable to failover at present: {reason}")
+        view.warning("election", f"unable to failover at present: {reason}")
 
 
 class Voter:

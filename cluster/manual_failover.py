@@ -114,10 +114,11 @@ class ManualFailover:
             return
         me = self._view.myself
         partner = self._partner
+        successor, predecessor = (partner, me) if self._pausing else (me, partner)
         if self.end_ms < self._view.now_ms:
             self._view.notice("manual-failover", "manual failover timed out")
             self.reset()
-        elif partner is None or (partner.primary is not me and me.primary is not partner):
+        elif successor is None or successor.primary is not predecessor:
             self.reset()
 
     def reset(self) -> None:
