@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from node.keyspace.scan import INDEXES
 from node.memory import Memory
 
 if TYPE_CHECKING:
     from node.server import Server
 
-#: Share of a period that the expiry cycle may take, as the slow cycle of stock.
-EXPIRY_SHARE: Final = 0.25
-#: Longest single slice of expiry work: more slices follow, with the data plane's turn in between.
-EXPIRY_SLICE_NS: Final = 1_000_000
+#: Share of a period that expiry, and after it the freeing of large values, may take, as the slow expiry cycle of stock.
+SLICES_SHARE: Final = 0.25
+#: Longest single slice of such work: more slices follow, with the data plane's turn in between.
+SLICE_NS: Final = 1_000_000
+#: Indexes of scans that nobody went on with for this long are dropped.
+SCAN_SWEEP_MS: Final = 30_000
 
 
 class Cron:
@@ -32,6 +35,7 @@ class Cron:
         self.memory = Memory(server)
         self.tasks: list[Callable[[], None]] = []
         self.active_expire = True
+        self._next_sweep_ms = 0
         self._wake = trio.Event()
 
     def wake(self) -> None:
@@ -62,20 +66,24 @@ class Cron:
         self._close_idle()
         for task in self.tasks:
             task()
+        if server.clock.mono_ms >= self._next_sweep_ms:
+            self._next_sweep_ms = server.clock.mono_ms + SCAN_SWEEP_MS
+            INDEXES.sweep()
         if self.active_expire:
-            await self._expire()
+            await self._in_slices(lambda in_time: server.keyspace.expire_cycle(in_time) > 0)
+        await self._in_slices(server.keyspace.lazy_free.step)
         server.data_plane.flush()
 
-    async def _expire(self) -> None:
-        """Remove what is due, in slices, up to the period's share."""
-        budget = int(EXPIRY_SHARE * 1e9 / self.server.config.hz)
+    async def _in_slices(self, work: Callable[[Callable[[], bool]], bool]) -> None:
+        """Do work that can stop any time, in slices, up to the period's share; `work` tells if something is left."""
+        budget = int(SLICES_SHARE * 1e9 / self.server.config.hz)
         spent = 0
         while spent < budget:
             started = perf_counter_ns()
-            end = started + EXPIRY_SLICE_NS
-            removed = self.server.keyspace.expire_cycle(lambda end=end: perf_counter_ns() < end)  # type: ignore[misc]
+            end = started + SLICE_NS
+            left = work(lambda end=end: perf_counter_ns() < end)  # type: ignore[misc]
             spent += perf_counter_ns() - started
-            if perf_counter_ns() < end or not removed:
+            if perf_counter_ns() < end or not left:
                 return
             self.server.data_plane.flush()
             await trio.lowlevel.checkpoint()

@@ -55,9 +55,13 @@ class LazyFree:
                 self._take_slice(part)
                 continue
             queue.pop()
-            self.pending -= objects
-            self.freed += objects
-            queue += [(inner, 0) for inner in _inner_containers(part)]
+            inner = list(_inner_containers(part))
+            if inner:
+                queue.append((None, objects))  # counts as freed once the parts above it are
+                queue += [(container, 0) for container in inner]
+            else:
+                self.pending -= objects
+                self.freed += objects
         return bool(queue)
 
     def drain(self) -> None:

@@ -142,8 +142,8 @@ def memory_fields(server: Server) -> Fields:
         ("mem_aof_buffer", 0),
         ("mem_allocator", "pymalloc"),
         ("active_defrag_running", 0),
-        ("lazyfree_pending_objects", 0),
-        ("lazyfreed_objects", 0),
+        ("lazyfree_pending_objects", server.keyspace.lazy_free.pending),
+        ("lazyfreed_objects", server.keyspace.lazy_free.freed),
     )
 
 
