@@ -1,4 +1,4 @@
-"""A data set that holds every type in every encoding, built by the same commands on any server, and how to read it back."""
+"""A data set with every type in every encoding, built by the same commands on any server, and how to read it back."""
 
 from __future__ import annotations
 
