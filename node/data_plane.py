@@ -30,7 +30,7 @@ import trio
 
 from cluster.slots import key_slot
 from node.blocking import Block
-from node.client import Client
+from node.client import GATE_PRIMARY, Client
 from node.dispatch import Deferred, execute
 from node.errors import CommandError
 from node.observe.histogram import SHIFT as LATENCY_SHIFT
@@ -128,12 +128,13 @@ class DataPlane:
                 os.eventfd_read(fd)
         if self._resumed:
             self._run_resumed()
-        self._in_pass = False
         self.flush()
 
     def flush(self) -> None:
         """End of a pass: log first, then the replies."""
+        self._in_pass = True  # whoever is touched now is served below; no need to wake the loop
         self.server.before_replies()
+        self._in_pass = False
         touched, self._touched = self._touched, []
         cluster = self.server.cluster
         unsafe = cluster is not None and touched and cluster.lease_outlasted()
@@ -205,6 +206,8 @@ class DataPlane:
         """Close a client's connection and forget it."""
         sock, client.sock = client.sock, None
         if sock is None:
+            if client.gates & GATE_PRIMARY:
+                self.server.replication.drop_link()  # its socket is another task's
             return
         del self._clients[client.fd]
         with contextlib.suppress(OSError):
@@ -293,6 +296,7 @@ class DataPlane:
         keyspace = server.keyspace
         served = server.served
         blocking = server.blocking
+        stream = server.replication.stream
         out = client.out
         lookup = LOOKUP
         slow_nanos = server.slow_nanos
@@ -332,8 +336,7 @@ class DataPlane:
                     result = server.handler_failed(spec, argv)  # type: ignore[arg-type]
                 if keyspace.dirty != dirty or client.rewritten is not None:
                     server.propagation.after_command(client, argv)
-                    if server.replication is not None:
-                        client.write_offset = server.write_offset()
+                    client.write_offset = stream.offset
                 now = perf_counter_ns()
                 spec.calls += 1  # type: ignore[union-attr]
                 spec.nanos += now - last  # type: ignore[union-attr]
@@ -455,6 +458,8 @@ class DataPlane:
             client.unsent = None
             client.unsent_bytes = 0
             self._epoll.modify(client.fd, _IN)
+            if client.replica is not None:
+                client.replica.on_drained()
             if client.close_after_reply:
                 self.drop(client)
 

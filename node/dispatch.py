@@ -95,7 +95,7 @@ def check_memory(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
 
 def check_write_allowed(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """A replica, a node that cannot save, one with too few replicas or without lease takes no writes."""
-    if not spec.flags & (registry.WRITE | registry.MAY_REPLICATE) or client.gates & GATE_PRIMARY:
+    if not spec.flags & registry.WRITE or client.gates & GATE_PRIMARY:
         return
     server = client.server
     if not server.gates & (SERVER_REPLICA | SERVER_WRITES_REFUSED) or client.sock is None:

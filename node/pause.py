@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from node.dispatch import SERVER_PAUSED
-from node.keyspace.database import DELETE, HIDE
+from node.keyspace.database import IGNORE
 from node.registry import MAY_REPLICATE, WRITE
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ class Pause:
         self._server = server
         self._pauses: dict[str, tuple[int, int]] = {}  # purpose -> (kind, end in monotonic ms)
         self._held: dict[Client, None] = {}
-        self._stopped_expiry = False
 
     @property
     def kind(self) -> int:
@@ -92,18 +91,15 @@ class Pause:
         """Clients that wait."""
         return len(self._held)
 
+    def is_paused_for(self, purpose: str) -> bool:
+        """Whether a pause of this purpose is in force."""
+        return purpose in self._pauses
+
     def _apply(self) -> None:
         server = self._server
-        paused = bool(self._pauses)
-        server.set_gate(SERVER_PAUSED, paused)
-        keyspace = server.keyspace
-        if paused and keyspace.expiry_mode == DELETE:
-            keyspace.expiry_mode = HIDE
-            self._stopped_expiry = True
-        elif not paused and self._stopped_expiry:
-            self._stopped_expiry = False
-            if server.config.replicaof is None:
-                keyspace.expiry_mode = DELETE
+        server.set_gate(SERVER_PAUSED, bool(self._pauses))
+        if server.keyspace.expiry_mode != IGNORE:  # nothing expires while data is loaded, paused or not
+            server.keyspace.expiry_mode = server.replication.expiry_mode
         if self.kind != ALL:
             held, self._held = self._held, {}
             for client in held:

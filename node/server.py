@@ -13,7 +13,7 @@ import os
 import random
 import secrets
 import socket
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -41,6 +41,7 @@ from node.persistence.manager import Persistence
 from node.propagation import Propagation
 from node.pubsub.registry import PubSub
 from node.registry import CommandSpec
+from node.replication.manager import Replication
 from node.tracking import Tracking
 from node.watching import Watching
 
@@ -89,7 +90,6 @@ class Server:
         #: For each slot, whether commands on it may take the short road; None outside a cluster.
         self.served: bytearray | None = None
         self.cluster: ClusterHost | None = None  # set below: the host looks at the parts above
-        self.replication: Any = None
         self.persistence = Persistence(self)
         self.data_plane = DataPlane(self)
         self.cron = Cron(self)
@@ -104,7 +104,9 @@ class Server:
         self.slowlog = SlowLog()
         self.latency = LatencyMonitor()
         self.info = Info(self, BASE)
+        self.replication = Replication(self)
         self._wire_observers()
+        self.replication.wire()
         if config.cluster_enabled:
             self.cluster = ClusterHost(self)
 
@@ -196,6 +198,7 @@ class Server:
         self.tracking.turn_off(client)
         self.monitors.remove(client)
         self.pause.forget(client)
+        self.replication.forget(client)
 
     def resume(self, client: Client) -> None:
         """A client that waited goes on with the commands it sent meanwhile."""
@@ -214,7 +217,7 @@ class Server:
             refusal = self.cluster.write_refusal()
         if refusal is None:
             refusal = self.persistence.can_write()
-        if refusal is None and self.replication is not None:
+        if refusal is None:
             refusal = self.replication.write_refusal()
         return refusal
 
@@ -224,11 +227,11 @@ class Server:
 
     def is_stale(self) -> bool:
         """A replica that lost its primary and may not serve what it has."""
-        return self.replication is not None and self.replication.is_stale()
+        return self.replication.is_stale()
 
     def write_offset(self) -> int:
         """The replication offset after the last write."""
-        return 0 if self.replication is None else self.replication.offset
+        return self.replication.stream.offset
 
     def make_room(self) -> bool:
         """Whether memory use is (again) below `maxmemory`."""
@@ -283,8 +286,7 @@ class Server:
         """End of a pass, before anybody is answered: what was changed goes to the log and to the replicas."""
         self.tracking.end_of_pass()
         self.persistence.flush()
-        if self.replication is not None:
-            self.replication.flush()
+        self.replication.flush()
 
     def timers_changed(self) -> None:
         """A deadline was set that may come before all others."""
@@ -306,6 +308,8 @@ class Server:
                 nursery.start_soon(self.data_plane.run)
                 nursery.start_soon(self.persistence.run)
                 await self.persistence.load_at_start()
+                self.replication.restore(self.persistence.loader.aux)
+                nursery.start_soon(self.replication.run)
                 nursery.start_soon(self.cron.run)
                 if self.cluster is not None:
                     nursery.start_soon(self.cluster.run)

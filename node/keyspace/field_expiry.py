@@ -76,6 +76,12 @@ class FieldExpiry:
         other = {id(first): second, id(second): first}
         self._due = [(at_ms, number, other.get(id(db), db), key) for at_ms, number, db, key in self._due]
 
+    def adopt(self, other: FieldExpiry, dbs: list[Database]) -> None:
+        """Know what `other` knows; its databases have become those of `dbs`, by number."""
+        for first, _, db, key in other._due:
+            self._noted += 1
+            heappush(self._due, (first, self._noted, dbs[db.index], key))
+
     def clear(self) -> None:
         """Forget all hashes: the databases were flushed."""
         self._due = []

@@ -57,6 +57,8 @@ class Stats:
         self.errors: dict[bytes, int] = {}
         self.query_buffer_disconnections = 0
         self.output_buffer_disconnections = 0
+        self.repl_input_bytes = 0
+        self.repl_output_bytes = 0
         self.sync_full = 0
         self.sync_partial_ok = 0
         self.sync_partial_err = 0

@@ -43,6 +43,7 @@ class Persistence:
         #: understands it), and the AUX fields of a replication stream.
         self.function_sources: Callable[[], list[bytes]] = lambda: self._kept_functions
         self.load_function: Callable[[bytes], None] = lambda code: self._kept_functions.append(code)
+        self.clear_functions: Callable[[], None] = lambda: self._kept_functions.clear()
         self.replication_aux: Callable[[], list[tuple[bytes, bytes]]] = list
         self._kept_functions: list[bytes] = []
         self.aof = Aof(server.config, server.clock, self._wake_syncer)

@@ -44,7 +44,7 @@ class Loader:
         steps = self._log_steps() if self._config.appendonly else None
         path = self._config.dbfilename
         if steps is None and path and os.path.exists(path):
-            steps = self.rdb_steps(path, drop_expired=self._server.replication is None)
+            steps = self.rdb_steps(path, drop_expired=not self._server.replication.is_replica)
         if steps is not None:
             await self.load(steps)
             log.info("DB loaded from disk: %.3f seconds", time.perf_counter() - started)

@@ -1,0 +1,61 @@
+"""The backlog: the most recent bytes of the replication stream, kept for replicas that come back.
+
+It is a queue of the very chunks that were sent to the replicas, so a byte exists once, however many replicas wait for
+it. Whole chunks fall out at the old end; the backlog may therefore hold up to one chunk more than its size.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class Backlog:
+    """`first_offset` is the offset of the oldest byte held, `length` the number of bytes."""
+
+    __slots__ = ("_chunks", "first_offset", "length", "size")
+
+    def __init__(self, size: int, next_offset: int) -> None:
+        self._chunks: deque[bytes] = deque()
+        self.size = size
+        self.first_offset = next_offset
+        self.length = 0
+
+    @property
+    def next_offset(self) -> int:
+        """Offset of the next byte to come."""
+        return self.first_offset + self.length
+
+    def append(self, data: bytes) -> None:
+        """Take the next bytes of the stream."""
+        self._chunks.append(data)
+        self.length += len(data)
+        self._trim()
+
+    def resize(self, size: int) -> None:
+        """Follow `repl-backlog-size`."""
+        self.size = size
+        self._trim()
+
+    def _trim(self) -> None:
+        chunks = self._chunks
+        while len(chunks) > 1 and self.length - len(chunks[0]) >= self.size:
+            gone = len(chunks.popleft())
+            self.length -= gone
+            self.first_offset += gone
+
+    def holds(self, offset: int) -> bool:
+        """Whether the stream can be continued from `offset` on; true for the byte that comes next."""
+        return self.first_offset <= offset <= self.next_offset
+
+    def since(self, offset: int) -> list[bytes]:
+        """The bytes from `offset` on, which the backlog must hold, as the chunks they came in."""
+        assert self.holds(offset)
+        wanted = self.next_offset - offset
+        found: list[bytes] = []
+        for chunk in reversed(self._chunks):
+            if wanted <= 0:
+                break
+            found.append(chunk if len(chunk) <= wanted else chunk[len(chunk) - wanted :])
+            wanted -= len(chunk)
+        found.reverse()
+        return found

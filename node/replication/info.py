@@ -1,0 +1,95 @@
+"""The `replication` section of INFO: stock's fields, in stock's order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from node.replication.link import CONNECTED, SYNC
+
+if TYPE_CHECKING:
+    from node.replication.manager import Replication
+    from node.server import Server
+
+
+def replication_fields(server: Server, replication: Replication) -> dict[str, Any]:
+    """The whole section."""
+    stream, replicas, config = replication.stream, replication.replicas, server.config
+    backlog = stream.backlog
+    fields: dict[str, Any] = {"role": "slave" if replication.is_replica else "master"}
+    if replication.is_replica:
+        fields |= _replica_fields(server, replication)
+    fields["connected_slaves"] = len(replicas)
+    if config.min_replicas_to_write and config.min_replicas_max_lag:
+        fields["min_slaves_good_slaves"] = replicas.good
+    shown = (replica for replica in replicas if replica.state_name)
+    for number, replica in enumerate(shown):
+        fields[f"slave{number}"] = (
+            f"ip={replica.host},port={replica.intro.port},state={replica.state_name},offset={replica.ack_offset},"
+            f"lag={replicas.lag_s(replica)}"
+        )
+    return fields | {
+        "master_failover_state": replication.failover.state,
+        "master_replid": stream.history.replid.decode(),
+        "master_replid2": stream.history.replid2.decode(),
+        "master_repl_offset": stream.offset,
+        "second_repl_offset": stream.history.second_offset,
+        "repl_backlog_active": int(backlog is not None),
+        "repl_backlog_size": config.repl_backlog_size,
+        "repl_backlog_first_byte_offset": backlog.first_offset if backlog is not None else 0,
+        "repl_backlog_histlen": backlog.length if backlog is not None else 0,
+    }
+
+
+def traffic_fields(server: Server) -> dict[str, Any]:
+    """Bytes of replication, for the `stats` section."""
+    return {
+        "total_net_repl_input_bytes": server.stats.repl_input_bytes,
+        "total_net_repl_output_bytes": server.stats.repl_output_bytes,
+    }
+
+
+def memory_fields(replication: Replication) -> dict[str, Any]:
+    """What the backlog and the replicas hold, for the `memory` section. Held chunks are those of the backlog."""
+    backlog = replication.stream.backlog
+    held = backlog.length if backlog is not None else 0
+    waiting = max((replica.held_bytes for replica in replication.replicas), default=0)
+    return {
+        "mem_replication_backlog": held,
+        "mem_total_replication_buffers": max(held, waiting),
+        "mem_clients_slaves": sum(replica.client.unsent_bytes for replica in replication.replicas),
+    }
+
+
+def _replica_fields(server: Server, replication: Replication) -> dict[str, Any]:
+    """How the link to the primary stands."""
+    config, link, now_ms = server.config, replication.link, server.clock.now_ms
+    assert link is not None
+    up = link.state == CONNECTED
+    io_ms = replication.primary_offset_age_ms
+    applied = replication.stream.offset if replication.can_resume else 1
+    fields: dict[str, Any] = {
+        "master_host": link.host,
+        "master_port": link.port,
+        "master_link_status": "up" if up else "down",
+        "master_last_io_seconds_ago": io_ms // 1000 if up and io_ms is not None else -1,
+        "master_sync_in_progress": int(link.state == SYNC),
+        "slave_read_repl_offset": applied + (link.applier.unapplied if link.applier is not None else 0),
+        "slave_repl_offset": applied,
+    }
+    if link.transfer is not None:
+        total, received = link.transfer.total, link.transfer.received
+        fields |= {
+            "master_sync_total_bytes": total,
+            "master_sync_read_bytes": received,
+            "master_sync_left_bytes": total - received,
+            "master_sync_perc": f"{received * 100 / total if total else 0:.2f}",
+            "master_sync_last_io_seconds_ago": (io_ms or 0) // 1000,
+        }
+    if not up:
+        down_ms = link.down_since_ms
+        fields["master_link_down_since_seconds"] = (now_ms - down_ms) // 1000 if down_ms else -1
+    return fields | {
+        "slave_priority": config.replica_priority,
+        "slave_read_only": int(config.replica_read_only),
+        "replica_announced": int(config.replica_announced),
+    }

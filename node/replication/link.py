@@ -1,0 +1,311 @@
+"""The replica's side: the task that connects to the primary, gets in step with it, and follows its stream.
+
+One `PrimaryLink` per primary; it is made when the node becomes its replica and retired when that ends. What it learns
+it hands to `Replication` (`on_resumed`, `on_snapshot_begins`, `on_snapshot_loaded`), which owns all state that outlives
+a connection. The task may be cancelled at every `await`; once retired it changes nothing any more.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from node.persistence.errors import LoadError
+from node.replication.applier import Applier
+from node.replication.handshake import (
+    Failed,
+    FullSync,
+    Handshake,
+    HandshakePlan,
+    OldSync,
+    Outcome,
+    Resume,
+)
+from node.replication.loading import Snapshot
+from node.replication.stream_parser import ProtocolError
+from node.replication.transfer import Transfer, TransferError
+from node.resp.encoder import encode_command
+
+if TYPE_CHECKING:
+    from node.client import Client
+    from node.replication.manager import Replication
+    from node.server import Server
+
+log = logging.getLogger("node")
+
+# States, by the names that ROLE gives them.
+CONNECT: Final = "connect"
+CONNECTING: Final = "connecting"
+HANDSHAKE: Final = "handshake"
+SYNC: Final = "sync"
+CONNECTED: Final = "connected"
+
+_READ_SIZE: Final = 1 << 16
+_BULK_READ_SIZE: Final = 1 << 18
+_RETRY_S: Final = 1.0
+_ACK_EVERY_S: Final = 1.0
+_MAX_LINE: Final = 4096
+
+
+class LinkBroken(Exception):
+    """The connection is of no use any more; the text is for the log."""
+
+
+class PrimaryLink:
+    """The link to one primary. `client` is the stand-in that its commands run as."""
+
+    def __init__(self, server: Server, replication: Replication, host: str, port: int, client: Client) -> None:
+        self._server = server
+        self._replication = replication
+        self.host = host
+        self.port = port
+        self.client = client
+        self.state = CONNECT
+        #: Monotonic ms of the last byte from the primary; None before the first.
+        self.last_io_ms: int | None = None
+        #: When the link went down, Unix ms; 0 while it never was up.
+        self.down_since_ms = 0
+        self.transfer: Transfer | None = None
+        #: Bytes received but not applied yet.
+        self.applier: Applier | None = None
+        self._scope = trio.CancelScope()
+        self._connection_scope: trio.CancelScope | None = None
+        self._ack_due = trio.Event()
+        self._old_sync = False
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Follow the primary until retired, connecting again and again."""
+        with self._scope:
+            while True:
+                if not await self._one_connection():
+                    await trio.sleep(_RETRY_S)
+
+    def retire(self) -> None:
+        """The node has another primary now, or none."""
+        self._scope.cancel()
+        self._forget_client()
+
+    def break_off(self) -> None:
+        """Drop the connection (CLIENT KILL, a new password); the link will be made anew."""
+        if self._connection_scope is not None:
+            self._connection_scope.cancel()
+
+    def ack_soon(self) -> None:
+        """The primary wants to know how far we are."""
+        self._ack_due.set()
+
+    def set_state(self, state: str) -> None:
+        """Enter a state and tell."""
+        self.state = state
+        self._replication.on_link_changed()
+
+    async def _one_connection(self) -> bool:
+        """Connect and follow until it breaks; whether to try again at once."""
+        at_once = False
+        with trio.CancelScope() as self._connection_scope:
+            try:
+                async with await self._connect() as stream:
+                    await self._talk(stream)
+            except* (OSError, trio.BrokenResourceError, trio.TooSlowError) as group:
+                at_once = self.state in (SYNC, CONNECTED)
+                log.warning("%s: %s", self._what_failed(), _text_of(group))
+            except* (LinkBroken, TransferError, ProtocolError) as group:
+                at_once = self.state in (SYNC, CONNECTED)
+                log.warning("%s", _text_of(group))
+            except* LoadError as group:
+                log.warning("Failed trying to load the MASTER synchronization DB: %s", _text_of(group))
+        at_once = at_once or self._connection_scope.cancelled_caught
+        if self.state == CONNECTED or not self.down_since_ms:
+            self.down_since_ms = self._server.clock.now_ms
+        self.applier = None
+        self.transfer = None
+        self._forget_client()
+        self.set_state(CONNECT)
+        return at_once
+
+    def _what_failed(self) -> str:
+        if self.state == CONNECTED:
+            return "Connection with master lost"
+        if self.state == SYNC:
+            return "I/O error trying to sync with MASTER"
+        return "Error condition on socket for SYNC"
+
+    def _forget_client(self) -> None:
+        """The stand-in is no connection any more, and what of a transaction was queued did not happen."""
+        self._server.clients.pop(self.client.id, None)
+        self._replication.reset_primary_client(self.client)
+
+    # -- connecting ------------------------------------------------------------------------------------------
+
+    async def _connect(self) -> trio.SocketStream:
+        server = self._server
+        log.info("Connecting to MASTER %s:%d", self.host, self.port)
+        self.set_state(CONNECTING)
+        with trio.fail_after(server.config.repl_timeout):
+            stream = await trio.open_tcp_stream(
+                self.host, self.port, local_address=server.config.bind_source_addr or None
+            )
+        log.info("MASTER <-> REPLICA sync started")
+        return stream
+
+    async def _talk(self, stream: trio.SocketStream) -> None:
+        """The whole conversation; ends with an exception."""
+        self.set_state(HANDSHAKE)
+        outcome, rest = await self._handshake(stream)
+        if isinstance(outcome, Failed):
+            raise LinkBroken(outcome.reason)
+        if isinstance(outcome, Resume):
+            log.info("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.")
+            self._replication.on_resumed(outcome.replid)
+        else:
+            rest = await self._full_sync(stream, outcome, rest)
+        await self._follow(stream, rest)
+
+    async def _handshake(self, stream: trio.SocketStream) -> tuple[Outcome, bytes]:
+        handshake = Handshake(self._plan())
+        await self._send(stream, handshake.start())
+        held = b""
+        while True:
+            while handshake.outcome is None and b"\n" in held:
+                line, _, held = held.partition(b"\n")
+                await self._send(stream, handshake.on_line(line.rstrip(b"\r")))
+            if handshake.outcome is not None:
+                break
+            if len(held) > _MAX_LINE:
+                raise LinkBroken("Bad protocol from MASTER: endless line in the handshake")
+            held += await self._receive(stream, _READ_SIZE)
+        for remark in handshake.remarks:
+            log.info("%s", remark)
+        self._replication.failover.on_handshake(handshake.outcome)
+        return handshake.outcome, held
+
+    def _plan(self) -> HandshakePlan:
+        config, replication = self._server.config, self._replication
+        resume = replication.resume_point()
+        if resume is not None:
+            log.info("Trying a partial resynchronization (request %s:%d).", resume[0].decode(), resume[1])
+        else:
+            log.info("Partial resynchronization not possible (no cached master)")
+        replid, next_offset = resume or (b"?", -1)
+        return HandshakePlan(
+            listening_port=config.replica_announce_port or config.port,
+            announce_ip=config.replica_announce_ip.encode(),
+            user=config.masteruser,
+            password=config.masterauth,
+            replid=replid,
+            next_offset=next_offset,
+            failover=replication.failover.in_progress,
+        )
+
+    # -- full sync -------------------------------------------------------------------------------------------
+
+    async def _full_sync(self, stream: trio.SocketStream, outcome: FullSync | OldSync, rest: bytes) -> bytes:
+        """Take the snapshot; the bytes that came behind it."""
+        self._old_sync = isinstance(outcome, OldSync)
+        if isinstance(outcome, FullSync):
+            log.info("Full resync from master: %s:%d", outcome.replid.decode(), outcome.offset)
+        self.transfer = transfer = Transfer()
+        self.set_state(SYNC)
+
+        async def receive() -> bytes:
+            return await self._receive(stream, _BULK_READ_SIZE)
+
+        piece = transfer.feed(rest)
+        while not transfer.started:
+            piece = transfer.feed(await receive())
+        replication = self._replication
+        same_history = isinstance(outcome, FullSync) and outcome.replid == replication.stream.history.replid
+        snapshot = Snapshot(self._server, transfer, same_history, replication.on_snapshot_begins)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send_newlines, stream)
+            await snapshot.take(piece, receive)
+            nursery.cancel_scope.cancel()
+        replication.on_snapshot_loaded(outcome, snapshot.aux)
+        log.info("MASTER <-> REPLICA sync: Finished with success")
+        self._ack_due.set()  # this is what puts us online
+        return transfer.rest
+
+    async def _send_newlines(self, stream: trio.SocketStream) -> None:
+        """While the snapshot is loaded nothing is acknowledged; an empty line now and then shows that we live."""
+        while True:
+            await trio.sleep(_ACK_EVERY_S)
+            await self._send(stream, b"\n")
+
+    # -- following -------------------------------------------------------------------------------------------
+
+    async def _follow(self, stream: trio.SocketStream, rest: bytes) -> None:
+        server, client = self._server, self.client
+        applier = self.applier = Applier(server, self._replication.stream, client)
+        client.addr = f"{self.host}:{self.port}"
+        client.created_ms = client.last_used_ms = server.clock.now_ms
+        server.clients[client.id] = client
+        self.transfer = None
+        self.down_since_ms = 0
+        self.set_state(CONNECTED)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._acknowledge, stream)
+            data = rest
+            while True:
+                if data:
+                    server.refresh_clock()
+                    client.last_used_ms = server.clock.now_ms
+                    for _ in applier.feed(data):
+                        server.data_plane.flush()
+                        await trio.lowlevel.checkpoint()
+                    server.data_plane.flush()
+                data = await self._receive(stream, _READ_SIZE)
+
+    async def _acknowledge(self, stream: trio.SocketStream) -> None:
+        while not self._old_sync:
+            self._ack_due = trio.Event()
+            await self._send(stream, self._replication.ack_command())
+            with trio.move_on_after(_ACK_EVERY_S):
+                await self._ack_due.wait()
+
+    async def _receive(self, stream: trio.SocketStream, size: int) -> bytes:
+        """More bytes from the primary. Raises LinkBroken when it is silent for too long or hangs up."""
+        with trio.move_on_after(self._server.config.repl_timeout):
+            data = bytes(await stream.receive_some(size))
+            # A connection that was given up while the bytes came in must not change anything any more.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            if not data:
+                raise LinkBroken("Connection with master lost.")
+            self.last_io_ms = self._server.clock.mono_ms
+            self._server.stats.repl_input_bytes += len(data)
+            return data
+        raise LinkBroken(_TIMEOUTS.get(self.state, "Timeout connecting to the MASTER..."))
+
+    async def _send(self, stream: trio.SocketStream, data: bytes) -> None:
+        if data:
+            with trio.fail_after(self._server.config.repl_timeout):
+                await stream.send_all(data)
+
+
+_TIMEOUTS: Final = {
+    SYNC: "Timeout receiving bulk data from MASTER... If the problem persists try to set the 'repl-timeout' parameter "
+    "in redis.conf to a larger value.",
+    CONNECTED: "MASTER timeout: no data nor PING received...",
+}
+
+
+def _text_of(error: BaseException) -> str:
+    """The innermost reason, in the system's words if it is the system's."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, trio.TooSlowError):
+        return "timed out"
+    if isinstance(error, trio.BrokenResourceError) and error.__cause__ is not None:
+        error = error.__cause__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def encode_ack(offset: int, synced_offset: int | None) -> bytes:
+    """REPLCONF ACK, with how much of it is on disk if that is known."""
+    argv = [b"REPLCONF", b"ACK", b"%d" % offset]
+    if synced_offset is not None:
+        argv += [b"FACK", b"%d" % synced_offset]
+    return encode_command(argv)

@@ -1,0 +1,219 @@
+"""Taking in the snapshot of a full sync. Three ways, by `repl-diskless-load`:
+
+- `disabled`: it is written to a file; when it is whole, the file becomes `dbfilename` and is loaded. The old data is
+  served until then.
+- `on-empty-db`: where there is no data to lose, it is loaded as it arrives.
+- `swapdb`: it is loaded into a second keyspace as it arrives; the two are swapped when it is whole. The old data is
+  served all the time if it is from the same history, at the price of holding both.
+
+Loading works in slices (`node/persistence/loading.py`): clients, the bus and the timers get their turn in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from time import time
+from typing import TYPE_CHECKING, Final
+
+from node.dispatch import SERVER_LOADING
+from node.keyspace.keyspace import Keyspace
+from node.persistence.errors import LoadError
+from node.persistence.loading import ITEMS_PER_SLICE, KeyspaceSink, Progress, run_steps_slowly
+from node.persistence.rdb_file import RdbDecoder
+from node.persistence.saver import remove_if_there
+from node.persistence.snapshot import sync_directory
+from node.replication.transfer import Transfer
+
+if TYPE_CHECKING:
+    from node.server import Server
+
+log = logging.getLogger("node")
+
+#: How much of a received file may be unsynced, so that the final fsync is short.
+_SYNC_EVERY: Final = 8 << 20
+
+#: Receives more bytes from the primary. Raises what a broken link raises.
+Receive = Callable[[], Awaitable[bytes]]
+
+
+class Snapshot:
+    """One full sync's snapshot on its way in. `begin` is called once, right before the old data goes.
+
+    `same_history`: the old data is an earlier state of the data that comes, so it may be served meanwhile.
+    """
+
+    def __init__(self, server: Server, transfer: Transfer, same_history: bool, begin: Callable[[], None]) -> None:
+        self._server = server
+        self._transfer = transfer
+        self._same_history = same_history
+        self._begin = begin
+        #: AUX fields of the snapshot.
+        self.aux: dict[bytes, bytes] = {}
+
+    async def take(self, piece: bytes, receive: Receive) -> None:
+        """Receive and load it; `piece` is what `transfer` gave of it already.
+
+        Raises LoadError, TransferError or OSError.
+        """
+        way = self._server.config.repl_diskless_load
+        by_file = way == "disabled" or (way == "on-empty-db" and self._server.keyspace.total_keys() > 0)
+        transfer, target = self._transfer, "to disk" if by_file else "to parser"
+        if transfer.streamed:
+            log.info("MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF %s", target)
+        else:
+            log.info("MASTER <-> REPLICA sync: receiving %d bytes from master %s", transfer.total, target)
+        if by_file:
+            await self._by_file(piece, receive)
+        elif way == "swapdb":
+            await self._swap_in(piece, receive)
+        else:
+            await self._load_directly(piece, receive)
+
+    # -- by file ---------------------------------------------------------------------------------------------
+
+    async def _by_file(self, piece: bytes, receive: Receive) -> None:
+        server = self._server
+        path, temp_path = server.config.dbfilename, f"temp-{int(time())}.{os.getpid()}.rdb"
+        try:
+            await self._write_file(temp_path, piece, receive)
+            self._kill_saving_child()
+            os.rename(temp_path, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temp_path)
+            raise
+        sync_directory(os.path.dirname(path))
+        self._begin_loading()
+        empty_data(server)
+        loader = server.persistence.loader
+        try:
+            await loader.load(loader.rdb_steps(path, drop_expired=False))
+        except BaseException:
+            empty_data(server)
+            raise
+        finally:
+            self._remove_unwanted(path)
+        self.aux = loader.aux
+
+    async def _write_file(self, path: str, piece: bytes, receive: Receive) -> None:
+        transfer = self._transfer
+        unsynced = 0
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            while True:
+                unsynced += len(piece)
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(fd, view) :]
+                if transfer.finished:
+                    break
+                if unsynced >= _SYNC_EVERY:
+                    os.fdatasync(fd)
+                    unsynced = 0
+                piece = transfer.feed(await receive())
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _kill_saving_child(self) -> None:
+        """A BGSAVE that ended later would put older data over the received file."""
+        child = self._server.persistence.child
+        if child is not None and child.kind == "rdb":
+            log.info("Replica is about to load the RDB received from the master: killing the pending RDB child.")
+            child.kill()
+
+    def _remove_unwanted(self, path: str) -> None:
+        config = self._server.config
+        if config.rdb_del_sync_files and not config.save and not config.appendonly:
+            log.info("Removing the RDB file obtained from the master. This replica has persistence disabled")
+            remove_if_there(path)
+
+    def _begin_loading(self) -> None:
+        log.info("MASTER <-> REPLICA sync: Loading DB in memory")
+        self._begin()
+
+    # -- as it arrives ---------------------------------------------------------------------------------------
+
+    async def _load_directly(self, piece: bytes, receive: Receive) -> None:
+        server = self._server
+        self._begin_loading()
+        empty_data(server)
+        server.set_gate(SERVER_LOADING, True)
+        sink = KeyspaceSink(server.keyspace, server.persistence.load_function)
+        try:
+            await self._decode(sink, piece, receive)
+        except BaseException:
+            empty_data(server)
+            raise
+        finally:
+            server.set_gate(SERVER_LOADING, False)
+
+    async def _swap_in(self, piece: bytes, receive: Receive) -> None:
+        server = self._server
+        log.info("MASTER <-> REPLICA sync: Loading DB in memory")
+        fresh = Keyspace(server.config.databases, clustered=server.keyspace.clustered)
+        functions: list[bytes] = []
+        sink = KeyspaceSink(fresh, functions.append)
+        server.set_gate(SERVER_LOADING, not self._same_history)
+        try:
+            await self._decode(sink, piece, receive)
+            self._begin()
+            log.info("MASTER <-> REPLICA sync: Swapping active DB with loaded DB")
+            swap_data(server, fresh)
+            for code in functions:
+                server.persistence.load_function(code)
+        finally:
+            server.set_gate(SERVER_LOADING, False)
+
+    async def _decode(self, sink: KeyspaceSink, piece: bytes, receive: Receive) -> None:
+        """Load what arrives until the snapshot ends; progress shows in INFO."""
+        server, transfer = self._server, self._transfer
+        loader = server.persistence.loader
+        decoder = RdbDecoder(sink, verify=server.config.rdbchecksum)
+        loader.progress = Progress(transfer.total, time())
+        try:
+            while True:
+                decoder.feed(piece)
+                loader.progress.loaded_bytes = transfer.received
+                await run_steps_slowly(_decode_steps(decoder, transfer.finished), server.refresh_clock)
+                if transfer.finished:
+                    break
+                piece = transfer.feed(await receive())
+            if decoder.rest():
+                raise LoadError("the snapshot goes on behind its end")
+        finally:
+            loader.progress = None
+        self.aux = sink.aux
+        loader.keys_loaded = sink.keys_loaded
+
+
+def _decode_steps(decoder: RdbDecoder, last: bool) -> Iterator[None]:
+    while decoder.pump(ITEMS_PER_SLICE, last=last):
+        yield
+    if last:
+        decoder.finish()
+
+
+def empty_data(server: Server) -> None:
+    """Remove all keys and function libraries: other data takes their place. Nobody is sent commands for it."""
+    keyspace = server.keyspace
+    observed = {db.index: db.keys() for db in keyspace.dbs} if keyspace.watched or keyspace.waiting else {}
+    for db in keyspace.dbs:
+        db.clear()
+    keyspace.on_emptied(observed)
+    keyspace.field_expiry.clear()
+    server.persistence.clear_functions()
+    if not server.config.replica_lazy_flush:
+        keyspace.lazy_free.drain()
+
+
+def swap_data(server: Server, fresh: Keyspace) -> None:
+    """Let the data of `fresh` take the place of all data here."""
+    keyspace = server.keyspace
+    empty_data(server)
+    for db, loaded in zip(keyspace.dbs, fresh.dbs, strict=True):
+        db.swap_with(loaded)
+    keyspace.field_expiry.adopt(fresh.field_expiry, keyspace.dbs)

@@ -1,0 +1,437 @@
+"""`Replication`: what this node is to others, primary or replica, and how that changes.
+
+State that outlives connections is here: the stream with its history, offset and backlog (`stream.py`), the attached
+replicas, and for a replica whether its data is a known point of a history (`can_resume`), from which its primary or
+that one's successor may let it go on.
+
+    become_replica_of    keeps the data until the new primary says whether it is of the same history
+    become_primary       goes on under a new name of the history; who followed the old one may resume here
+
+The rest of the node uses: `offset`, `flush`, `write_refusal`, `is_stale`, `is_replica`, `role`, `primary_link_up`,
+`primary_offset_age_ms`, the two calls above, and `link_listeners`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from node import errors
+from node.client import GATE_MULTI
+from node.dispatch import SERVER_PAUSED, SERVER_REPLICA
+from node.keyspace.database import DELETE, HIDE
+from node.pause import FAILOVER
+from node.replication.applier import new_primary_client
+from node.replication.failover import Failover
+from node.replication.full_sync import FullSync
+from node.replication.handshake import FullSync as FullSyncAnswer
+from node.replication.handshake import OldSync
+from node.replication.history import ID_LENGTH, History
+from node.replication.info import memory_fields, replication_fields, traffic_fields
+from node.replication.link import CONNECTED, PrimaryLink, encode_ack
+from node.replication.replica import ONLINE, SNAPSHOT, WAITING, Replica
+from node.replication.replicas import Replicas
+from node.replication.stream import NO_DB, Stream
+from node.replication.waiting import Waiting
+
+if TYPE_CHECKING:
+    from node.client import Client
+    from node.errors import CommandError
+    from node.server import Server
+
+log = logging.getLogger("node")
+
+PRIMARY: Final = "primary"
+REPLICA: Final = "replica"
+
+
+def new_replication_id() -> bytes:
+    """A name that no other history has."""
+    return secrets.token_hex(ID_LENGTH // 2).encode()
+
+
+class Replication:
+    """Replication of one node."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.stream = Stream(server.propagation, History(new_replication_id()))
+        self.replicas = Replicas(server)
+        self.stream.deliver = self.replicas.deliver
+        self.stream.may_ask = lambda: not server.gates & SERVER_PAUSED
+        self.full_sync = FullSync(server, self.replicas, self.stream)
+        self.waiting = Waiting(server.blocking, self.stream)
+        self.failover = Failover(server, self)
+        self.link: PrimaryLink | None = None
+        #: Whether the data here is the state of history `stream.history` at `stream.offset`.
+        self.can_resume = False
+        #: Told when the link to the primary goes up or down, or the role changes.
+        self.link_listeners: list[Callable[[], None]] = []
+        self._primary_client: Client = new_primary_client(server)
+        self._nursery: trio.Nursery | None = None
+        self._next_second_ms = 0
+        self._seconds = 0
+
+    def wire(self) -> None:
+        """Take part in the node: hear of its settings and of time, and follow `replicaof` if it is set."""
+        config = self._server.config
+        config.on_change("repl-backlog-size", self._resize_backlog)
+        for name in ("min-replicas-to-write", "min-replicas-max-lag"):
+            config.on_change(name, lambda _: self._recount())
+        config.on_change("replica-read-only", lambda _: self._server.refresh_write_gate())
+        self._server.cron.tasks.append(self._tick)
+        provide = self._server.info.provide
+        provide("replication", lambda: replication_fields(self._server, self))
+        provide("stats", lambda: traffic_fields(self._server))
+        provide("memory", lambda: memory_fields(self))
+        self._server.persistence.replication_aux = self.aux_fields
+        self._recount()
+        if config.replicaof is not None:
+            self.become_replica_of(*config.replicaof)
+            self.can_resume = False  # only a loaded RDB could tell
+
+    def _recount(self) -> None:
+        self.replicas.refresh_good()
+        self._server.refresh_write_gate()
+
+    def _resize_backlog(self, size: int) -> None:
+        if self.stream.backlog is not None:
+            self.stream.backlog.resize(size)
+
+    async def run(self) -> None:
+        """Run links and snapshots; as long as the server."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self.full_sync.run_in(nursery)
+            if self.link is not None:
+                nursery.start_soon(self.link.run)
+            await trio.sleep_forever()
+
+    # -- questions of the node -------------------------------------------------------------------------------
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether this node follows a primary."""
+        return self.link is not None
+
+    @property
+    def role(self) -> str:
+        """PRIMARY or REPLICA."""
+        return PRIMARY if self.link is None else REPLICA
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the stream produced, or applied by a replica."""
+        return self.stream.offset
+
+    @property
+    def primary_link_up(self) -> bool:
+        """Whether a replica follows its primary's stream right now."""
+        return self.link is not None and self.link.state == CONNECTED
+
+    @property
+    def primary_offset_age_ms(self) -> int | None:
+        """Time since the primary was last heard, None when it never was."""
+        if self.link is None or self.link.last_io_ms is None:
+            return None
+        return max(0, self._server.clock.mono_ms - self.link.last_io_ms)
+
+    @property
+    def expiry_mode(self) -> int:
+        """What this node does with keys past their expiry when a client asks."""
+        return HIDE if self.is_replica or self._server.gates & SERVER_PAUSED else DELETE
+
+    def write_refusal(self) -> CommandError | None:
+        """Why clients may not write: this is a read-only replica, or a primary with too few replicas."""
+        config = self._server.config
+        if self.is_replica:
+            return errors.READ_ONLY if config.replica_read_only else None
+        if config.min_replicas_max_lag and self.replicas.good < config.min_replicas_to_write:
+            return errors.NO_REPLICAS
+        return None
+
+    def is_stale(self) -> bool:
+        """Whether the data may be old and must then not be served."""
+        return self.is_replica and not self.primary_link_up and not self._server.config.replica_serve_stale_data
+
+    def flush(self) -> None:
+        """End of a pass: the stream goes to the backlog and the replicas."""
+        self.stream.flush()
+
+    def forget(self, client: Client) -> None:
+        """A client is gone."""
+        self.replicas.forget(client)
+
+    def aux_fields(self) -> list[tuple[bytes, bytes]]:
+        """What an RDB of the present data says about its place in the history, as far as there is one."""
+        stream = self.stream
+        if self.is_replica:
+            if not self.can_resume:
+                return []
+            db_index = self._primary_client.db.index
+        elif stream.backlog is None:
+            return []
+        else:
+            db_index = max(stream.selected_db, 0)
+        return [
+            (b"repl-stream-db", b"%d" % db_index),
+            (b"repl-id", stream.history.replid),
+            (b"repl-offset", b"%d" % stream.offset),
+        ]
+
+    def restore(self, aux: dict[bytes, bytes]) -> None:
+        """Take up the place in a history that a loaded RDB states.
+
+        A replica may resume there. A primary goes on under a new name, and its former replicas may resume if they have
+        exactly what it has.
+        """
+        replid, offset = aux.get(b"repl-id", b""), aux.get(b"repl-offset", b"")
+        if len(replid) != ID_LENGTH or not offset.isdigit():
+            return
+        stream = self.stream
+        stream.offset = int(offset)
+        if self.is_replica:
+            stream.history.restart(replid)
+            self.can_resume = True
+            self._select_primary_db(aux)
+        else:
+            stream.history.replid = replid
+            stream.history.branch(new_replication_id(), stream.offset)
+            self._open_stream()
+            self.replicas.none_since_ms = self._server.clock.mono_ms
+
+    # -- roles -----------------------------------------------------------------------------------------------
+
+    def become_replica_of(self, host: str, port: int) -> None:
+        """Follow a primary. Nothing happens if it is the one that is followed already."""
+        link = self.link
+        if link is not None and (link.host.lower(), link.port) == (host.lower(), port):
+            return
+        stream = self.stream
+        stream.flush()
+        if link is not None:
+            link.retire()
+        else:
+            # What we had as a primary may be the beginning of what the new primary has.
+            self.can_resume = True
+            log.info(
+                "Before turning into a replica, using my own master parameters to synthesize a cached master: I may be "
+                "able to synchronize with the new master with just a partial transfer."
+            )
+        self._unblock_all()
+        stream.set_feeding(False)
+        self.link = PrimaryLink(self._server, self, host, port, self._primary_client)
+        if self._nursery is not None:
+            self._nursery.start_soon(self.link.run)
+        self._role_changed((host, port))
+
+    def become_primary(self) -> None:
+        """Stop following; take writes. Nothing happens on a primary."""
+        link = self.link
+        if link is None:
+            return
+        link.retire()
+        self.link = None
+        stream = self.stream
+        stream.flush()
+        stream.history.branch(new_replication_id(), stream.offset)
+        stream.selected_db = NO_DB
+        stream.set_feeding(stream.backlog is not None)
+        self.can_resume = False
+        # They must learn the new name; they will resume.
+        self.replicas.drop_all()
+        self.replicas.none_since_ms = self._server.clock.mono_ms
+        self._role_changed(None)
+        self._restart_log()
+
+    def _role_changed(self, primary: tuple[str, int] | None) -> None:
+        server = self._server
+        if server.cluster is None:
+            server.config.replicaof = primary
+        server.set_gate(SERVER_REPLICA, primary is not None)
+        server.keyspace.expiry_mode = self.expiry_mode
+        self.replicas.refresh_good()
+        server.refresh_write_gate()
+        self.on_link_changed()
+
+    def _unblock_all(self) -> None:
+        """Who waits for a write may wait in vain on a replica: answer, and make it look for the primary."""
+        for client in list(self._server.blocking.blocked):
+            client.close_after_reply = True
+            self._server.blocking.complete(client, errors.UNBLOCKED_ROLE)
+
+    def change_id(self) -> None:
+        """Give the history another name: replicas that come back need a full sync (DEBUG CHANGE-REPL-ID)."""
+        self.stream.history.restart(new_replication_id())
+
+    # -- calls of the link -----------------------------------------------------------------------------------
+
+    def on_link_changed(self) -> None:
+        """The link has another state."""
+        for listener in self.link_listeners:
+            listener()
+
+    def resume_point(self) -> tuple[bytes, int] | None:
+        """(history, next offset) to ask the primary for; None: a full sync is needed."""
+        return (self.stream.history.replid, self.stream.offset + 1) if self.can_resume else None
+
+    def on_resumed(self, replid: bytes | None) -> None:
+        """The primary goes on with the stream from where we are, perhaps under a new name."""
+        stream = self.stream
+        if replid is not None and replid != stream.history.replid:
+            log.info("Master replication ID changed to %s", replid.decode())
+            stream.history.branch(replid, stream.offset)
+            self.replicas.drop_all()  # they must learn the new name
+        self._open_stream()
+
+    def on_snapshot_begins(self) -> None:
+        """The data here is about to be replaced by the primary's."""
+        self.can_resume = False
+        self.full_sync.abort()
+        self.replicas.drop_all()
+        self.stream.close()
+        if self._server.config.appendonly:
+            self._server.persistence.rewriter.switch(False)
+
+    def on_snapshot_loaded(self, answer: FullSyncAnswer | OldSync, aux: dict[bytes, bytes]) -> None:
+        """The data here is the primary's, at the offset it said."""
+        stream = self.stream
+        if isinstance(answer, FullSyncAnswer):
+            stream.history.restart(answer.replid)
+            stream.offset = answer.offset
+            self.can_resume = True
+        else:
+            stream.history.restart(new_replication_id())
+            stream.offset = 0
+        self._select_primary_db(aux)
+        self._open_stream()
+        self._restart_log()
+
+    def _select_primary_db(self, aux: dict[bytes, bytes]) -> None:
+        number = aux.get(b"repl-stream-db", b"0")
+        dbs = self._server.keyspace.dbs
+        self._primary_client.db = dbs[int(number) if number.isdigit() and int(number) < len(dbs) else 0]
+
+    def reset_primary_client(self, client: Client) -> None:
+        """The link is down: a transaction that had begun will be sent again."""
+        client.multi = None
+        client.multi_failed = False
+        client.set_gate(GATE_MULTI, False)
+        client.out.clear()
+
+    def _restart_log(self) -> None:
+        """The append-only file was closed while other data came in: begin a new one with it."""
+        if self._server.config.appendonly and self._nursery is not None:
+            self._server.persistence.rewriter.switch(True)
+
+    def ack_command(self) -> bytes:
+        """REPLCONF ACK with the offset reached."""
+        return encode_ack(self.stream.offset, None)
+
+    def ack_requested(self) -> None:
+        """REPLCONF GETACK came down the stream."""
+        if self.link is not None:
+            self.link.ack_soon()
+
+    def drop_link(self) -> None:
+        """Break the connection to the primary; it will be made again."""
+        if self.link is not None:
+            self.link.break_off()
+
+    # -- calls of replicas (PSYNC, REPLCONF) -----------------------------------------------------------------
+
+    def _open_stream(self) -> None:
+        self.stream.open(self._server.config.repl_backlog_size)
+        self.stream.set_feeding(not self.is_replica)
+
+    def attach_resumed(self, client: Client, replid: bytes, offset: int) -> bool:
+        """Let a replica go on from byte `offset`; False when it needs a full sync."""
+        stream = self.stream
+        stream.flush()
+        introduction = self.replicas.introduction(client)
+        reason = stream.history.why_not_resume(replid, offset, stream.backlog)
+        if reason is not None:
+            log.info("Partial resynchronization not accepted: %s", reason)
+            return False
+        assert stream.backlog is not None
+        replica = self.replicas.attach(client)
+        chunks = stream.backlog.since(offset)
+        named = introduction.capabilities and b" " + stream.history.replid
+        self.replicas.send(replica, (b"+CONTINUE%b\r\n" % (named or b""), *chunks))
+        replica.release()
+        self.replicas.put_online(replica)
+        log.info(
+            "Partial resynchronization request from %s accepted. Sending %d bytes of backlog starting from offset %d.",
+            replica.name,
+            sum(map(len, chunks)),
+            offset,
+        )
+        return True
+
+    def attach_full(self, client: Client, *, old_sync: bool) -> None:
+        """A replica gets all the data, then the stream."""
+        stream = self.stream
+        if stream.backlog is None:
+            if not self.is_replica:
+                stream.history.restart(new_replication_id())
+            self._open_stream()
+            log.info("Replication backlog created, my new replication ID is '%s'", stream.history.replid.decode())
+        replica = self.replicas.attach(client)
+        replica.old_sync = old_sync
+        self.full_sync.enlist(replica)
+
+    def on_ack(self, replica: Replica, offset: int, aof_offset: int | None) -> None:
+        """A replica tells how far it is."""
+        self.replicas.on_ack(replica, offset, aof_offset)
+        self.waiting.check()
+        self.failover.check()
+
+    # -- time ------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Several times a second, by the cron."""
+        self.failover.check()
+        self.full_sync.maybe_start()
+        now_ms = self._server.clock.mono_ms
+        if now_ms >= self._next_second_ms:
+            self._next_second_ms = now_ms + 1000
+            self._seconds += 1
+            self._every_second()
+
+    def _every_second(self) -> None:
+        server, replicas = self._server, self.replicas
+        config = server.config
+        if len(replicas):
+            replicas.drop_silent()
+            for replica in replicas:
+                if replica.state == WAITING or (replica.state == SNAPSHOT and not self.full_sync.is_streaming):
+                    replicas.send(replica, (b"\n",))
+            if (
+                not self.is_replica
+                and not self._seconds % config.repl_ping_replica_period
+                and not server.pause.is_paused_for(FAILOVER)
+            ):
+                self.stream.ping()
+        elif not self.is_replica and self.stream.backlog is not None and config.repl_backlog_ttl:
+            idle_ms = server.clock.mono_ms - replicas.none_since_ms
+            if idle_ms > config.repl_backlog_ttl * 1000:
+                self._drop_backlog()
+        replicas.refresh_good()
+
+    def _drop_backlog(self) -> None:
+        """Nobody has asked for it for long. What is written from now on is in no stream, so the history ends here."""
+        stream = self.stream
+        stream.set_feeding(False)
+        stream.close()
+        stream.history.restart(new_replication_id())
+        log.info(
+            "Replication backlog freed after %d seconds without connected replicas.",
+            self._server.config.repl_backlog_ttl,
+        )
+
+
+__all__ = ["ONLINE", "PRIMARY", "REPLICA", "Replication", "new_replication_id"]
