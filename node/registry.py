@@ -80,20 +80,18 @@ class KeySpec:
     `begin` is ("index", i) or ("keyword", word, start_from); `find` is ("range", last, step, limit) with `last`
     relative to the begin (negative: from the end), or ("keynum", count_index, first_key, step) relative to the begin;
     both are ("unknown", ...) for keys that no rule can name (SORT's). `flags` are stock's words, such as b"RO",
-    b"ACCESS"; `notes` is a remark for readers of COMMAND INFO.
+    b"ACCESS".
     """
 
-    __slots__ = ("begin", "find", "flags", "notes")
+    __slots__ = ("begin", "find", "flags")
 
     def __init__(
         self,
         flags: Sequence[bytes],
         begin: tuple[str, int] | tuple[str, bytes, int],
         find: tuple[str, int, int, int],
-        notes: bytes = b"",
     ) -> None:
         self.flags = tuple(flags)
-        self.notes = notes
         self.begin = begin
         self.find = find
 
@@ -133,19 +131,19 @@ class KeySpec:
         return None
 
 
-def key_at(*flags: bytes, index: int = 1, notes: bytes = b"") -> tuple[KeySpec, ...]:
+def key_at(*flags: bytes, index: int = 1) -> tuple[KeySpec, ...]:
     """One key at a fixed position."""
-    return (KeySpec(flags, ("index", index), ("range", 0, 1, 0), notes),)
+    return (KeySpec(flags, ("index", index), ("range", 0, 1, 0)),)
 
 
-def keys_unknown(*flags: bytes, notes: bytes) -> tuple[KeySpec, ...]:
+def keys_unknown(*flags: bytes) -> tuple[KeySpec, ...]:
     """Keys whose place follows from the data or the wording; the command needs a `find_keys`."""
-    return (KeySpec(flags, ("unknown", 0), ("unknown", 0, 0, 0), notes),)
+    return (KeySpec(flags, ("unknown", 0), ("unknown", 0, 0, 0)),)
 
 
-def keys_from(*flags: bytes, first: int = 1, last: int = -1, step: int = 1, notes: bytes = b"") -> tuple[KeySpec, ...]:
+def keys_from(*flags: bytes, first: int = 1, last: int = -1, step: int = 1) -> tuple[KeySpec, ...]:
     """A run of keys; `last` counts from the first key, or from the end when negative."""
-    return (KeySpec(flags, ("index", first), ("range", last, step, 0), notes),)
+    return (KeySpec(flags, ("index", first), ("range", last, step, 0)),)
 
 
 def keys_counted(*flags: bytes, index: int = 1) -> tuple[KeySpec, ...]:

@@ -78,11 +78,7 @@ def cmd_pfadd(client: Client, argv: list[bytes]) -> Any:
     "pfcount",
     arity=-2,
     flags=READONLY,
-    keys=keys_from(
-        b"RW",
-        b"ACCESS",
-        notes=b"RW because it may change the internal representation of the key, and propagate to replicas",
-    ),
+    keys=keys_from(b"RW", b"ACCESS"),  # it may refresh the cached count
     group="hyperloglog",
     since="2.8.9",
     complexity="O(1) for one key, O(N) for N keys",

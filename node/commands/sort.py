@@ -21,18 +21,8 @@ from node.types.set import SetValue
 from node.types.sorted_set import SortedSetValue
 
 _CATEGORIES: Final = ("-keyspace", "set", "sortedset", "list", "dangerous")
-_SOURCE: Final[tuple[KeySpec, ...]] = key_at(b"RO", b"ACCESS") + keys_unknown(
-    b"RO",
-    b"ACCESS",
-    notes=b"For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of "
-    b"the key we sort",
-)
-_TARGET: Final[tuple[KeySpec, ...]] = keys_unknown(
-    b"OW",
-    b"UPDATE",
-    notes=b"For the optional STORE keyword. It is marked 'unknown' because the keyword can appear anywhere in the "
-    b"argument array",
-)
+_SOURCE: Final[tuple[KeySpec, ...]] = key_at(b"RO", b"ACCESS") + keys_unknown(b"RO", b"ACCESS")  # BY and GET
+_TARGET: Final[tuple[KeySpec, ...]] = keys_unknown(b"OW", b"UPDATE")  # STORE may stand anywhere
 _SPACE: Final = b" \t\n\v\f\r"
 _NOT_A_SCORE: Final = CommandError("ERR One or more scores can't be converted into double")
 

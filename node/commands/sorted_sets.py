@@ -179,7 +179,7 @@ def cmd_zscore(client: Client, argv: list[bytes]) -> Any:
     "zmscore",
     arity=-3,
     flags=READONLY | FAST,
-    keys=_KEY_LOOK,
+    keys=KEY_READ,
     group="sorted_set",
     since="6.2.0",
     complexity="O(N), N the number of members asked for",

@@ -352,7 +352,7 @@ def cmd_getdel(client: Client, argv: list[bytes]) -> Any:
     "getex",
     arity=-2,
     flags=WRITE | FAST,
-    keys=key_at(b"RW", b"ACCESS", b"UPDATE", notes=b"RW and UPDATE because it changes the TTL"),
+    keys=KEY_ACCESS_UPDATE,
     group="string",
     since="6.2.0",
     complexity="O(1)",

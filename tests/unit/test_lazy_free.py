@@ -31,7 +31,7 @@ def _names(count: int = _COUNT) -> list[bytes]:
 @pytest.mark.parametrize(
     "value",
     [
-        HashValue({name: b"value" for name in _names()}),
+        HashValue(dict.fromkeys(_names(), b"value")),
         ListValue(_names()),
         SetValue(_names()),
         SortedSetValue({name: float(i) for i, name in enumerate(_names())}),
