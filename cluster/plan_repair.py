@@ -92,12 +92,16 @@ def _choose_owner(facts: SlotFacts, usable: Sequence[str], fallback: str) -> tup
 def _move_target(facts: SlotFacts, serving: str, usable: Sequence[str]) -> str | None:
     """Where an interrupted move was going, if part of the keys has arrived there already.
 
-    A move that has carried nothing yet is cheaper to undo; so is one whose target is gone.
+    A move that has carried nothing yet is cheaper to undo. When the target itself is gone, its replica, promoted
+    meanwhile, holds what had arrived: then the move is finished to that holder. Taking those keys back instead would
+    for a while hide them from clients, who would write new ones in their place.
     """
     wanted = facts.migrating.get(serving)
     candidates = [node for node in sorted(facts.importing) if node != serving]
     if wanted is not None:
-        candidates = [wanted, *(node for node in candidates if node != wanted)]
+        holders = sorted(facts.keys, key=lambda node: (-facts.keys[node], node))
+        heirs = [] if wanted in usable else [node for node in holders if node != serving]
+        candidates = [wanted, *candidates, *heirs]
     return next((node for node in candidates if node in usable and facts.keys.get(node)), None)
 
 

@@ -53,24 +53,26 @@ def wait_for_agreement(
     access: Access,
     expected: Mapping[str, SlotSet] | None = None,
     deadline_s: float = AGREEMENT_DEADLINE_S,
+    allow_open: bool = False,
 ) -> None:
     """Until the nodes at `addresses` agree on the owners, equal to `expected` if given, with no slot open.
 
+    `allow_open` leaves half-moved slots out of it (a repair that is not finished yet).
     A node that stops answering meanwhile fails the wait: nobody knows what it believes.
     """
     target = None if expected is None else slot_map_of(expected)
     with open_links(addresses, access) as links:
-        poll_until(lambda: disagreement(links, target), deadline_s)
+        poll_until(lambda: disagreement(links, target, allow_open), deadline_s)
 
 
-def disagreement(links: Sequence[NodeLink], target: SlotMap | None) -> str | None:
+def disagreement(links: Sequence[NodeLink], target: SlotMap | None, allow_open: bool = False) -> str | None:
     """What keeps the nodes from agreeing (on `target` if given), or None."""
     answers = for_each(links, _nodes_of)
     maps: list[SlotMap] = []
     # What each says of itself: a primary that does not know its replica yet would ignore its wish to take over.
     roles = {line.id: line.primary_id for lines in answers for line in lines if line.flags & FLAG_MYSELF}
     for link, lines in zip(links, answers, strict=True):
-        if any(line.migrating or line.importing for line in lines):
+        if not allow_open and any(line.migrating or line.importing for line in lines):
             return f"{link.address} still has an open slot"
         believed = {line.id: line.primary_id for line in lines}
         if any(believed.get(node, "") != primary for node, primary in roles.items()):

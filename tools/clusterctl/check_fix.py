@@ -17,7 +17,7 @@ from rich.table import Table
 from cluster.plan import Move, plan_slots_to, split_into_stages
 from cluster.plan_repair import SlotRepair
 from cluster.slot_set import NO_SLOTS, SlotSet
-from tools.clusterctl.agreement import wait_for_agreement
+from tools.clusterctl.agreement import wait_for_agreement, wait_for_state_ok
 from tools.clusterctl.errors import EXIT_OK, EXIT_UNHEALTHY, Unhealthy, UsageMistake
 from tools.clusterctl.health import Finding, find_problems, has_errors
 from tools.clusterctl.journal import Plan, unfinished_plans
@@ -181,7 +181,7 @@ def _carry_out(session: Session, view: ClusterView, plan: FixPlan, report: dict[
     if plan.other_errors:
         _settle(session)
     with session.out.waiting("waiting until all nodes agree"):
-        _wait_agreed(session)
+        _wait_agreed(session, allow_open=bool(plan.takeovers))
 
 
 def _repair_slots(session: Session, view: ClusterView, plan: FixPlan, report: dict[str, Any]) -> None:
@@ -212,10 +212,16 @@ def _settle(session: Session) -> None:
     separate_epochs(session.load(), session.access)
 
 
-def _wait_agreed(session: Session) -> None:
-    """Slots of dead nodes stay as they are, so only agreement is asked for, not coverage."""
+def _wait_agreed(session: Session, allow_open: bool) -> None:
+    """Slots of dead nodes stay as they are, so only agreement is asked for, not coverage.
+
+    After takeovers half-moved slots are still to be repaired, in the next round (`allow_open`).
+    """
     view = session.load()
-    wait_for_agreement([node.address for node in view.reachable], session.access)
+    addresses = [node.address for node in view.reachable]
+    wait_for_agreement(addresses, session.access, allow_open=allow_open)
+    if not view.uncovered():
+        wait_for_state_ok(addresses, session.access)
 
 
 def _add_to_report(report: dict[str, Any], plan: FixPlan) -> None:

@@ -66,6 +66,12 @@ def words(reply: Any) -> str:
     return bytes(reply).decode("utf-8", "backslashreplace") if isinstance(reply, bytes | bytearray) else str(reply)
 
 
+def _name_of(command: Sequence[Argument]) -> str:
+    """The command for messages: with its subcommand where the first word says little."""
+    first = words(command[0])
+    return f"{first} {words(command[1])}" if first in ("CLUSTER", "SENTINEL", "CONFIG") and len(command) > 1 else first
+
+
 class NodeLink:
     """One connection to one node. Open lazily with the first command; use as a context manager."""
 
@@ -99,7 +105,7 @@ class NodeLink:
         for start in range(0, len(commands), _BATCH_COMMANDS):
             part = commands[start : start + _BATCH_COMMANDS]
             self.send(b"".join(map(pack, part)))
-            replies += [self.receive(words(command[0])) for command in part]
+            replies += [self.receive(_name_of(command)) for command in part]
         return replies
 
     def send(self, packed: bytes) -> None:

@@ -107,9 +107,12 @@ def del_node(session: Session, node: str, shutdown: bool, migrate_timeout_ms: in
     A primary's slots move to the others first, and its replicas are given to other primaries. A dead node is forgotten
     if it owns no slots. All members forget it; the node itself ends up empty, or shut down.
     """
-    view = settled_view(session) if session.load().find(node).slots else session.load()
+    view = session.load()
     leaving = view.find(node)
     _require_removable(view, leaving)
+    if leaving.slots:
+        view = settled_view(session)
+        leaving = view.find(leaving.id)
     recipients = [p.id for p in view.live_primaries if p.slots and p.id != leaving.id]
     moves = plan_drain(view.owned(), leaving.id, recipients) if leaving.slots else []
     orphans = [replica for replica in view.replicas_of(leaving.id) if replica.reachable]

@@ -147,6 +147,9 @@ class Repairer:
             # Nobody serves these slots: own them first, so that keys can come in and clients are served at once.
             self._own(owner, repair.owner, slots)
             owned = slots
+        elif repair.serving == repair.owner and repair.owner in repair.marked:
+            # Nothing of it has moved away, so the owner may as well serve (and take in) every key again.
+            set_slots(owner, slots, "STABLE")
         for holder in repair.carry_from:
             self._carry(holder, repair, slots, owned)
         if repair.serving != repair.owner or len(self._claims_of(slots)) > 1:
