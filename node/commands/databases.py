@@ -59,6 +59,8 @@ def cmd_flushdb(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_flushall(client: Client, argv: list[bytes]) -> Any:
     _flush(client, argv, client.db.keyspace.dbs)
+    if client.server.persistence is not None:
+        client.server.persistence.on_everything_flushed()
     return OK
 
 

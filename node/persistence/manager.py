@@ -23,7 +23,7 @@ from node.persistence.errors import StorageError
 from node.persistence.info import Fields, persistence_fields
 from node.persistence.migrate_links import MigrateLinks
 from node.persistence.rewriter import AofRewriter
-from node.persistence.saver import RdbSaver, remove_if_there, temp_name
+from node.persistence.saver import RDB, RdbSaver, remove_if_there, temp_name
 from node.persistence.snapshot import SnapshotOptions
 from node.persistence.startup import Loader
 
@@ -100,6 +100,15 @@ class Persistence:
     def save_sync(self) -> bool:
         """Save now, while everybody waits; False when it failed (logged)."""
         return self.saver.save_sync()
+
+    def on_everything_flushed(self) -> None:
+        """FLUSHALL ran: nobody needs a child that saves what is gone, and the file on disk should be empty too."""
+        if self.loader.progress is not None:
+            return
+        if self.child is not None and self.child.kind == RDB:
+            self.child.kill()
+        if self._config.save:
+            self.save_sync()
 
     def start_bgsave(self) -> bool:
         """Save in a child; False when that is not possible now."""

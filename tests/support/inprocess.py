@@ -47,7 +47,7 @@ class InProcessNode:
 
     def __init__(self, *options: str) -> None:
         commands.load_all()
-        self.server = Server(Config.load(list(options)))
+        self.server = Server(Config.load(["--save", "", *options]))
         self.clock = ManualClock()
         self.server.clock = self.clock
         self.server.keyspace.now_ms = self.clock.now_ms
