@@ -95,6 +95,20 @@ def unknown_subcommand(container: bytes, sub: bytes) -> CommandError:
     return CommandError(b"ERR unknown subcommand '%b'. Try %b HELP." % (sub[:128], container.upper()))
 
 
+def subcommand_syntax(container: bytes, sub: bytes) -> CommandError:
+    """A subcommand that exists was called with arguments it does not take."""
+    return CommandError(
+        b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP." % (sub[:128], container.upper())
+    )
+
+
+def bad_subcommand_use(container: bytes, sub: bytes) -> CommandError:
+    """A subcommand exists, but not with these arguments."""
+    return CommandError(
+        b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP." % (sub[:128], container.upper())
+    )
+
+
 def invalid_expire(command: bytes) -> CommandError:
     """An expiry that is not positive or overflows."""
     return CommandError(b"ERR invalid expire time in '%b' command" % command)

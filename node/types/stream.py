@@ -17,7 +17,7 @@ from typing import Final
 
 from node.types.limits import LIMITS
 from node.types.set import is_int64
-from node.types.stream_group import Group
+from node.types.stream_group import ENTRIES_READ_UNKNOWN, Group
 from node.types.stream_id import MAX_ID, U64_MAX
 
 Entry = tuple[bytes, ...]
@@ -181,6 +181,46 @@ class StreamValue:
     def last_entry_id(self) -> int:
         """The ID of the last entry that still exists, 0 when the stream is empty."""
         return self.nodes[-1].ids[-1] if self.nodes else 0
+
+    # -- what consumer groups need to know -------------------------------------------------------------------
+
+    def has_tombstones_from(self, start: int) -> bool:
+        """Whether an entry at or behind `start` was deleted by XDEL, so that counting on from there would be wrong."""
+        gone = self.max_deleted_id
+        return bool(gone and self._length) and self.first_id <= gone and start <= gone
+
+    def reads_up_to(self, entry_id: int) -> int:
+        """How many entries had been added up to `entry_id` ever; ENTRIES_READ_UNKNOWN when that cannot be told."""
+        if not self.entries_added:
+            return 0
+        if entry_id == self.last_id or (not self._length and entry_id < self.last_id):
+            return self.entries_added
+        if entry_id > self.last_id:
+            return ENTRIES_READ_UNKNOWN
+        first = self.first_id
+        if self.max_deleted_id < first:  # nothing was deleted from the middle
+            if entry_id < first:
+                return self.entries_added - self._length
+            if entry_id == first:
+                return self.entries_added - self._length + 1
+        return ENTRIES_READ_UNKNOWN
+
+    def lag_of(self, group: Group) -> int | None:
+        """How many entries `group` has still to read; None when that cannot be told."""
+        if not self.entries_added:
+            return 0
+        read = group.entries_read
+        if read == ENTRIES_READ_UNKNOWN or self.has_tombstones_from(group.last_id):
+            read = self.reads_up_to(group.last_id)
+        return None if read == ENTRIES_READ_UNKNOWN else self.entries_added - read
+
+    def advance(self, group: Group, entry_id: int) -> None:
+        """Move the last delivered ID of `group` on to `entry_id`, and its count of entries read with it."""
+        if group.entries_read != ENTRIES_READ_UNKNOWN and not self.has_tombstones_from(entry_id):
+            group.entries_read += 1
+        elif self.entries_added:
+            group.entries_read = self.reads_up_to(entry_id)
+        group.last_id = entry_id
 
     # -- adding and removing ---------------------------------------------------------------------------------
 

@@ -6,10 +6,12 @@ One integer compares, hashes and bisects faster than a pair, and the successor o
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 U64_MAX: Final = 2**64 - 1
 MAX_ID: Final = 2**128 - 1
+_UNSIGNED: Final = re.compile(rb"[ \t\n\v\f\r]*\+?[0-9]{1,100}")
 
 
 def pack_id(ms: int, seq: int) -> int:
@@ -28,8 +30,8 @@ def format_id(entry_id: int) -> bytes:
 
 
 def parse_u64(text: bytes) -> int | None:
-    """A canonical unsigned 64-bit decimal, else None (`bytes.isdigit` admits ASCII digits only)."""
-    if not text.isdigit() or len(text) > 20 or (text[0] == 0x30 and len(text) > 1):
+    """An unsigned 64-bit decimal as C's strtoull reads it (blanks, a plus or zeros may lead), else None."""
+    if _UNSIGNED.fullmatch(text) is None:
         return None
     value = int(text)
     return value if value <= U64_MAX else None

@@ -1,0 +1,205 @@
+"""Arguments that several stream commands share: IDs, intervals, trimming, lookups. No command lives here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from node import errors
+from node.arguments import INT64_MAX, integer, integer_between
+from node.client import GATE_PRIMARY
+from node.errors import CommandError
+from node.keyspace.database import IGNORE
+from node.registry import key_at
+from node.types.limits import LIMITS
+from node.types.stream import StreamValue
+from node.types.stream_group import Group
+from node.types.stream_id import MAX_ID, U64_MAX, format_id, parse_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from node.client import Client
+    from node.types.stream import Entry
+
+KEY_LOOK: Final = key_at(b"RO")
+KEY_SUB_READ: Final = key_at(b"RO", b"ACCESS", index=2)
+
+BAD_ID: Final = CommandError("ERR Invalid stream ID specified as stream command argument")
+_BAD_START: Final = CommandError("ERR invalid start ID for the interval")
+_BAD_END: Final = CommandError("ERR invalid end ID for the interval")
+_TWO_STRATEGIES: Final = CommandError("ERR syntax error, MAXLEN and MINID options at the same time are not compatible")
+_MAXLEN_NEGATIVE: Final = CommandError("ERR The MAXLEN argument must be >= 0.")
+_LIMIT_NEGATIVE: Final = CommandError("ERR The LIMIT argument must be >= 0.")
+_LIMIT_ALONE: Final = CommandError("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy")
+_LIMIT_EXACT: Final = CommandError("ERR syntax error, LIMIT cannot be used without the special ~ option")
+#: Bounds of the default LIMIT, which is 100 nodes.
+_DEFAULT_LIMIT: Final = 10_000
+_MAX_LIMIT: Final = 1_000_000
+
+
+def strict_id(text: bytes, missing_seq: int = 0) -> int:
+    """An ID `ms` or `ms-seq`. Raises CommandError for anything else, `-` and `+` included."""
+    entry_id = parse_id(text, missing_seq)
+    if entry_id is None:
+        raise BAD_ID
+    return entry_id
+
+
+def loose_id(text: bytes, missing_seq: int = 0) -> int:
+    """An ID, or `-` for the lowest and `+` for the highest one."""
+    if text == b"-":
+        return 0
+    if text == b"+":
+        return MAX_ID
+    return strict_id(text, missing_seq)
+
+
+def interval_start(text: bytes) -> int:
+    """The lower end of an interval: an ID, `(ID` to exclude it, `-` or `+`."""
+    if text[:1] != b"(" or len(text) == 1:
+        return loose_id(text)
+    entry_id = strict_id(text[1:])
+    if entry_id == MAX_ID:
+        raise _BAD_START
+    return entry_id + 1
+
+
+def interval_end(text: bytes) -> int:
+    """The upper end of an interval: an incomplete ID means all of its millisecond."""
+    if text[:1] != b"(" or len(text) == 1:
+        return loose_id(text, U64_MAX)
+    entry_id = strict_id(text[1:], U64_MAX)
+    if entry_id == 0:
+        raise _BAD_END
+    return entry_id - 1
+
+
+def must_obey(client: Client) -> bool:
+    """True for what comes from the primary or the append-only file: it happened there, so it must happen here."""
+    return bool(client.gates & GATE_PRIMARY) or client.db.keyspace.expiry_mode == IGNORE
+
+
+class Trimming:
+    """MAXLEN or MINID with its modifiers, as XADD and XTRIM take it."""
+
+    __slots__ = ("_strategy", "approximate", "limit", "limit_given", "threshold")
+
+    def __init__(self) -> None:
+        self._strategy = b""
+        self.threshold = 0
+        self.approximate = False
+        self.limit = 0
+        self.limit_given = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a strategy was given."""
+        return bool(self._strategy)
+
+    def parse_option(self, argv: list[bytes], at: int) -> int:
+        """Take the option at index `at`; the index behind it, or `at` when it is none of ours."""
+        word = argv[at].lower()
+        left = len(argv) - 1 - at
+        if word == b"limit" and left:
+            self.limit = integer(argv[at + 1])
+            if self.limit < 0:
+                raise _LIMIT_NEGATIVE
+            self.limit_given = True
+            return at + 2
+        if word not in (b"maxlen", b"minid") or not left:
+            return at
+        if self._strategy:
+            raise _TWO_STRATEGIES
+        self._strategy = word.upper()
+        self.approximate = False
+        at += 1
+        if left >= 2 and argv[at] in (b"~", b"="):
+            self.approximate = argv[at] == b"~"
+            at += 1
+        if word == b"minid":
+            self.threshold = strict_id(argv[at])
+        else:
+            self.threshold = integer(argv[at])
+            if self.threshold < 0:
+                raise _MAXLEN_NEGATIVE
+        return at + 1
+
+    def finish(self, client: Client, missing: CommandError | None = None) -> None:
+        """Check how the options go together, and fill in the default LIMIT. `missing`: raised without a strategy."""
+        if not self._strategy:
+            if self.limit:
+                raise _LIMIT_ALONE
+            if missing is not None:
+                raise missing
+        if must_obey(client):
+            self.limit = 0
+        elif self.limit_given:
+            if not self.approximate:
+                raise _LIMIT_EXACT
+        elif self.approximate:
+            hundred_nodes = 100 * LIMITS.stream_node_max_entries
+            self.limit = min(hundred_nodes, _MAX_LIMIT) if hundred_nodes > 0 else _DEFAULT_LIMIT
+
+    def apply(self, value: StreamValue) -> int:
+        """Trim; how many entries were removed."""
+        if self._strategy == b"MAXLEN":
+            return value.trim_to_length(self.threshold, self.approximate, self.limit)
+        if self._strategy == b"MINID":
+            return value.trim_to_id(self.threshold, self.approximate, self.limit)
+        return 0
+
+    def outcome(self, value: StreamValue) -> list[bytes]:
+        """The exact option that does to an equal stream what `apply` did: for AOF and replicas."""
+        if self._strategy == b"MAXLEN":
+            amount = b"%d" % (len(value) if self.approximate else self.threshold)
+        else:
+            amount = format_id(value.first_id if self.approximate else self.threshold)
+        return [self._strategy, b"=", amount]
+
+
+def find_group(client: Client, key: bytes, name: bytes) -> tuple[StreamValue, Group] | None:
+    """The stream of `key` and its group `name`, None when one is missing. WRONGTYPE for another type."""
+    value = client.db.read_as(key, StreamValue)
+    group = None if value is None else value.groups.get(name)
+    return None if value is None or group is None else (value, group)
+
+
+def no_group(key: bytes, name: bytes) -> CommandError:
+    """The answer of most commands when key or group is missing."""
+    return CommandError(b"NOGROUP No such key '%b' or consumer group '%b'" % (key, name))
+
+
+def entry_reply(entry_id: int, entry: Entry) -> tuple[bytes, Entry]:
+    """An entry as all commands return it."""
+    return format_id(entry_id), entry
+
+
+def entries_reply(found: Sequence[tuple[int, Entry]]) -> list[tuple[bytes, Entry]]:
+    """Several entries as all commands return them."""
+    return [(b"%d-%d" % (entry_id >> 64, entry_id & U64_MAX), entry) for entry_id, entry in found]
+
+
+def id_block(argv: list[bytes], at: int) -> tuple[bytes, list[int]]:
+    """(policy, IDs) of `[KEEPREF|DELREF|ACKED] IDS numids id...`, in any order, from index `at` on."""
+    policy = b""
+    ids: list[int] | None = None
+    while at < len(argv):
+        word = argv[at].upper()
+        if word in (b"KEEPREF", b"DELREF", b"ACKED") and not policy:
+            policy = word
+            at += 1
+        elif word == b"IDS" and ids is None and at + 1 < len(argv):
+            count = integer_between(argv[at + 1], 1, INT64_MAX, _BAD_NUMIDS)
+            if at + 2 + count > len(argv):
+                raise _NUMIDS_MISMATCH
+            ids = [strict_id(text) for text in argv[at + 2 : at + 2 + count]]
+            at += 2 + count
+        else:
+            raise errors.SYNTAX
+    if ids is None:
+        raise errors.SYNTAX
+    return policy or b"KEEPREF", ids
+
+
+_BAD_NUMIDS: Final = CommandError("ERR Number of IDs must be a positive integer")
+_NUMIDS_MISMATCH: Final = CommandError("ERR The `numids` parameter must match the number of arguments")

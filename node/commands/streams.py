@@ -1,0 +1,336 @@
+"""Stream commands about the log itself: adding, counting, ranges, deleting, trimming."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from node import errors
+from node.arguments import integer
+from node.commands.stream_args import (
+    BAD_ID,
+    KEY_LOOK,
+    Trimming,
+    entries_reply,
+    id_block,
+    interval_end,
+    interval_start,
+    strict_id,
+)
+from node.errors import CommandError
+from node.keyspace.notify import STREAM
+from node.registry import DENYOOM, FAST, KEY_DELETE, KEY_READ, KEY_UPDATE, READONLY, WRITE, command
+from node.resp.values import NULL_ARRAY, OK
+from node.types.stream import StreamValue
+from node.types.stream_id import MAX_ID, U64_MAX, format_id, parse_u64
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+_ANY_OUTPUT: Final = (b"nondeterministic_output",)
+_MAX_ENTRY_BYTES: Final = 1 << 30
+_ZERO_ID: Final = CommandError("ERR The ID specified in XADD must be greater than 0-0")
+_EXHAUSTED: Final = CommandError("ERR The stream has exhausted the last possible ID, unable to add more items")
+_ID_TOO_SMALL: Final = CommandError("ERR The ID specified in XADD is equal or smaller than the target stream top item")
+_TOO_LARGE: Final = CommandError("ERR Elements are too large to be stored")
+_NO_STRATEGY: Final = CommandError("ERR syntax error, XTRIM must be called with a trimming strategy")
+_ADDED_NEGATIVE: Final = CommandError("ERR entries_added must be positive")
+_BELOW_DELETED: Final = CommandError("ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id")
+_BELOW_TOP: Final = CommandError("ERR The ID specified in XSETID is smaller than the target stream top item")
+_ADDED_BELOW_LENGTH: Final = CommandError(
+    "ERR The entries_added specified in XSETID is smaller than the target stream length"
+)
+
+#: What XADD's ID argument may be.
+_AUTO: Final = 0
+_AUTO_SEQ: Final = 1
+_EXPLICIT: Final = 2
+
+_MISSING: Final = -1
+_DELETED: Final = 1
+_REFERENCED: Final = 2
+
+
+def _parse_new_id(text: bytes) -> tuple[int, int]:
+    """(kind, ID) of XADD's ID argument."""
+    if text == b"*":
+        return _AUTO, 0
+    if text[-2:] == b"-*":
+        ms = parse_u64(text[:-2])
+        if ms is None:
+            raise BAD_ID
+        return _AUTO_SEQ, ms << 64
+    return _EXPLICIT, strict_id(text)
+
+
+def _new_id(client: Client, last_id: int, kind: int, wanted: int) -> int:
+    """The ID of the next entry. IDs rise even when the clock steps back."""
+    if kind == _AUTO:
+        return max(client.server.keyspace.now_ms << 64, last_id + 1)
+    if kind == _AUTO_SEQ and last_id >> 64 == wanted >> 64:
+        if last_id & U64_MAX == U64_MAX:
+            raise _ID_TOO_SMALL
+        return last_id + 1
+    return wanted
+
+
+@command(
+    "xadd",
+    arity=-5,
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_UPDATE,
+    group="stream",
+    since="5.0.0",
+    complexity="O(1) to add, O(N) to trim N entries",
+    summary="Appends an entry to a stream.",
+    tips=_ANY_OUTPUT,
+)
+def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
+    """Propagated with the ID that the entry got, and with the exact length to which an approximate trim led."""
+    db, key = client.db, argv[1]
+    trimming, make, at = None, True, 2
+    while at < len(argv) and argv[at] != b"*":
+        word = argv[at].lower()
+        if word == b"nomkstream":
+            make = False
+            at += 1
+        elif word in (b"maxlen", b"minid", b"limit") and at + 1 < len(argv):
+            trimming = trimming or Trimming()
+            at = trimming.parse_option(argv, at)
+        else:
+            break
+    kind, wanted = _parse_new_id(argv[at]) if at < len(argv) else (_AUTO, 0)
+    if trimming is not None:
+        trimming.finish(client)
+    flat = argv[at + 1 :]
+    if not flat or len(flat) & 1:
+        raise errors.wrong_arity(b"xadd")
+    if kind == _EXPLICIT and not wanted:
+        raise _ZERO_ID
+    value = db.write_as(key, StreamValue)
+    if value is None and not make:
+        return None
+    last_id = 0 if value is None else value.last_id
+    if last_id == MAX_ID:
+        raise _EXHAUSTED
+    entry_id = _new_id(client, last_id, kind, wanted)
+    if entry_id <= last_id:
+        raise _ID_TOO_SMALL
+    if sum(map(len, flat)) > _MAX_ENTRY_BYTES:
+        raise _TOO_LARGE
+    if value is None:
+        value = StreamValue()
+        db.put(key, value)
+    value.append(entry_id, flat)
+    text = format_id(entry_id)
+    db.changed(key, STREAM, b"xadd")
+    if trimming is None:
+        if kind != _EXPLICIT:
+            argv[at] = text
+        return text
+    if trimming.apply(value):
+        db.keyspace.notify(STREAM, b"xtrim", key, db.index)
+    outcome = trimming.outcome(value) if trimming.wanted else []
+    client.propagate_as([b"XADD", key, *outcome, text, *flat])
+    return text
+
+
+@command(
+    "xlen",
+    arity=2,
+    flags=READONLY | FAST,
+    keys=KEY_LOOK,
+    group="stream",
+    since="5.0.0",
+    complexity="O(1)",
+    summary="Returns the number of entries.",
+)
+def cmd_xlen(client: Client, argv: list[bytes]) -> Any:
+    value = client.db.read_as(argv[1], StreamValue)
+    return 0 if value is None else len(value)
+
+
+def _range(client: Client, argv: list[bytes], low: bytes, high: bytes, backwards: bool) -> Any:
+    start, end = interval_start(low), interval_end(high)
+    count = -1
+    for i in range(4, len(argv), 2):
+        if argv[i].lower() != b"count" or i + 1 >= len(argv):
+            raise errors.SYNTAX
+        count = max(0, integer(argv[i + 1]))
+    value = client.db.read_as(argv[1], StreamValue)
+    if value is None:
+        return []
+    if not count:
+        return NULL_ARRAY
+    most = max(0, count)
+    return entries_reply(value.range_reversed(start, end, most) if backwards else value.range(start, end, most))
+
+
+@command(
+    "xrange",
+    arity=-4,
+    flags=READONLY,
+    keys=KEY_READ,
+    group="stream",
+    since="5.0.0",
+    complexity="O(N), N the number of entries returned",
+    summary="Returns entries in a range of IDs.",
+)
+def cmd_xrange(client: Client, argv: list[bytes]) -> Any:
+    return _range(client, argv, argv[2], argv[3], False)
+
+
+@command(
+    "xrevrange",
+    arity=-4,
+    flags=READONLY,
+    keys=KEY_READ,
+    group="stream",
+    since="5.0.0",
+    complexity="O(N), N the number of entries returned",
+    summary="Returns entries in a range of IDs, the newest first.",
+)
+def cmd_xrevrange(client: Client, argv: list[bytes]) -> Any:
+    return _range(client, argv, argv[3], argv[2], True)
+
+
+def _delete(value: StreamValue, entry_id: int) -> bool:
+    if not value.remove(entry_id):
+        return False
+    value.max_deleted_id = max(value.max_deleted_id, entry_id)
+    return True
+
+
+@command(
+    "xdel",
+    arity=-3,
+    flags=WRITE | FAST,
+    keys=KEY_DELETE,
+    group="stream",
+    since="5.0.0",
+    complexity="O(1) per entry",
+    summary="Deletes entries; the stream stays even when it is empty.",
+)
+def cmd_xdel(client: Client, argv: list[bytes]) -> Any:
+    db, key = client.db, argv[1]
+    value = db.write_as(key, StreamValue)
+    if value is None:
+        return 0
+    deleted = 0
+    for entry_id in [strict_id(text) for text in argv[2:]]:
+        deleted += _delete(value, entry_id)
+    if deleted:
+        db.changed(key, STREAM, b"xdel", deleted)
+    return deleted
+
+
+@command(
+    "xdelex",
+    arity=-5,
+    flags=WRITE | FAST,
+    keys=KEY_DELETE,
+    group="stream",
+    since="8.2.0",
+    complexity="O(G) per entry, G the number of groups",
+    summary="Deletes entries with a say in what becomes of the references that consumer groups have.",
+)
+def cmd_xdelex(client: Client, argv: list[bytes]) -> Any:
+    """KEEPREF leaves references alone, DELREF removes them, ACKED deletes only what no group needs any more."""
+    db, key = client.db, argv[1]
+    value = db.write_as(key, StreamValue)
+    policy, ids = id_block(argv, 2)
+    if value is None:
+        return [_MISSING] * len(ids)
+    codes: list[int] = []
+    changes = 0
+    for entry_id in ids:
+        code, dropped = delete_entry(value, entry_id, policy)
+        codes.append(code)
+        changes += dropped or code == _DELETED
+    if changes:
+        db.changed(key, STREAM, b"xdel", changes)
+    return codes
+
+
+def delete_entry(value: StreamValue, entry_id: int, policy: bytes) -> tuple[int, bool]:
+    """Delete one entry by the rules of XDELEX: (-1 missing, 1 deleted or 2 still needed; whether references went)."""
+    if policy == b"ACKED" and any(entry_id in group.pel or group.last_id < entry_id for group in value.groups.values()):
+        return (_MISSING if value.get(entry_id) is None else _REFERENCED), False
+    dropped = False
+    if policy == b"DELREF":
+        for group in value.groups.values():
+            dropped |= group.acknowledge(entry_id)
+    return (_DELETED if _delete(value, entry_id) else _MISSING), dropped
+
+
+@command(
+    "xtrim",
+    arity=-4,
+    flags=WRITE,
+    keys=KEY_DELETE,
+    group="stream",
+    since="5.0.0",
+    complexity="O(N), N the number of entries removed",
+    summary="Removes the oldest entries.",
+    tips=_ANY_OUTPUT,
+)
+def cmd_xtrim(client: Client, argv: list[bytes]) -> Any:
+    trimming, at = Trimming(), 2
+    while at < len(argv):
+        behind = trimming.parse_option(argv, at)
+        if behind == at:
+            raise errors.SYNTAX
+        at = behind
+    trimming.finish(client, _NO_STRATEGY)
+    db, key = client.db, argv[1]
+    value = db.write_as(key, StreamValue)
+    if value is None:
+        return 0
+    removed = trimming.apply(value)
+    if removed:
+        db.changed(key, STREAM, b"xtrim", removed)
+        if trimming.approximate:
+            client.propagate_as([b"XTRIM", key, *trimming.outcome(value)])
+    return removed
+
+
+@command(
+    "xsetid",
+    arity=-3,
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_UPDATE,
+    group="stream",
+    since="5.0.0",
+    complexity="O(1)",
+    summary="Sets the last ID and the counters of a stream, as replicas and files need it.",
+)
+def cmd_xsetid(client: Client, argv: list[bytes]) -> Any:
+    last_id = strict_id(argv[2])
+    added, deleted_id = -1, 0
+    for i in range(3, len(argv), 2):
+        option = argv[i].lower()
+        if option not in (b"entriesadded", b"maxdeletedid") or i + 1 >= len(argv):
+            raise errors.SYNTAX
+        if option == b"entriesadded":
+            added = integer(argv[i + 1])
+            if added < 0:
+                raise _ADDED_NEGATIVE
+        else:
+            deleted_id = strict_id(argv[i + 1])
+            if last_id < deleted_id:
+                raise _BELOW_DELETED
+    db, key = client.db, argv[1]
+    value = db.write_as(key, StreamValue)
+    if value is None:
+        raise errors.NO_SUCH_KEY
+    if len(value):
+        if last_id < value.last_entry_id:
+            raise _BELOW_TOP
+        if 0 <= added < len(value):
+            raise _ADDED_BELOW_LENGTH
+    value.last_id = last_id
+    if added >= 0:
+        value.entries_added = added
+    if deleted_id:
+        value.max_deleted_id = deleted_id
+    db.changed(key, STREAM, b"xsetid")
+    return OK
