@@ -148,7 +148,7 @@ def _restore_shard_ids(members: Members, saved: SavedState) -> None:
         member.shard_id = aux.get("shard-id", "")
         member.human_nodename = aux.get("nodename", "")
     me = members.myself
-    me.shard_id = saved.variables.get(VAR_SHARD_ID, me.shard_id)
+    me.shard_id = me.shard_id or saved.variables.get(VAR_SHARD_ID, "")
     if me.primary is not None and me.shard_id:
         me.primary.shard_id = me.shard_id
 

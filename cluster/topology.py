@@ -200,9 +200,9 @@ class Topology:
         return True
 
     def on_epoch_collision(self, other: Member) -> None:
-        """Another primary has our config epoch: one of the two moves on."""
+        """Another primary has our config epoch: one of the two moves on. An older epoch told late is no collision."""
         view = self._view
-        if must_yield_epoch(view.myself.node_id, other.node_id):
+        if other.config_epoch == view.myself.config_epoch and must_yield_epoch(view.myself.node_id, other.node_id):
             view.myself.config_epoch = view.epochs.advance()
             view.save(sync=True)
             view.notice("epoch", f"config epoch collision with {other.node_id}, ours is now {view.myself.config_epoch}")

@@ -1,0 +1,187 @@
+"""Tests of ``cluster.guard``: leases of sentinels, fencing, and orders with a fence."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.effects import ElectionStarted, Persist
+from cluster.errors import ClusterRefusal, Condition
+from cluster.guard import NEVER_MS, Fence, GuardReply
+from cluster.messages import AuthRequest, Fail
+from tests.support.lone_core import START_MS, LoneCore, node_id
+
+LEASE_MS = 1000
+
+
+def guard(lone: LoneCore, sentinel: str, echo_ms: int, voters: int = 3, name: str = "shard") -> GuardReply:
+    reply = lone.core.on_guard(lone.now_ms, name, sentinel, LEASE_MS, voters, echo_ms)
+    lone._carry_out()
+    return reply
+
+
+def armed(me: str = "P1") -> LoneCore:
+    """Guarded by s1 and s2 of three sentinels, whose leases end in ``LEASE_MS``."""
+    lone = LoneCore(me)
+    lone.replicate_to(100)
+    lone.greet()
+    for sentinel in ("s1", "s2"):
+        guard(lone, sentinel, lone.now_ms)
+    return lone
+
+
+def test_node_never_guarded_is_not_fenced() -> None:
+    lone = LoneCore("P1")
+    assert not lone.core.is_fenced(lone.now_ms + 10**12)
+    assert lone.core.guard.writable_until_ms == NEVER_MS
+
+
+def test_first_pings_do_not_stop_writes_before_a_majority_has_leases() -> None:
+    lone = LoneCore("P1")
+    reply = guard(lone, "s1", 0)
+    assert (reply.armed, reply.fenced) == (False, False)
+    reply = guard(lone, "s1", reply.clock_ms)
+    assert not reply.armed
+    reply = guard(lone, "s2", reply.clock_ms)
+    assert (reply.armed, reply.fenced) == (True, False)
+
+
+def test_lease_runs_from_the_echoed_clock_not_from_the_arrival() -> None:
+    lone = LoneCore("P1")
+    echo_ms = lone.now_ms
+    lone.now_ms += 700
+    guard(lone, "s1", echo_ms)
+    guard(lone, "s2", echo_ms)
+    assert lone.core.guard.writable_until_ms == echo_ms + LEASE_MS
+    assert not lone.core.is_fenced(echo_ms + LEASE_MS - 1)
+    assert lone.core.is_fenced(echo_ms + LEASE_MS)
+
+
+def test_majority_lapses_with_its_last_needed_lease() -> None:
+    lone = armed()
+    first_ms = lone.now_ms
+    lone.now_ms += 300
+    guard(lone, "s3", lone.now_ms)
+    assert lone.core.guard.writable_until_ms == first_ms + LEASE_MS
+    guard(lone, "s1", lone.now_ms)
+    assert lone.core.guard.writable_until_ms == lone.now_ms + LEASE_MS
+
+
+def test_renewal_ends_the_fencing() -> None:
+    lone = armed()
+    lone.now_ms += 5 * LEASE_MS
+    reply = guard(lone, "s1", 0)
+    assert (reply.armed, reply.fenced) == (True, True)
+    guard(lone, "s1", reply.clock_ms)
+    assert not guard(lone, "s2", reply.clock_ms).fenced
+
+
+@pytest.mark.parametrize("echo_ms", [0, START_MS - 1, START_MS + 10_000_000])
+def test_echo_of_another_life_or_of_the_future_grants_nothing(echo_ms: int) -> None:
+    lone = LoneCore("P1")
+    for sentinel in ("s1", "s2", "s3"):
+        assert not guard(lone, sentinel, echo_ms).armed
+
+
+def test_older_echo_does_not_shorten_a_lease() -> None:
+    lone = armed()
+    until_ms = lone.core.guard.writable_until_ms
+    lone.now_ms += 10
+    guard(lone, "s1", START_MS)
+    assert lone.core.guard.writable_until_ms == until_ms
+
+
+def test_greatest_number_of_voters_told_decides_the_majority() -> None:
+    lone = armed()
+    assert guard(lone, "s1", lone.now_ms, voters=5).fenced
+    assert not guard(lone, "s3", lone.now_ms, voters=5).fenced
+
+
+def test_being_guarded_survives_a_restart_without_any_lease() -> None:
+    lone = armed()
+    text = lone.core.state_text()
+    assert "guard shard/3" in text
+    core = type(lone.core)(lone.core.view.config, lone.core.view.rng, lone.now_ms, text)
+    assert core.is_fenced(lone.now_ms)
+    assert core.guard.is_armed
+
+
+def test_arming_is_on_disk_with_the_ping_that_arms() -> None:
+    lone = LoneCore("P1")
+    lone.drain()
+    guard(lone, "s1", lone.now_ms)
+    assert lone.wanted(Persist) == []
+    guard(lone, "s2", lone.now_ms)
+    assert [persist.sync for persist in lone.wanted(Persist)] == [True]
+
+
+def test_sentinels_of_another_name_are_refused_until_release() -> None:
+    lone = armed()
+    with pytest.raises(ClusterRefusal) as refused:
+        guard(lone, "t1", lone.now_ms, name="other")
+    assert refused.value.condition is Condition.OTHER_GUARD
+    assert not lone.core.release_guard(lone.now_ms, "other")
+    assert lone.core.release_guard(lone.now_ms, "shard")
+    assert not lone.core.is_fenced(lone.now_ms + 10**9)
+    assert not guard(lone, "t1", lone.now_ms, name="other").armed
+
+
+@pytest.mark.parametrize(
+    ("name", "sentinel", "lease_ms", "voters"),
+    [
+        ("", "s1", 1, 3),
+        ("a b", "s1", 1, 3),
+        ("a/b", "s1", 1, 3),
+        ("n", "s\n", 1, 3),
+        ("n", "s", 0, 3),
+        ("n", "s", 1, 0),
+    ],
+)
+def test_senseless_ping_is_refused(name: str, sentinel: str, lease_ms: int, voters: int) -> None:
+    lone = LoneCore("P1")
+    with pytest.raises(ClusterRefusal) as refused:
+        lone.core.on_guard(lone.now_ms, name, sentinel, lease_ms, voters, 0)
+    assert refused.value.condition is Condition.BAD_GUARD
+
+
+def test_guarded_replica_leaves_the_election_to_the_sentinels_while_they_live() -> None:
+    lone = armed("R2")
+    lone.say("P1", Fail(lone.header("P1"), node_id("P2")))
+    for _ in range(30):
+        lone.pass_ms(100, silent=("P2",))
+        guard(lone, "s1", lone.now_ms)
+        guard(lone, "s2", lone.now_ms)
+    assert lone.sent(AuthRequest) == []
+    lone.pass_ms(LEASE_MS + 1200, silent=("P2",))
+    assert lone.wanted(ElectionStarted)
+
+
+def test_fenced_takeover_gets_at_least_the_epoch_asked_for() -> None:
+    lone = armed("R2")
+    lone.order("failover", takeover=True, fence=Fence(epoch=7, min_config_epoch=20))
+    me = lone.core.view.myself
+    assert (me.is_primary, me.config_epoch) == (True, 20)
+    assert lone.core.view.epochs.current_epoch == 20
+    assert "fenceEpoch 7" in lone.core.state_text()
+
+
+def test_order_with_an_older_fence_than_obeyed_is_refused_even_after_a_restart() -> None:
+    lone = armed("R2")
+    lone.order("failover", takeover=True, fence=Fence(epoch=7))
+    core = type(lone.core)(lone.core.view.config, lone.core.view.rng, lone.now_ms, lone.core.state_text())
+    lone.core = core
+    with pytest.raises(ClusterRefusal) as refused:
+        core.admin(lone.now_ms).replicate(node_id("P1"), keyspace_empty=True, fence=Fence(epoch=6))
+    assert refused.value.condition is Condition.STALE_FENCE
+    assert core.view.myself.is_primary
+    core.admin(lone.now_ms).replicate(node_id("P1"), keyspace_empty=False, fence=Fence(epoch=7))
+    assert core.view.myself.is_replica
+
+
+def test_fenced_replicate_turns_a_primary_that_still_has_slots_and_keys() -> None:
+    lone = armed("P2")
+    lone.hear("R2", primary_id="", flags=1, slots=lone.share("P1") & lone.share("P2"))
+    with pytest.raises(ClusterRefusal):
+        lone.order("replicate", node_id("R2"), keyspace_empty=False)
+    lone.order("replicate", node_id("R2"), keyspace_empty=False, fence=Fence(epoch=3))
+    assert lone.core.view.myself.primary is lone.member("R2")
+    assert lone.member("R2").slots == lone.share("P2")
