@@ -126,7 +126,8 @@ def _needed(flags: tuple[bytes, ...]) -> int:
 def key_flags(spec: CommandSpec, argv: list[bytes]) -> list[tuple[int, tuple[bytes, ...]]]:
     """(index, flags) for every key in a request; the flags are those of COMMAND INFO's key specifications."""
     found: dict[int, tuple[bytes, ...]] = {}
-    undeclared: tuple[bytes, ...] = _READ_WRITE
+    # SORT names its destination by an option that no key specification can point at.
+    undeclared: tuple[bytes, ...] = (b"OW", b"UPDATE") if spec.name == b"sort" else _READ_WRITE
     for key_spec in spec.key_specs:
         flags = key_spec.flags
         lower = {flag.lower() for flag in flags}
@@ -134,8 +135,6 @@ def key_flags(spec: CommandSpec, argv: list[bytes]) -> list[tuple[int, tuple[byt
             continue
         if b"variable_flags" in lower:
             flags = _variable_flags(spec.name, argv)
-        if b"incomplete" in lower:
-            undeclared = flags
         for index in key_spec.positions(argv):
             found.setdefault(index, flags)
     if spec.find_keys is not None:  # the specs are incomplete then, and may name what is no key

@@ -204,7 +204,11 @@ def cmd_client_unblock(client: Client, argv: list[bytes]) -> Any:
     target = client.server.clients.get(integer(argv[2]))
     if target is None or target.blocked is None:
         return 0
-    reply = errors.UNBLOCKED if reason == b"error" else target.blocked.timeout_reply()
+    reply = target.blocked.timeout_reply()
+    if reason == b"error":
+        reply = errors.UNBLOCKED
+        target.blocked.spec.failed_calls += 1
+        client.server.stats.count_error(reply)
     client.server.blocking.complete(target, reply)
     return 1
 

@@ -139,14 +139,14 @@ def cmd_command_info(client: Client, argv: list[bytes]) -> Any:
     tips=_RANDOM_ORDER,
 )
 def cmd_command_list(client: Client, argv: list[bytes]) -> Any:
+    every = [each for spec in _visible() for each in (spec, *(spec.subcommands or {}).values())]
     if len(argv) == 2:
-        return [spec.full_name for spec in _visible()]
+        return [spec.full_name for spec in every]
     if len(argv) != 5 or argv[2].lower() != b"filterby":
         raise CommandError("ERR syntax error")
     kind, wanted = argv[3].lower(), argv[4]
     if kind == b"module":
         return []
-    every = [each for spec in _visible() for each in (spec, *(spec.subcommands or {}).values())]
     if kind == b"aclcat":
         category = wanted.decode("latin-1")
         return [spec.full_name for spec in every if category in spec.categories]
