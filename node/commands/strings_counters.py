@@ -113,7 +113,8 @@ def cmd_decrby(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_incrbyfloat(client: Client, argv: list[bytes]) -> Any:
     key = argv[1]
-    result = add_floats(write_string(client, key) or b"0", argv[2])
+    value = write_string(client, key)
+    result = add_floats(b"0" if value is None else value, argv[2])
     client.db.put(key, result)
     client.db.changed(key, STRING, b"incrbyfloat")
     client.propagate_as([b"SET", key, result, b"KEEPTTL"])

@@ -17,6 +17,8 @@ _MANTISSA_BITS: Final = 64
 _MAX_EXPONENT: Final = 16384
 _MIN_EXPONENT: Final = -16445  # of the last bit of a subnormal
 _MAX_DIGITS: Final = 5 * 1024
+_HALF_DIGITS: Final = 2500
+_HALF: Final = 10**_HALF_DIGITS
 _DECIMAL: Final = re.compile(rb"([+-]?)([0-9]*)\.?([0-9]*)(?:e([+-]?[0-9]+))?", re.I)
 _HEXADECIMAL: Final = re.compile(rb"([+-]?)0x([0-9a-f]*)\.?([0-9a-f]*)(?:p([+-]?[0-9]+))?", re.I)
 _INFINITY: Final = re.compile(rb"([+-]?)inf(?:inity)?", re.I)
@@ -61,6 +63,14 @@ def _to_int(text: bytes, base: int) -> int:
     return int(text[:half], base) * scale + int(text[half:], base)
 
 
+def _to_text(value: int) -> bytes:
+    """The decimal digits of a natural number; Python prints no more than 4300 at once."""
+    if value < _HALF:
+        return b"%d" % value
+    high, low = divmod(value, _HALF)
+    return b"%d%0*d" % (high, _HALF_DIGITS, low)
+
+
 def add(a: LongDouble, b: LongDouble) -> Fraction | None:
     """The rounded sum; None when it is no finite number."""
     if isinstance(a, float) or isinstance(b, float):
@@ -98,7 +108,7 @@ def format_plain(value: Fraction) -> bytes:
     if not scaled:
         return b"0"
     whole, fraction = divmod(scaled, 10**17)
-    text = b"%d.%017d" % (whole, fraction)
+    text = b"%b.%017d" % (_to_text(whole), fraction)
     text = text.rstrip(b"0").rstrip(b".")
     return b"-" + text if value < 0 else text
 
