@@ -66,6 +66,8 @@ class Routing:
         if not keys:
             return
         slot = key_slot(keys[0])
+        if self._view.slots.owners[slot] is None:
+            raise errors.CLUSTER_DOWN_UNBOUND
         for key in keys:
             if key_slot(key) != slot:
                 raise errors.CROSS_SLOT
@@ -78,8 +80,7 @@ class Routing:
         slots = view.slots
         me = view.myself
         owner = slots.owners[slot]
-        if owner is None:
-            raise errors.CLUSTER_DOWN_UNBOUND
+        assert owner is not None
         if not view.cluster_ok:
             self._check_down(spec, writes)
         target = slots.migrating_to.get(slot) if owner is me else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cluster import reports
 from cluster.members import Member
 from cluster.slots import SLOT_COUNT, key_slot
-from node.arguments import integer_between
+from node.arguments import integer, integer_between
 from node.commands.cluster_args import host_of
 from node.commands.help import help_reply
 from node.errors import CommandError
@@ -318,4 +318,7 @@ def cmd_getkeysinslot(client: Client, argv: list[bytes]) -> Any:
 
 
 def _slot(text: bytes) -> int:
-    return integer_between(text, 0, SLOT_COUNT - 1, CommandError("ERR Invalid slot"))
+    slot = integer(text)
+    if not 0 <= slot < SLOT_COUNT:
+        raise CommandError("ERR Invalid slot")
+    return slot

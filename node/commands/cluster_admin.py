@@ -43,12 +43,12 @@ def _empty(client: Client) -> bool:
 )
 def cmd_meet(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 5:
-        raise errors.wrong_arity(b"cluster|meet")
+        raise errors.bad_subcommand_use(b"cluster", argv[1])
     host_of(client)
-    port = integer(argv[3], CommandError(b"ERR Invalid base port specified: %b" % argv[3]))
+    port = integer(argv[3], CommandError(b"ERR Invalid TCP base port specified: %b" % argv[3]))
     cport = port + 10000
     if len(argv) == 5:
-        cport = integer(argv[4], CommandError(b"ERR Invalid bus port specified: %b" % argv[4]))
+        cport = integer(argv[4], CommandError(b"ERR Invalid TCP bus port specified: %b" % argv[4]))
     order(client, Admin.meet, _name(argv[2]), port, cport)
     return OK
 
@@ -78,7 +78,7 @@ def cmd_forget(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_reset(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 3:
-        raise errors.wrong_arity(b"cluster|reset")
+        raise errors.bad_subcommand_use(b"cluster", argv[1])
     word = argv[2].upper() if len(argv) == 3 else b"SOFT"
     if word not in (b"HARD", b"SOFT"):
         raise errors.SYNTAX
@@ -231,7 +231,9 @@ def cmd_failover(client: Client, argv: list[bytes]) -> Any:
         fence = Fence(
             integer_between(argv[4], 0, INT64_MAX, errors.SYNTAX), integer_between(argv[5], 0, INT64_MAX, errors.SYNTAX)
         )
-    elif len(argv) > 3 or mode not in (b"", b"FORCE", b"TAKEOVER"):
+    elif len(argv) > 3:
+        raise errors.bad_subcommand_use(b"cluster", argv[1])
+    elif mode not in (b"", b"FORCE", b"TAKEOVER"):
         raise errors.SYNTAX
     order(client, Admin.failover, force=mode == b"FORCE", takeover=mode == b"TAKEOVER", fence=fence)
     return OK
