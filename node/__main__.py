@@ -13,6 +13,7 @@ import trio
 from node import commands, log
 from node.cluster_host import ClusterStartError
 from node.config import Config, ConfigFileError
+from node.process import banner, daemonize, pid_file
 from node.server import Server
 
 _USAGE = """Usage: slotmesh-node [/path/to/redis.conf] [options] [-]
@@ -36,14 +37,17 @@ def main() -> None:
     if argv[:1] in (["-h"], ["--help"]):
         print(_USAGE, end="")
         return
+    commands.load_all()  # before the configuration, whose `rename-command` and `user` lines are about commands
     try:
         config = Config.load(argv)
     except ConfigFileError as error:
         sys.exit(str(error))
-    os.chdir(config.dir)
+    if config.daemonize and config.supervised == "no":
+        daemonize()
     log.set_up(config.loglevel, config.logfile)
-    commands.load_all()
-    sys.exit(serve(config))
+    with pid_file(config):
+        code = serve(config)
+    sys.exit(code)
 
 
 def serve(config: Config) -> int:
@@ -52,12 +56,10 @@ def serve(config: Config) -> int:
     logger.info("oO0OoO0OoO0Oo slotmesh is starting oO0OoO0OoO0Oo")
     try:
         server = Server(config)
-    except ClusterStartError as error:
+    except (ClusterStartError, ConfigFileError) as error:
         logger.warning("%s", error)
         return 1
-    if config.pidfile:
-        with open(config.pidfile, "w", encoding="ascii") as file:
-            file.write(f"{os.getpid()}\n")
+    logger.info("%s", banner(config))
     # Values live long: keep the collector from walking them. Strings are untracked anyway.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -77,16 +79,21 @@ def serve(config: Config) -> int:
         logger.warning("%s", error.strerror or error)
         return 1
     finally:
-        if config.pidfile and os.path.exists(config.pidfile):
-            os.unlink(config.pidfile)
         logger.warning("Redis is now ready to exit, bye bye...")
 
 
 async def _watch_signals(server: Server) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
-            logging.getLogger("node").warning("Received %s scheduling shutdown...", signal.Signals(number).name)
-            server.request_shutdown()
+            if server.shutdown_requested.is_set():
+                os._exit(1)  # the operator insists
+            name = signal.Signals(number).name
+            logging.getLogger("node").warning("Received %s scheduling shutdown...", name)
+            config = server.config
+            flags = config.shutdown_on_sigint if number == signal.SIGINT else config.shutdown_on_sigterm
+            save = True if "save" in flags else False if "nosave" in flags else None
+            if not server.request_shutdown(save=save) and "force" in flags:
+                server.request_shutdown(save=False)
 
 
 if __name__ == "__main__":
