@@ -1,0 +1,23 @@
+"""The documents say what is true: commands.md is current, ARCHITECTURE.md names only what exists."""
+
+from __future__ import annotations
+
+import re
+
+from tests.support.processes import PROJECT_ROOT
+from tools import docs
+
+
+def test_commands_page_is_what_the_declarations_say() -> None:
+    assert (PROJECT_ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == docs.render(), "run `make docs`"
+
+
+def test_architecture_names_only_paths_that_exist() -> None:
+    named: set[str] = set()
+    for page in ("ARCHITECTURE.md", "README.md"):
+        text = (PROJECT_ROOT / page).read_text(encoding="utf-8")
+        named |= set(re.findall(r"`((?:cluster|node|sentinel|tools|tests|deploy|docs)/[\w./-]*)`", text))
+        named |= {target for target in re.findall(r"\]\(([^)#:]+)\)", text) if not target.startswith("http")}
+    assert named
+    missing = sorted(name for name in named if not (PROJECT_ROOT / name).exists())
+    assert not missing

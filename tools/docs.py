@@ -1,0 +1,86 @@
+"""`make docs`: write docs/commands.md from the declarations of the commands. `--check` only says if it is current."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from node import commands, registry
+from node.registry import CommandSpec
+
+_TARGET: Final = Path(__file__).resolve().parent.parent / "docs" / "commands.md"
+_GROUPS: Final = (
+    ("string", "Strings"),
+    ("hash", "Hashes"),
+    ("list", "Lists"),
+    ("set", "Sets"),
+    ("sorted_set", "Sorted sets"),
+    ("stream", "Streams"),
+    ("bitmap", "Bitmaps"),
+    ("hyperloglog", "HyperLogLog"),
+    ("geo", "Geo"),
+    ("generic", "Keys"),
+    ("transactions", "Transactions"),
+    ("pubsub", "Pub/sub"),
+    ("scripting", "Scripting"),
+    ("connection", "Connections"),
+    ("cluster", "Cluster"),
+    ("server", "Server"),
+)
+
+
+def render() -> str:
+    """The whole page. Raises KeyError when a command belongs to no group of this page."""
+    commands.load_all()
+    by_group: dict[str, list[CommandSpec]] = {name: [] for name, _ in _GROUPS}
+    for spec in registry.every_spec():
+        if spec.handler is not None:
+            by_group[spec.group].append(spec)
+    total = sum(map(len, by_group.values()))
+    lines = [
+        "# Commands",
+        "",
+        f"{total} commands and subcommands. Made by `make docs` from the declarations beside the handlers; do not edit.",
+        "Flags and categories are those of COMMAND INFO; a negative arity means at least that many words.",
+    ]
+    for group, title in _GROUPS:
+        if by_group[group]:
+            lines += [
+                "",
+                f"## {title}",
+                "",
+                "| command | arity | what it does | cost | flags | ACL |",
+                "|---|---|---|---|---|---|",
+            ]
+            lines += map(_row, by_group[group])
+    return "\n".join(lines) + "\n"
+
+
+def _row(spec: CommandSpec) -> str:
+    name = spec.full_name.decode().upper().replace("|", " ")
+    summary = spec.summary
+    if spec.deprecated_since is not None:
+        summary += f" Deprecated since {spec.deprecated_since}: {spec.replaced_by}."
+    flags = " ".join(word.decode() for bit, word in registry.FLAG_NAMES if spec.flags & bit)
+    categories = " ".join(f"@{category}" for category in spec.categories)
+    cells = (f"{name}", str(spec.arity), summary, spec.complexity, flags, categories)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Exit 1 when docs/commands.md is not what would be written.")
+def main(check: bool) -> None:
+    """Write docs/commands.md."""
+    text = render()
+    if not check:
+        _TARGET.write_text(text, encoding="utf-8")
+        click.echo(f"wrote {_TARGET.name}: {text.count(chr(10))} lines")
+    elif not _TARGET.exists() or _TARGET.read_text(encoding="utf-8") != text:
+        sys.exit("docs/commands.md is out of date: run `make docs`")
+
+
+if __name__ == "__main__":
+    main()
