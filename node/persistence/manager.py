@@ -183,7 +183,6 @@ class Persistence:
             return None
 
         before = aof.sync_error
-        aof.sync_running = True
         aof.sync_finished(fd, size, await trio.to_thread.run_sync(sync))
         if before is not aof.sync_error:
             self._server.refresh_write_gate()

@@ -207,7 +207,9 @@ class RdbDecoder:
         many chunks is then decoded in a time proportional to its size.
         """
         reader = self._reader
-        if self._waiting and (last or reader.end - reader.pos + self._waiting_bytes >= self._needed):
+        if reader.end - reader.pos + self._waiting_bytes < self._needed and not last:
+            return False
+        if self._waiting:
             self._refill()
         boundary = reader.pos
         try:

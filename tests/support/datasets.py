@@ -83,8 +83,12 @@ def keys(server: ServerHandle) -> list[bytes]:
     return sorted(server.call("KEYS", "*"))
 
 
-def content(server: ServerHandle, key: bytes) -> Any:
-    """Everything that can be seen of a key: type, encoding, expiry and value, in a form that two servers agree on."""
+def content(server: ServerHandle, key: bytes, *, replayed: bool = False) -> Any:
+    """Everything that can be seen of a key: type, encoding, expiry and value, in a form that two servers agree on.
+
+    `replayed`: without what a log of commands does not bring back, in stock either (of consumer groups: when a
+    consumer was seen, pending entries that were deleted, sometimes how many entries were read).
+    """
     kind = server.call("TYPE", key)
     about = (kind, server.call("OBJECT", "ENCODING", key), server.call("PEXPIRETIME", key))
     if kind == b"string":
@@ -97,7 +101,19 @@ def content(server: ServerHandle, key: bytes) -> Any:
         return *about, sorted(_mapping(server.call("HGETALL", key)).items())
     if kind == b"zset":
         return *about, server.call("ZRANGE", key, 0, -1, "WITHSCORES")
-    return *about, server.call("XRANGE", key, "-", "+"), _stream_details(server, key)
+    entries = server.call("XRANGE", key, "-", "+")
+    about_stream, groups = _stream_details(server, key)
+    if replayed:
+        alive = {entry[0] for entry in entries}
+        groups = [
+            (
+                {name: group[name] for name in (b"name", b"last-delivered-id")},
+                [pending for pending in group[b"pending"] if pending[0] in alive],
+                [consumer[b"name"] for consumer in consumers],
+            )
+            for group, consumers in groups
+        ]
+    return *about, entries, about_stream, groups
 
 
 def _mapping(reply: Any) -> dict[bytes, Any]:
@@ -105,23 +121,24 @@ def _mapping(reply: Any) -> dict[bytes, Any]:
     return dict(reply) if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
 
 
-def _stream_details(server: ServerHandle, key: bytes) -> Any:
-    """XINFO without what tells of the representation (radix tree) or of now (idle times)."""
+def _stream_details(server: ServerHandle, key: bytes) -> tuple[Any, list[Any]]:
+    """XINFO without what tells of the representation (radix tree) or of now (idle times): the stream, its groups."""
     about = _mapping(server.call("XINFO", "STREAM", key, "FULL", "COUNT", 0))
     for field in (b"radix-tree-keys", b"radix-tree-nodes", b"entries"):
         about.pop(field)
     groups = []
-    for group in about.pop(b"groups"):
-        fields = _mapping(group)
-        consumers = [_mapping(one) for one in fields.pop(b"consumers")]
-        names = [(one[b"name"], one[b"seen-time"], one[b"pel-count"], one[b"pending"]) for one in consumers]
-        groups.append((sorted(fields.items(), key=lambda pair: pair[0]), sorted(names)))
-    return sorted(about.items(), key=lambda pair: pair[0]), groups
+    for reply in about.pop(b"groups"):
+        group = _mapping(reply)
+        consumers = [_mapping(consumer) for consumer in group.pop(b"consumers")]
+        for consumer in consumers:
+            consumer.pop(b"idle", None)
+        groups.append((group, sorted(consumers, key=lambda consumer: bytes(consumer[b"name"]))))
+    return about, groups
 
 
-def everything(server: ServerHandle) -> dict[bytes, Any]:
+def everything(server: ServerHandle, *, replayed: bool = False) -> dict[bytes, Any]:
     """The content of every key of database 0, and the one of database 9."""
-    found = {key: content(server, key) for key in keys(server)}
+    found = {key: content(server, key, replayed=replayed) for key in keys(server)}
     pipe = server.client().pipeline(transaction=False)
     pipe.execute_command("SELECT", 9)
     pipe.execute_command("GET", "only-in-9")
