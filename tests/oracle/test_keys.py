@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from tests.support.histories import play_histories
 from tests.support.processes import have_stock
 from tests.support.twins import Twins, Within, running_twins, unordered
 
@@ -165,22 +165,8 @@ def _keys_of_page(page: Any) -> Any:
     return unordered(page[1]) if isinstance(page, list) else page
 
 
-def run(machine: type[RuleBasedStateMachine], twins: Twins, max_examples: int = 40) -> None:
-    """Play histories of a machine on both servers."""
-    run_state_machine_as_test(
-        type("Machine", (machine,), {"twins": twins}),
-        settings=settings(
-            max_examples=max_examples,
-            stateful_step_count=60,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            database=None,
-        ),
-    )
-
-
 def test_histories_of_generic_commands_agree(twins: Twins) -> None:
-    run(Keys, twins)
+    play_histories(Keys, twins)
 
 
 class Sorting(RuleBasedStateMachine):
@@ -229,7 +215,8 @@ class Sorting(RuleBasedStateMachine):
                 (
                     ("ASC",), ("desc",), ("ALPHA",), ("LIMIT", "1", "2"), ("LIMIT", "-1", "-1"), ("LIMIT", "9", "1"),
                     ("LIMIT", "x", "1"), ("BY", "w_*"), ("BY", "nosort"), ("BY", "h_*->n"), ("GET", "o_*"),
-                    ("GET", "#"), ("GET", "h_*->f"), ("GET", "nosuch"), ("GET", "h_*->"), ("STORE", "dst"), ("LIMIT", "1"), ("x",),
+                    ("GET", "#"), ("GET", "h_*->f"), ("GET", "nosuch"), ("GET", "h_*->"), ("STORE", "dst"),
+                    ("LIMIT", "1"), ("x",),
                 )
             ),
             max_size=4,
@@ -248,7 +235,7 @@ class Sorting(RuleBasedStateMachine):
 
 
 def test_sort_with_any_options_agrees(twins: Twins) -> None:
-    run(Sorting, twins, max_examples=30)
+    play_histories(Sorting, twins, histories=30)
 
 
 MALFORMED = (

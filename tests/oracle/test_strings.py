@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from tests.support.histories import play_histories
 from tests.support.processes import have_stock
 from tests.support.twins import Twins, Within, running_twins
 
@@ -172,20 +172,7 @@ class Strings(RuleBasedStateMachine):
 
 
 def test_histories_of_string_commands_agree(twins: Twins) -> None:
-    class Machine(Strings):
-        pass
-
-    Machine.twins = twins
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=40,
-            stateful_step_count=60,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            database=None,
-        ),
-    )
+    play_histories(Strings, twins)
 
 
 @pytest.mark.parametrize(
