@@ -17,7 +17,6 @@ from cluster.effects import EmptyKeyspace
 from cluster.election import Candidate
 from cluster.errors import ClusterRefusal, Condition
 from cluster.guard import Fence, Guard
-from cluster.heartbeat import broadcast_pong
 from cluster.links import Links
 from cluster.manual_failover import ManualFailover
 from cluster.members import FORGET_MS, Member
@@ -211,7 +210,7 @@ class Admin:
         if owner is me and slot in slots.importing_from:
             self._topology.bump_epoch()
             slots.set_importing(slot, None)
-            broadcast_pong(view)
+            view.pong_wanted = True
 
     def adopt_slots_of_keys(self, slots_with_keys: SlotSet) -> None:
         """After loading data: own the ownerless slots we have keys of, mark those of others as importing.

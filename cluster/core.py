@@ -38,7 +38,7 @@ from cluster.events import (
 from cluster.gossip import Gossip
 from cluster.guard import Fence, Guard, GuardReply
 from cluster.health import Health
-from cluster.heartbeat import broadcast, build_header
+from cluster.heartbeat import broadcast, broadcast_pong, build_header
 from cluster.inbound import Inbound
 from cluster.links import Links
 from cluster.manual_failover import ManualFailover
@@ -192,6 +192,9 @@ class ClusterCore:
                 self._candidate.advance()
         if view.state_changed:
             self._health.update()
+        if view.pong_wanted:
+            view.pong_wanted = False
+            broadcast_pong(view)
 
     def _shard_slots(self) -> SlotSet:
         shard = self.view.myself.shard_primary

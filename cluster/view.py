@@ -53,6 +53,8 @@ class ClusterView:
     """Something the cluster state depends on changed since it was last computed."""
     election_changed: bool = False
     """Something an election of ours waits for may have happened."""
+    pong_wanted: bool = False
+    """Everybody is to be told how things are, once what is going on now is done: orders often come in batches."""
     paused_offset: int | None = None
     """Our offset while our writers are paused for a manual failover; None when they are not."""
     sent_by_type: list[int] = Factory(lambda: [0] * len(TYPE_NAMES))

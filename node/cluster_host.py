@@ -102,6 +102,7 @@ class ClusterHost:
         self._listeners: list[socket.socket] = []
         self._told_fenced = False
         self._pass_began_ms = 0
+        self._settle_due = False
         server.served = self.routing.served
         for name in _WATCHED:
             server.config.on_change(name, lambda _value: self._settings_changed())
@@ -221,6 +222,19 @@ class ClusterHost:
         if self.routing.refresh():
             self._redirect_blocked()
         self.check_lease()
+
+    def settle_before_replies(self) -> None:
+        """Carry out the effects of an order at the end of the pass: a batch of SETSLOT costs one sync of nodes.conf,
+        not one each. Redirections follow at once, as later commands of the same pass depend on them.
+        """
+        self._settle_due = True
+        self.settled()
+
+    def end_pass(self) -> None:
+        """Before the replies of a pass are sent."""
+        if self._settle_due:
+            self._settle_due = False
+            self.bus.settle()
 
     def carry_out(self, effect: Effect) -> None:
         """A wish of the core that concerns this node."""

@@ -284,6 +284,8 @@ class Server:
 
     def before_replies(self) -> None:
         """End of a pass, before anybody is answered: what was changed goes to the log and to the replicas."""
+        if self.cluster is not None:
+            self.cluster.end_pass()
         self.tracking.end_of_pass()
         self.persistence.flush()
         self.replication.flush()

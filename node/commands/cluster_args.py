@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from cluster.admin import Admin
 from cluster.errors import ClusterRefusal
 from cluster.slots import SLOT_COUNT
 from node import errors
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from node.cluster_host import ClusterHost
 
 BAD_SLOT: Final = CommandError("ERR Invalid or out of range slot")
+
+_BATCHED: Final = frozenset(
+    {Admin.set_slot_stable, Admin.set_slot_migrating, Admin.set_slot_importing, Admin.set_slot_node}
+)
+"""Orders that tools give by the hundred in one go: what follows is carried out once, before the replies of the pass."""
 
 
 def host_of(client: Client) -> ClusterHost:
@@ -35,7 +41,10 @@ def order(client: Client, give: Callable[..., Any], *args: Any, **kwargs: Any) -
         result = give(host.core.admin(host.clock.now_ms()), *args, **kwargs)
     except ClusterRefusal as refusal:
         raise CommandError(f"ERR {refusal}") from None
-    host.bus.settle()
+    if give in _BATCHED:
+        host.settle_before_replies()
+    else:
+        host.bus.settle()
     return result
 
 
