@@ -22,7 +22,6 @@ the new base; the manifest changes twice, each time atomically, so a crash at an
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
@@ -31,9 +30,8 @@ from typing import Final
 
 from node.clock import Clock
 from node.config import Config
-from node.persistence.aof_manifest import Manifest, read_manifest, write_manifest
-from node.persistence.errors import LoadError, StorageError
-from node.persistence.loading import file_size
+from node.persistence.aof_files import AofFiles
+from node.persistence.errors import StorageError
 from node.resp.encoder import encode_command
 
 log = logging.getLogger("node")
@@ -61,7 +59,7 @@ class Aof:
         self._clock = clock
         self._request_sync = request_sync
         self.state = OFF
-        self.manifest = Manifest()
+        self.files = AofFiles(config)
         self._fd = -1
         self._buffer: list[bytes] = []
         self._selected_db = -1
@@ -84,39 +82,10 @@ class Aof:
         self.sync_error: OSError | None = None
         self._error_logged_ms = -_LOG_ERRORS_EVERY_MS
 
-    # -- places ----------------------------------------------------------------------------------------------
-
-    @property
-    def directory(self) -> str:
-        """The directory of the log."""
-        return self._config.appenddirname
-
-    @property
-    def _stem(self) -> str:
-        return self._config.appendfilename
-
-    def path(self, name: str) -> str:
-        """The path of a file of the log."""
-        return os.path.join(self.directory, name)
-
-    @property
-    def manifest_path(self) -> str:
-        """The path of the manifest."""
-        return self.path(f"{self._stem}.manifest")
-
-    @property
-    def _waiting_path(self) -> str:
-        return self.path(f"temp-{self._stem}.incr")
-
     @property
     def is_open(self) -> bool:
         """Whether there is a file to write to."""
         return self._fd >= 0
-
-    def read_manifest(self) -> None:
-        """Take up the manifest on disk, if there is one. Raises LoadError or OSError."""
-        if os.path.exists(self.manifest_path):
-            self.manifest = read_manifest(self.manifest_path)
 
     # -- feeding ---------------------------------------------------------------------------------------------
 
@@ -266,118 +235,87 @@ class Aof:
 
         `write_base(path)` writes a base of the present data set, for a log that begins here.
         """
-        os.makedirs(self.directory, exist_ok=True)
-        manifest = self.manifest
+        files = self.files
+        files.make_directory()
+        manifest = files.manifest
         if not manifest.files:
-            manifest = manifest.with_base(self._stem, self.base_extension, 0)
+            manifest = manifest.with_base(files.stem, files.base_extension, 0)
             assert manifest.base is not None
-            write_base(self.path(manifest.base.name))
+            write_base(files.path(manifest.base.name))
             log.info("Creating AOF base file %s on server start", manifest.base.name)
         verb = "Opening"
         if not manifest.increments:
-            manifest = manifest.with_increment(self._stem)
+            manifest = manifest.with_increment(files.stem)
             verb = "Creating"
         name = manifest.increments[-1].name
-        self._open(self.path(name), os.O_APPEND)
-        if manifest != self.manifest:
-            write_manifest(self.directory, self._stem, manifest)
-        self.manifest = manifest
+        fd = _open_for_append(files.path(name), os.O_APPEND)
+        if manifest != files.manifest:
+            files.write(manifest)
+        self._go_on_in(fd)
         self.state = ON
-        self.size = self._total_size()
-        self.size_after_rewrite = file_size(self.path(manifest.base.name)) if manifest.base is not None else 0
+        self.size = files.total_size
+        self.size_after_rewrite = files.base_size
         log.info("%s AOF incr file %s on server start", verb, name)
+        self._retire(*files.detach_history())
 
-    def _total_size(self) -> int:
-        return sum(file_size(self.path(file.name)) for file in self.manifest.files)
-
-    def _open(self, path: str, mode: int) -> None:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | mode, 0o644)
+    def _go_on_in(self, fd: int) -> None:
+        """Write to another file from now on."""
         if self._fd >= 0:
-            self.retired.append(self._fd)
-            self._request_sync()
+            self._retire(self._fd)
         self._fd = fd
         self._increment_size = self._synced_size = os.fstat(fd).st_size
         self._selected_db = -1
 
-    @property
-    def base_extension(self) -> str:
-        """The extension of the next base: its format."""
-        return "rdb" if self._config.aof_use_rdb_preamble else "aof"
+    def _retire(self, *fds: int) -> None:
+        """Have descriptors synced and closed by the syncing thread."""
+        if fds:
+            self.retired += fds
+            self._request_sync()
 
     def rotate(self) -> int:
-        """Before a rewrite: go on in a new file; how many files the snapshot will supersede. Raises OSError."""
-        os.makedirs(self.directory, exist_ok=True)
-        if self.state == WAITING:
-            self._buffer.clear()  # the snapshot about to be taken holds what they did
-            self._open(self._waiting_path, os.O_TRUNC)
-            return len(self.manifest.increments)
+        """Before a rewrite: go on in a new file; how many files the snapshot will supersede.
+
+        Raises OSError, and nothing has changed then.
+        """
+        files = self.files
+        files.make_directory()
         if self.state == OFF:
-            return len(self.manifest.increments)
+            return len(files.manifest.increments)
+        if self.state == WAITING:
+            fd = _open_for_append(files.waiting_path, os.O_TRUNC)
+            self._buffer.clear()  # the snapshot about to be taken holds what they did
+            self._go_on_in(fd)
+            return len(files.manifest.increments)
         self.flush(force=True)
         if self._buffer:
-            raise OSError(errno.EIO, "the log cannot be written")
-        manifest = self.manifest.with_increment(self._stem)
-        self._open(self.path(manifest.increments[-1].name), os.O_TRUNC)
-        write_manifest(self.directory, self._stem, manifest)
-        self.manifest = manifest
+            raise self.write_error or OSError(errno.EIO, "the log cannot be written")
+        manifest = files.manifest.with_increment(files.stem)
+        path = files.path(manifest.increments[-1].name)
+        fd = _open_for_append(path, os.O_TRUNC)
+        try:
+            files.write(manifest)
+        except OSError:
+            os.close(fd)
+            os.unlink(path)
+            raise
+        self._go_on_in(fd)
         log.info("Creating AOF incr file %s on background rewrite", manifest.increments[-1].name)
         return len(manifest.increments) - 1
 
     def install_base(self, temp_path: str, superseded: int, extension: str) -> None:
         """After a rewrite: make the snapshot at `temp_path` the base, then drop what it supersedes. Raises OSError."""
-        manifest = self.manifest.with_base(self._stem, extension, superseded)
+        files = self.files
+        manifest = files.manifest.with_base(files.stem, extension, superseded)
         assert manifest.base is not None
-        os.rename(temp_path, self.path(manifest.base.name))
+        os.rename(temp_path, files.path(manifest.base.name))
         if self.state == WAITING:
-            manifest = manifest.with_increment(self._stem)
-            os.rename(self._waiting_path, self.path(manifest.increments[-1].name))
-        write_manifest(self.directory, self._stem, manifest)
-        self.manifest = manifest
+            manifest = manifest.with_increment(files.stem)
+            os.rename(files.waiting_path, files.path(manifest.increments[-1].name))
+        files.write(manifest)
         if self.state == WAITING:
             self.state = ON
-        self.size = self.size_after_rewrite = self._total_size()
-        self.drop_history()
-
-    def drop_history(self) -> None:
-        """Delete superseded files, unless configured otherwise. Failing to is logged; the next rewrite tries again."""
-        if self._config.aof_disable_auto_gc or not self.manifest.history:
-            return
-        try:
-            for file in self.manifest.history:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self.path(file.name))
-            manifest = self.manifest.without_history()
-            write_manifest(self.directory, self._stem, manifest)
-        except OSError as error:
-            log.warning("Cannot remove history files of the AOF: %s", error)
-            return
-        self.manifest = manifest
-
-    def adopt_old_file(self) -> None:
-        """Move a single-file log of servers before 7.0 into the directory, as its base. Raises OSError or LoadError."""
-        base = self.manifest.base
-        unfinished = base is not None and base.name == self._stem and not os.path.exists(self.path(self._stem))
-        if not os.path.isfile(self._stem) or (
-            self.manifest.files and not (unfinished and not self.manifest.increments)
-        ):
-            return
-        os.makedirs(self.directory, exist_ok=True)
-        manifest = Manifest().with_base(self._stem, "aof", 0)
-        assert manifest.base is not None
-        manifest = Manifest(base=type(manifest.base)(self._stem, 1, manifest.base.kind), base_seq=1)
-        write_manifest(self.directory, self._stem, manifest)
-        os.rename(self._stem, self.path(self._stem))
-        self.manifest = manifest
-        log.info(
-            "Successfully migrated an old-style AOF file (%s) into the AOF directory (%s).", self._stem, self.directory
-        )
-
-    def check_files_exist(self) -> int:
-        """Total size of the files of the manifest. Raises LoadError when one is missing."""
-        for file in self.manifest.files:
-            if not os.path.exists(self.path(file.name)):
-                raise LoadError(f"The AOF file {file.name} of the manifest doesn't exist in {self.directory}")
-        return self._total_size()
+        self.size = self.size_after_rewrite = files.total_size
+        self._retire(*files.detach_history())
 
     # -- switching -------------------------------------------------------------------------------------------
 
@@ -387,20 +325,25 @@ class Aof:
         self.write_error = self.sync_error = None
 
     def close(self) -> None:
-        """Write and sync everything, and close the file."""
-        if self._fd < 0:
-            self.state = OFF
-            return
+        """Write and sync everything, and close the file. Raises AofFailure."""
+        fd = self._fd
         try:
-            self.flush(force=True)
-            os.fsync(self._fd)
+            if fd >= 0:
+                self.flush(force=True)
+                os.fsync(fd)
         except OSError as error:
-            log.warning("Fail to fsync the AOF file: %s", error.strerror or error)
-        for fd in (self._fd, *self.retired):
-            os.close(fd)
-        self._fd = -1
-        self.retired = []
-        self._buffer.clear()
-        self.state = OFF
-        self._selected_db = -1
-        self._increment_size = self._synced_size = 0
+            log.warning("Fail to fsync the AOF file: %s", error.strerror)
+        finally:
+            self._fd = -1
+            self._buffer.clear()
+            self.state = OFF
+            self._selected_db = -1
+            self._increment_size = self._synced_size = 0
+            if self.sync_running:
+                self._retire(fd)  # a thread is using it
+            elif fd >= 0:
+                os.close(fd)
+
+
+def _open_for_append(path: str, mode: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | mode, 0o644)

@@ -173,8 +173,9 @@ class Persistence:
 
         def sync() -> OSError | None:
             try:
-                for old in (*retired, fd):
-                    os.fdatasync(old)
+                for each in (*retired, fd):
+                    if each >= 0:
+                        os.fdatasync(each)
             except OSError as error:
                 return error
             finally:
@@ -196,13 +197,12 @@ class Persistence:
             if self._config.appendonly:
                 self.aof.open_at_start(self._write_first_base)
                 self.set_feeding(True)
-                self.aof.drop_history()
         except OSError as error:
             raise StorageError(f"Fatal error loading the DB: {error}. Exiting.") from error
 
     def _write_first_base(self, path: str) -> None:
-        temp_path = self.aof.path(f"temp-{os.getpid()}.base")
-        self.rewriter.write_base(temp_path, self.aof.base_extension)
+        temp_path = self.aof.files.path(f"temp-{os.getpid()}.base")
+        self.rewriter.write_base(temp_path, self.aof.files.base_extension)
         os.rename(temp_path, path)
 
     def reload(self, *, save: bool = True, flush: bool = True, merge: bool = False) -> None:

@@ -43,7 +43,7 @@ class AofRewriter:
         if self._persistence.child is not None:
             return False
         self.scheduled = False
-        aof, extension = self._aof, self._aof.base_extension
+        aof, extension = self._aof, self._aof.files.base_extension
         try:
             superseded = aof.rotate()
             self._persistence.set_feeding(aof.is_open)
@@ -61,7 +61,7 @@ class AofRewriter:
         return True
 
     def _temp_path(self, pid: int) -> str:
-        return self._aof.path(f"temp-rewriteaof-bg-{pid}.aof")
+        return self._aof.files.path(f"temp-rewriteaof-bg-{pid}.aof")
 
     def write_base(self, path: str, extension: str, progress: Callable[[int], None] = lambda keys: None) -> None:
         """Write the present data set as a base file. Raises OSError."""

@@ -40,7 +40,7 @@ class Loader:
     async def load_at_start(self) -> None:
         """Load the log if it is switched on and exists, else the RDB. Raises LoadError or OSError."""
         started = time.perf_counter()
-        self._aof.read_manifest()
+        self._aof.files.read()
         steps = self._log_steps() if self._config.appendonly else None
         path = self._config.dbfilename
         if steps is None and path and os.path.exists(path):
@@ -75,19 +75,20 @@ class Loader:
         log.info("Done loading RDB, keys loaded: %d, keys expired: %d.", sink.keys_loaded, sink.keys_expired)
 
     def _log_steps(self) -> Steps | None:
-        self._aof.adopt_old_file()
-        total = self._aof.check_files_exist()
-        return self._load_log(total) if self._aof.manifest.files else None
+        files = self._aof.files
+        files.adopt_old_file()
+        files.check()
+        return self._load_log() if files.manifest.files else None
 
-    def _load_log(self, total: int) -> Steps:
-        manifest, config = self._aof.manifest, self._config
-        self.progress = Progress(total, time.time())
+    def _load_log(self) -> Steps:
+        manifest, config = self._aof.files.manifest, self._config
+        self.progress = Progress(self._aof.files.total_size, time.time())
         sink = KeyspaceSink(self._keyspace, self._load_function)
         for file in manifest.files:
             started = time.perf_counter()
             yield from load_log_steps(
                 self._server,
-                self._aof.path(file.name),
+                self._aof.files.path(file.name),
                 sink,
                 self.progress,
                 verify=config.rdbchecksum,
