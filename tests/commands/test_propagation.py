@@ -1,0 +1,168 @@
+"""What commands send to the append-only file and the replicas, and which keyspace events they raise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from node.keyspace.notify import parse_flags
+from tests.support.inprocess import START_MS, InProcessClient, InProcessNode
+
+
+@pytest.fixture
+def node() -> Iterator[InProcessNode]:
+    with InProcessNode() as running:
+        yield running
+
+
+@pytest.fixture
+def client(node: InProcessNode) -> InProcessClient:
+    return node.client()
+
+
+def _line(argv: list[bytes]) -> str:
+    return b" ".join(argv).decode()
+
+
+#: commands that prepare, the command, what it propagates as (a list), None: nothing
+PROPAGATION = (
+    ([], "SET k v", ["SET k v"]),
+    ([], "SET k v EX 10", [f"SET k v PXAT {START_MS + 10_000}"]),
+    (["SET k v"], "SET k w XX GET", ["SET k w XX"]),
+    (["SET k v"], "SET k w GET PX 500", [f"SET k w PXAT {START_MS + 500}"]),
+    (["SET k v"], "SET k w NX", None),
+    (["SET k v"], "SET k w IFEQ v", ["SET k w"]),
+    (["SET k v"], "SET k w KEEPTTL IFEQ v", ["SET k w KEEPTTL"]),
+    ([], "SETEX k 10 v", [f"SET k v PXAT {START_MS + 10_000}"]),
+    ([], "PSETEX k 10 v", [f"SET k v PXAT {START_MS + 10}"]),
+    (["SET k v"], "GETSET k w", ["SET k w"]),
+    (["SET k v"], "GETDEL k", ["DEL k"]),
+    ([], "GETDEL k", None),
+    (["SET k v"], "GETEX k", None),
+    (["SET k v"], "GETEX k EX 5", [f"PEXPIREAT k {START_MS + 5000}"]),
+    (["SET k v EX 5"], "GETEX k PERSIST", ["PERSIST k"]),
+    (["SET k v"], "GETEX k PERSIST", None),
+    (["SET k v"], "GETEX k PXAT 1", ["DEL k"]),
+    ([], "INCR n", ["INCR n"]),
+    ([], "INCRBYFLOAT n 0.1", ["SET n 0.1 KEEPTTL"]),
+    (["SET k v"], "EXPIRE k 10", [f"PEXPIREAT k {START_MS + 10_000}"]),
+    (["SET k v"], "EXPIRE k 10 NX", [f"PEXPIREAT k {START_MS + 10_000} NX"]),
+    (["SET k v"], "EXPIREAT k 4102444800", ["PEXPIREAT k 4102444800000"]),
+    (["SET k v"], "EXPIRE k -1", ["DEL k"]),
+    (["SET k v"], "PEXPIREAT k 4102444800000", ["PEXPIREAT k 4102444800000"]),
+    ([], "EXPIRE k 10", None),
+    (["SET k v EX 5"], "PERSIST k", ["PERSIST k"]),
+    (["SET k v"], "RENAME k l", ["RENAME k l"]),
+    (["SET k v"], "COPY k l", ["COPY k l"]),
+    (["SET k v"], "DEL k nosuch", ["DEL k nosuch"]),
+    ([], "DEL k", None),
+    ([], "FLUSHALL", ["FLUSHALL"]),
+    ([], "FLUSHDB ASYNC", ["FLUSHDB ASYNC"]),
+    (["RPUSH l 2 1"], "SORT l STORE d", ["SORT l STORE d"]),
+    ([], "SETBIT k 1 1", ["SETBIT k 1 1"]),
+    (["SETBIT k 1 1"], "SETBIT k 1 1", None),
+    (["SET k v"], "BITFIELD k GET u8 0", None),
+    ([], "PFADD h a", ["PFADD h a"]),
+    (["PFADD h a"], "PFADD h a", None),
+    (["PFADD h a"], "PFCOUNT h", ["PFCOUNT h"]),
+    ([], "GEOADD g NX 1 1 m", ["zadd g NX 3377822707026402 m"]),
+    ([], "MSETEX 1 k v EX 1", [f"SET k v PXAT {START_MS + 1000}"]),
+    (["SET k v"], "DELIFEQ k v", ["DEL k"]),
+)
+
+
+@pytest.mark.parametrize(("before", "command", "expected"), PROPAGATION, ids=[row[1] for row in PROPAGATION])
+def test_command_is_propagated_in_its_stable_form(
+    node: InProcessNode, client: InProcessClient, before: list[str], command: str, expected: list[str] | None
+) -> None:
+    for line in before:
+        client.call(*line.split())
+    node.take_propagated()
+    client.call(*command.split())
+    assert [_line(argv) for argv in node.take_propagated()] == (expected or [])
+
+
+#: commands that prepare, the command, its events
+EVENTS = (
+    ([], "SET k v EX 10", ["new k", "set k", "expire k"]),
+    (["SET k v"], "GETSET k w", ["set k"]),
+    (["SET k v"], "APPEND k w", ["append k"]),
+    (["SET k v"], "SETRANGE k 0 w", ["setrange k"]),
+    ([], "INCR n", ["new n", "incrby n"]),
+    ([], "INCRBYFLOAT n 1", ["new n", "incrbyfloat n"]),
+    (["SET k v"], "GETDEL k", ["del k"]),
+    (["SET k v"], "EXPIRE k 10", ["expire k"]),
+    (["SET k v"], "EXPIRE k 0", ["del k"]),
+    (["SET k v EX 9"], "PERSIST k", ["persist k"]),
+    (["SET k v"], "RENAME k l", ["new l", "rename_from k", "rename_to l"]),
+    (["SET k v"], "COPY k l", ["new l", "copy_to l"]),
+    (["SET k v"], "UNLINK k", ["del k"]),
+    (["RPUSH l 1"], "SORT l STORE d", ["new d", "sortstore d"]),
+    ([], "SETBIT k 1 1", ["new k", "setbit k"]),
+    (["SET a x"], "BITOP NOT k a", ["new k", "set k"]),
+    (["SET k x"], "BITOP AND k nosuch", ["keymiss nosuch", "del k"]),
+    ([], "PFADD h a", ["new h", "pfadd h"]),
+    ([], "PFMERGE h", ["keymiss h", "new h", "pfadd h"]),
+    ([], "GEOADD g 1 1 m", ["new g", "zadd g"]),
+    (["GEOADD g 1 1 m"], "GEOSEARCHSTORE d g FROMMEMBER m BYRADIUS 1 m", ["new d", "geosearchstore d"]),
+    ([], "GET k", ["keymiss k"]),
+    ([], "TTL k", ["keymiss k"]),
+)
+
+
+@pytest.mark.parametrize(("before", "command", "expected"), EVENTS, ids=[row[1] for row in EVENTS])
+def test_command_raises_its_events_in_order(
+    node: InProcessNode, client: InProcessClient, before: list[str], command: str, expected: list[str]
+) -> None:
+    for line in before:
+        client.call(*line.split())
+    mask = parse_flags("AKEmn")
+    assert mask is not None
+    seen: list[str] = []
+    keyspace = node.server.keyspace
+    keyspace.on_event = lambda _mask, event, key, _db: seen.append(f"{event.decode()} {key.decode()}")
+    keyspace.set_notify_mask(mask)
+    client.call(*command.split())
+    assert seen == expected
+
+
+def test_expired_key_is_gone_counted_and_propagated_as_del(node: InProcessNode, client: InProcessClient) -> None:
+    client.call("SET", "k", "v", "PX", "50")
+    node.take_propagated()
+    node.advance(50)
+    assert client.call("GET", "k") == b"v"
+    node.advance(1)
+    assert client.call("GET", "k") is None
+    assert [_line(argv) for argv in node.take_propagated()] == ["DEL k"]
+    assert node.server.keyspace.expired_keys == 1
+    assert client.call("DBSIZE") == 0
+
+
+def test_set_over_expired_key_removes_it_first(node: InProcessNode, client: InProcessClient) -> None:
+    client.call("SET", "k", "v", "PX", "50")
+    node.take_propagated()
+    node.advance(100)
+    client.call("SET", "k", "w", "KEEPTTL")
+    assert [_line(argv) for argv in node.take_propagated()] == ["DEL k", "SET k w KEEPTTL"]
+    assert client.call("TTL", "k") == -1
+
+
+def test_get_inside_exec_shows_the_value_of_its_moment(client: InProcessClient) -> None:
+    client.call("APPEND", "k", "a")
+    client.call("APPEND", "k", "b")
+    client.call("MULTI")
+    client.call("GET", "k")
+    client.call("APPEND", "k", "c")
+    client.call("GETRANGE", "k", 0, -1)
+    client.call("SETBIT", "k", 7, 0)
+    assert client.call("EXEC") == [b"ab", 3, b"abc", 1]
+
+
+def test_copy_of_edited_string_is_independent(client: InProcessClient) -> None:
+    client.call("APPEND", "k", "a")
+    client.call("APPEND", "k", "b")
+    client.call("COPY", "k", "l")
+    client.call("APPEND", "k", "c")
+    assert client.call("GET", "l") == b"ab"
+    assert client.call("OBJECT", "ENCODING", "l") == b"raw"

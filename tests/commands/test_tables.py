@@ -1,0 +1,22 @@
+"""Byte-exact requests and replies, on a node in this process, in both protocols."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import tables_bits_and_geo, tables_keys, tables_strings
+from tests.support.inprocess import InProcessNode
+from tests.support.tables import Table, play
+
+MODULES = (tables_strings, tables_keys, tables_bits_and_geo)
+ALL = {name: table for module in MODULES for name, table in module.TABLES.items()}
+ALL["newer strings"] = tables_strings.NEWER
+ALL["newer bits and geo"] = tables_bits_and_geo.NEWER
+
+
+@pytest.mark.parametrize("resp3", [False, True], ids=["resp2", "resp3"])
+@pytest.mark.parametrize("table", ALL.values(), ids=ALL.keys())
+def test_every_request_gets_its_exact_reply(table: Table, resp3: bool) -> None:
+    with InProcessNode() as node:
+        client = node.client(resp3=resp3)
+        play(table, lambda words: client.raw(*words), resp3=resp3)
