@@ -12,6 +12,9 @@ from node.types.sorted_set import LexBound, ScoreBound
 
 INT64_MAX: Final = 2**63 - 1
 INT64_MIN: Final = -(2**63)
+#: Fewer digits than this are always an int64, and a finite double.
+_SAFE_DIGITS: Final = 19
+_ZERO: Final = 0x30
 _INTEGER: Final = re.compile(rb"-?[1-9][0-9]{0,18}|0")
 _FLOAT: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|inf(?:inity)?)", re.I)
 _HEX_FLOAT: Final = re.compile(rb"[+-]?0x[0-9a-f]+\.?[0-9a-f]*(?:p[+-]?[0-9]+)?", re.I)
@@ -19,6 +22,8 @@ _HEX_FLOAT: Final = re.compile(rb"[+-]?0x[0-9a-f]+\.?[0-9a-f]*(?:p[+-]?[0-9]+)?"
 
 def to_int64(text: bytes | bytearray) -> int | None:
     """A canonical decimal int64 (no spaces, no plus, no leading zeros), else None."""
+    if len(text) < _SAFE_DIGITS and text.isdigit() and (text[0] != _ZERO or len(text) == 1):
+        return int(text)
     if _INTEGER.fullmatch(text) is None:
         return None
     value = int(text)
@@ -48,6 +53,8 @@ def positive_count(text: bytes) -> int:
 
 def to_float(text: bytes | bytearray) -> float | None:
     """A double as C's strtod reads it whole (infinities allowed, NaN not), else None."""
+    if text.isdigit() and len(text) < _SAFE_DIGITS:
+        return float(text)
     if _FLOAT.fullmatch(text):
         value = float(text)
         # an overflow of a finite literal is an error in stock; only the words mean infinity

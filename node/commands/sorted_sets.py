@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
-from node.arguments import floating, integer, random_count
+from node.arguments import floating, integer, random_count, to_float
 from node.errors import CommandError
 from node.keyspace.notify import ZSET
 from node.registry import (
@@ -58,6 +58,8 @@ def _check_options(options: int, pairs: int) -> None:
     summary="Gives members a score, adding those that are missing.",
 )
 def cmd_zadd(client: Client, argv: list[bytes]) -> Any:
+    if len(argv) == 4 and (score := to_float(argv[2])) is not None:
+        return _add_one(client, argv[1], score, argv[3])
     options, at = 0, 2
     while at < len(argv) and (option := _OPTIONS.get(argv[at].lower())) is not None:
         options |= option
@@ -90,6 +92,21 @@ def cmd_zadd(client: Client, argv: list[bytes]) -> Any:
     if added or changed:
         db.changed(key, ZSET, b"zadd", added + changed)
     return added + changed if options & _CH else added
+
+
+def _add_one(client: Client, key: bytes, score: float, member: bytes) -> int:
+    """ZADD of one member without options: by far the most frequent form."""
+    db = client.db
+    value = db.write_as(key, SortedSetValue)
+    if value is None:
+        value = SortedSetValue()
+        db.put(key, value)
+    old = value.scores.get(member)
+    if old == score:
+        return 0
+    value.put(member, score)
+    db.changed(key, ZSET, b"zadd")
+    return 1 if old is None else 0
 
 
 def _allowed(options: int, old: float | None, score: float) -> bool:

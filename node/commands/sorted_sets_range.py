@@ -157,6 +157,12 @@ def _answer(client: Client, key: bytes, wanted: _Range) -> Any:
     summary="Returns members in a range of ranks, scores or names.",
 )
 def cmd_zrange(client: Client, argv: list[bytes]) -> Any:
+    if len(argv) == 4:  # the plain form, without the parser
+        first, last = integer(argv[2]), integer(argv[3])
+        value = client.db.read_as(argv[1], SortedSetValue)
+        if value is None:
+            return []
+        return [member for _, member in value.slice(*rank_span(first, last, len(value)))]
     return _answer(client, argv[1], _parse(argv, 2))
 
 

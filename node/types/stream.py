@@ -24,6 +24,10 @@ Entry = tuple[bytes, ...]
 
 _LISTPACK_MAX_BYTES: Final = 1 << 30
 _LISTPACK_FRAME: Final = 7  # header and end mark
+# Upper bounds: the two counters of a node; length and back length of a text; the fixed integers of an entry.
+_COUNTERS_BYTES: Final = 20
+_TEXT_OVERHEAD: Final = 10
+_ENTRY_OVERHEAD: Final = 42
 
 
 def integer_size(value: int) -> int:
@@ -57,9 +61,23 @@ def _signed(value: int) -> int:
 
 
 class StreamNode:
-    """Consecutive entries of a stream: what stock keeps in one listpack. It is never without a live entry."""
+    """Consecutive entries of a stream: what stock keeps in one listpack. It is never without a live entry.
 
-    __slots__ = ("_body_bytes", "deleted", "entries", "ids", "last_id", "master_id", "names")
+    The exact length of the listpack is computed only when it matters, that is when a cheap upper bound comes near the
+    limit, or before an entry is deleted (stock only marks it, so its bytes stay).
+    """
+
+    __slots__ = (
+        "_bound_bytes",
+        "_exact_bytes",
+        "_settled",
+        "deleted",
+        "entries",
+        "ids",
+        "last_id",
+        "master_id",
+        "names",
+    )
 
     def __init__(self, master_id: int, names: tuple[bytes, ...]) -> None:
         #: The ID of the first entry ever added, by which the others' IDs are encoded, and that entry's field names.
@@ -70,46 +88,71 @@ class StreamNode:
         #: Entries deleted one by one since, and the last ID ever added, deleted or not.
         self.deleted = 0
         self.last_id = master_id
-        self._body_bytes = _LISTPACK_FRAME + integer_size(len(names)) + sum(map(text_size, names)) + 2
+        # The listpack without its two counters: exact for the first `_settled` entries, and a bound for all.
+        self._exact_bytes = _LISTPACK_FRAME + integer_size(len(names)) + sum(map(text_size, names)) + 2
+        self._settled = 0
+        self._bound_bytes = self._exact_bytes + _COUNTERS_BYTES
 
     def append(self, entry_id: int, flat: list[bytes] | Entry) -> None:
         """Add an entry behind all others."""
-        names, master = self.names, self.master_id
-        fields, values = flat[::2], flat[1::2]
-        ms_step = _signed((entry_id >> 64) - (master >> 64))
-        seq_step = _signed((entry_id & U64_MAX) - (master & U64_MAX))
-        size = 2 + integer_size(ms_step) + integer_size(seq_step) + sum(map(text_size, values))
-        if tuple(fields) == names:
-            size += integer_size(len(names) + 3)
-            shared: list[bytes] = [b""] * len(flat)
+        names = self.names
+        if tuple(flat[::2]) == names:
+            shared = list(flat)
             shared[::2] = names
-            shared[1::2] = values
             self.entries.append(tuple(shared))
         else:
-            count = len(fields)
-            size += integer_size(count) + sum(map(text_size, fields)) + integer_size(2 * count + 4)
             self.entries.append(tuple(flat))
-        self._body_bytes += size
+        self._bound_bytes += sum(map(len, flat)) + _TEXT_OVERHEAD * len(flat) + _ENTRY_OVERHEAD
         self.ids.append(entry_id)
         self.last_id = entry_id
 
     @property
     def size_bytes(self) -> int:
         """Length of the listpack that stock would hold."""
-        return self._body_bytes + integer_size(len(self.ids)) + integer_size(self.deleted)
+        self._settle()
+        return self._exact_bytes + integer_size(len(self.ids)) + integer_size(self.deleted)
+
+    def _settle(self) -> None:
+        """Bring the exact length up to date."""
+        for at in range(self._settled, len(self.entries)):
+            self._exact_bytes += self._entry_size(self.ids[at], self.entries[at])
+        self._settled = len(self.entries)
+        self._bound_bytes = self._exact_bytes + _COUNTERS_BYTES
+
+    def _entry_size(self, entry_id: int, entry: Entry) -> int:
+        names, master = entry[::2], self.master_id
+        ms_step = _signed((entry_id >> 64) - (master >> 64))
+        seq_step = _signed((entry_id & U64_MAX) - (master & U64_MAX))
+        size = 2 + integer_size(ms_step) + integer_size(seq_step) + sum(map(text_size, entry[1::2]))
+        if names == self.names:
+            return size + integer_size(len(names) + 3)
+        count = len(names)
+        return size + integer_size(count) + sum(map(text_size, names)) + integer_size(2 * count + 4)
 
     def has_room(self, added_bytes: int) -> bool:
         """Whether an entry with `added_bytes` of text still belongs here."""
-        most = LIMITS.stream_node_max_bytes
-        if self.size_bytes + added_bytes >= (most if 0 < most < _LISTPACK_MAX_BYTES else _LISTPACK_MAX_BYTES):
-            return False
         most = LIMITS.stream_node_max_entries
-        return not most or len(self.ids) + self.deleted < most
+        if most and len(self.ids) + self.deleted >= most:
+            return False
+        most = LIMITS.stream_node_max_bytes
+        if not 0 < most < _LISTPACK_MAX_BYTES:
+            most = _LISTPACK_MAX_BYTES
+        return self._bound_bytes + added_bytes < most or self.size_bytes + added_bytes < most
+
+    def delete(self, index: int) -> None:
+        """Delete the live entry at `index`."""
+        self._settle()
+        del self.ids[index]
+        del self.entries[index]
+        self._settled -= 1
+        self.deleted += 1
 
     def cut_front(self, count: int) -> None:
         """Delete the first `count` live entries."""
+        self._settle()
         del self.ids[:count]
         del self.entries[:count]
+        self._settled -= count
         self.deleted += count
 
     def copy(self) -> StreamNode:
@@ -119,7 +162,9 @@ class StreamNode:
         twin.entries = self.entries.copy()
         twin.deleted = self.deleted
         twin.last_id = self.last_id
-        twin._body_bytes = self._body_bytes
+        twin._exact_bytes = self._exact_bytes
+        twin._settled = self._settled
+        twin._bound_bytes = self._bound_bytes
         return twin
 
 
@@ -253,9 +298,7 @@ class StreamValue:
             return False
         at, index = place
         node = self.nodes[at]
-        del node.ids[index]
-        del node.entries[index]
-        node.deleted += 1
+        node.delete(index)
         self._length -= 1
         if not node.ids:
             del self.nodes[at]
