@@ -1,0 +1,279 @@
+"""Writing the append-only file: order, policies, failures, rotation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.clock import Clock
+from node.config import Config
+from node.persistence import aof as module
+from node.persistence.aof import ON, WAITING, Aof, AofFailure
+from node.persistence.aof_manifest import read_manifest
+from node.persistence.errors import LoadError
+
+
+class Bench:
+    """A log in the current directory, with a clock that stands still."""
+
+    def __init__(self) -> None:
+        self.config = Config()
+        self.config.appendfsync = "no"
+        self.clock = Clock()
+        self.clock.mono_ms = 1_000_000
+        self.clock.now_ms = 1_700_000_000_000
+        self.syncs = 0
+        self.aof = Aof(self.config, self.clock, self._sync_requested)
+
+    def _sync_requested(self) -> None:
+        self.syncs += 1
+
+    def open(self) -> None:
+        self.aof.open_at_start(lambda path: Path(path).write_bytes(b"base"))
+
+    def log(self) -> bytes:
+        manifest = self.aof.files.manifest
+        return b"".join(Path(self.aof.files.path(file.name)).read_bytes() for file in manifest.increments)
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self.config.appenddirname))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.chdir(tmp_path)
+    bench = Bench()
+    yield bench
+    bench.aof.close()
+    for fd in bench.aof.retired:
+        os.close(fd)
+
+
+def test_feed_writes_commands_in_order_and_selects_databases(bench: Bench) -> None:
+    bench.open()
+    bench.aof.feed(0, [b"SET", b"k", b"v"])
+    bench.aof.feed(0, [b"DEL", b"k"])
+    bench.aof.feed(3, [b"INCR", b"n"])
+    assert bench.log() == b""  # nothing before the end of the pass
+    bench.aof.flush()
+    assert bench.log() == (
+        b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n"
+        b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n"
+    )
+    assert bench.aof.size == len(b"base") + len(bench.log())
+
+
+def test_feed_timestamps_come_once_a_second(bench: Bench) -> None:
+    bench.config.aof_timestamp_enabled = True
+    bench.open()
+    for later_ms in (0, 500, 1500):
+        bench.clock.now_ms = 1_700_000_000_000 + later_ms
+        bench.aof.feed(0, [b"PING"])
+    bench.aof.flush()
+    assert bench.log().count(b"#TS:") == 2
+    assert bench.log().startswith(b"#TS:1700000000\r\n*2\r\n$6\r\nSELECT")
+
+
+def test_flush_always_syncs_before_it_returns(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bytes] = []
+    monkeypatch.setattr(module.os, "fdatasync", lambda fd: synced.append(bench.log()))
+    bench.config.appendfsync = "always"
+    bench.open()
+    bench.aof.feed(0, [b"SET", b"k", b"v"])
+    bench.aof.flush()
+    assert len(synced) == 1
+    assert synced[0].endswith(b"$1\r\nv\r\n")
+    assert bench.aof.unsynced_bytes == 0
+    bench.aof.flush()
+    assert len(synced) == 1  # nothing new, nothing to sync
+
+
+def test_flush_everysec_asks_for_a_sync_once_a_second(bench: Bench) -> None:
+    bench.config.appendfsync = "everysec"
+    bench.open()
+    for _ in range(5):
+        bench.aof.feed(0, [b"PING"])
+        bench.aof.flush()
+    assert bench.syncs == 1
+    fd, size, _ = bench.aof.take_sync_job()
+    bench.aof.sync_finished(fd, size, None)
+    assert bench.aof.unsynced_bytes == 0
+    bench.aof.feed(0, [b"PING"])
+    bench.aof.flush()
+    assert bench.syncs == 1
+    bench.clock.mono_ms += 1000
+    bench.aof.flush()  # without a further write: the last one must reach the disk too
+    assert bench.syncs == 2
+
+
+def test_flush_everysec_writes_during_a_normal_sync_and_waits_for_a_stalled_one(bench: Bench) -> None:
+    bench.config.appendfsync = "everysec"
+    bench.open()
+    fd, size, _ = bench.aof.take_sync_job()
+
+    def written() -> bool:
+        bench.aof.feed(0, [b"PING"])
+        bench.aof.flush()
+        return not bench.aof.buffered_bytes
+
+    assert written()
+    bench.clock.mono_ms += 500
+    assert not written()
+    bench.clock.mono_ms += 1000
+    assert not written()
+    bench.clock.mono_ms += 1500  # long enough
+    assert written()
+    assert bench.aof.delayed_syncs == 1
+    bench.aof.sync_finished(fd, size, None)
+    assert written()
+
+
+def test_flush_failure_keeps_the_bytes_and_recovers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.open()
+    real_write = os.write
+    room = 10
+
+    def full_disk(fd: int, data: bytes) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(28, "No space left on device")
+        count = min(room, len(data))
+        room -= count
+        return real_write(fd, data[:count])
+
+    monkeypatch.setattr(module.os, "write", full_disk)
+    bench.aof.feed(0, [b"SET", b"k", b"v"])
+    bench.aof.flush()
+    assert bench.aof.write_error is not None
+    assert bench.aof.write_error.strerror == "No space left on device"
+    assert bench.log() == b""  # the part that was written is taken back
+    bench.aof.feed(0, [b"SET", b"k2", b"v2"])
+    bench.aof.flush()
+    assert bench.aof.write_error is not None
+    room = 1 << 20
+    bench.aof.flush()
+    assert bench.aof.write_error is None
+    assert bench.log().count(b"SET") == 2
+    assert bench.log().startswith(b"*2\r\n$6\r\nSELECT")
+
+
+def test_flush_failure_under_always_is_fatal(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.config.appendfsync = "always"
+    bench.open()
+    bench.aof.feed(0, [b"SET", b"k", b"v"])
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "write", lambda fd, data: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(AofFailure, match="always"):
+            bench.aof.flush()
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "fdatasync", lambda fd: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(AofFailure, match="Input/output error"):
+            bench.aof.flush()
+
+
+def test_rewrite_moves_to_a_new_file_and_then_drops_the_old_ones(bench: Bench) -> None:
+    bench.open()
+    bench.aof.feed(0, [b"SET", b"before", b"1"])
+    assert bench.aof.rotate() == 1
+    bench.aof.feed(0, [b"SET", b"after", b"2"])
+    bench.aof.flush()
+    # a crash here finds the old base and both files of commands
+    on_disk = read_manifest("appendonlydir/appendonly.aof.manifest")
+    assert [file.name for file in on_disk.files] == [
+        "appendonly.aof.1.base.rdb",
+        "appendonly.aof.1.incr.aof",
+        "appendonly.aof.2.incr.aof",
+    ]
+    Path("appendonlydir/temp").write_bytes(b"new base")
+    bench.aof.install_base(bench.aof.files.path("temp"), 1, "rdb")
+    assert bench.names() == ["appendonly.aof.2.base.rdb", "appendonly.aof.2.incr.aof", "appendonly.aof.manifest"]
+    assert read_manifest("appendonlydir/appendonly.aof.manifest").history == ()
+    assert bench.log().startswith(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$5\r\nafter")
+    assert bench.aof.size_after_rewrite == len(b"new base") + len(bench.log())
+
+
+def test_rotation_whose_manifest_cannot_be_written_changes_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.open()
+    before = bench.names()
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.aof.files, "write", lambda manifest: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(OSError, match="No space"):
+            bench.aof.rotate()
+    assert bench.names() == before
+    bench.aof.feed(0, [b"SET", b"k", b"v"])
+    bench.aof.flush()
+    assert bench.log().endswith(b"$1\r\nv\r\n")
+
+
+def test_history_is_kept_when_configured(bench: Bench) -> None:
+    bench.config.aof_disable_auto_gc = True
+    bench.open()
+    bench.aof.rotate()
+    Path("appendonlydir/temp").write_bytes(b"new base")
+    bench.aof.install_base(bench.aof.files.path("temp"), 1, "rdb")
+    assert "appendonly.aof.1.base.rdb" in bench.names()
+    assert [file.name for file in bench.aof.files.manifest.history] == [
+        "appendonly.aof.1.base.rdb",
+        "appendonly.aof.1.incr.aof",
+    ]
+
+
+def test_log_switched_on_at_run_time_is_in_force_after_the_first_rewrite(bench: Bench) -> None:
+    bench.aof.begin_waiting()
+    assert not bench.aof.is_open
+    bench.aof.rotate()
+    bench.aof.feed(0, [b"SET", b"k", b"v"])
+    bench.aof.flush()
+    assert bench.aof.state == WAITING
+    assert bench.names() == ["temp-appendonly.aof.incr"]
+    Path("appendonlydir/temp").write_bytes(b"base")
+    bench.aof.install_base(bench.aof.files.path("temp"), 0, "rdb")
+    assert bench.aof.state == ON
+    assert bench.names() == ["appendonly.aof.1.base.rdb", "appendonly.aof.1.incr.aof", "appendonly.aof.manifest"]
+    assert bench.log().endswith(b"$1\r\nv\r\n")
+
+
+def test_open_at_start_goes_on_with_the_last_file(bench: Bench) -> None:
+    bench.open()
+    bench.aof.feed(0, [b"SET", b"a", b"1"])
+    bench.aof.close()
+    bench.aof = Aof(bench.config, bench.clock, lambda: None)
+    bench.aof.files.read()
+    bench.open()
+    bench.aof.feed(0, [b"SET", b"b", b"2"])
+    bench.aof.flush()
+    assert bench.log().count(b"SELECT") == 2  # which database the last run ended in is not known
+    assert len(bench.aof.files.manifest.increments) == 1
+
+
+def test_file_missing_from_the_manifest_is_an_error(bench: Bench) -> None:
+    bench.open()
+    os.unlink("appendonlydir/appendonly.aof.1.base.rdb")
+    with pytest.raises(LoadError, match="doesn't exist"):
+        bench.aof.files.check()
+
+
+def test_old_single_file_is_adopted_once(bench: Bench) -> None:
+    Path("appendonly.aof").write_bytes(b"old")
+    bench.aof.files.adopt_old_file()
+    assert [file.name for file in bench.aof.files.manifest.files] == ["appendonly.aof"]
+    assert Path("appendonlydir/appendonly.aof").read_bytes() == b"old"
+    bench.open()
+    Path("appendonly.aof").write_bytes(b"another one")
+    bench.aof.files.adopt_old_file()
+    assert Path("appendonlydir/appendonly.aof").read_bytes() == b"old"
+
+
+def test_close_during_a_sync_leaves_the_descriptor_to_the_thread(bench: Bench) -> None:
+    bench.open()
+    fd, size, _ = bench.aof.take_sync_job()
+    bench.aof.close()
+    assert bench.aof.retired == [fd]
+    os.fdatasync(fd)  # still open
+    bench.aof.sync_finished(fd, size, None)
+    assert not bench.aof.is_open
