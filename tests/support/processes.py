@@ -237,9 +237,14 @@ def _spawn(command: Sequence[str], directory: Path, log_path: Path) -> subproces
 
 
 def start_server(
-    launcher: Sequence[str], directory: Path, *args: str, port: int | None = None, cluster: bool = False
+    launcher: Sequence[str],
+    directory: Path,
+    *args: str,
+    port: int | None = None,
+    cluster: bool = False,
+    wait: bool = True,
 ) -> ServerHandle:
-    """Start `launcher --port P --dir D args...` (redis-server's argument style) and wait for PONG.
+    """Start `launcher --port P --dir D args...` (redis-server's argument style) and, if told to `wait`, for PONG.
 
     `directory` is created. Persistence is off unless `args` switch it on. `cluster` adds cluster-enabled with a
     2 s node timeout and no wait before a full sync; later `args` override.
@@ -253,7 +258,8 @@ def start_server(
     log_path = directory / "server.log"
     handle = ServerHandle(command, port, directory, log_path, _spawn(command, directory, log_path))
     try:
-        handle.wait_ready()
+        if wait:
+            handle.wait_ready()
     except BaseException:
         handle.kill9()
         raise
@@ -352,7 +358,11 @@ def start_cluster(
     handle = ClusterHandle([], primaries)
     try:
         for port in free_ports(primaries * (1 + replicas), cluster=True):
-            handle.nodes.append(start_server(launcher, directory / str(port), *args, port=port, cluster=True))
+            handle.nodes.append(
+                start_server(launcher, directory / str(port), *args, port=port, cluster=True, wait=False)
+            )
+        for node in handle.nodes:  # they start side by side
+            node.wait_ready()
         _join(handle.nodes, primaries)
         handle.wait_ok()
     except BaseException:

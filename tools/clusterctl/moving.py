@@ -142,11 +142,10 @@ def run_moves_with(
         with session.out.progress(what, total if by_keys else slot_total, "keys" if by_keys else "slots") as meter:
             result, arrived, error = _run_workers(mover, parties, moves, stop, meter, by_keys)
         if error is not None:
+            way_out = "`clusterctl fix` closes what is half-moved; --resume goes on, --rollback goes back"
             raise OperationFailed(
                 f"{error.message} (after {len(result.slots):,} of {slot_total:,} slots)",
-                f"`clusterctl fix` closes what is half-moved; --resume goes on, --rollback goes back ({error.hint})"
-                if error.hint
-                else "`clusterctl fix` closes what is half-moved; --resume goes on, --rollback goes back",
+                f"{way_out} ({error.hint})" if error.hint else way_out,
             )
         addresses = [node.address for node in view.reachable]
         with session.out.waiting("waiting until all nodes agree"):
