@@ -1,184 +1,146 @@
-"""Tests of ``cluster.snapshot`` and ``cluster.reports``: the live state written down, restored, and reported."""
+"""Writing the keyspace as an RDB file that appears at once or not at all."""
 
 from __future__ import annotations
 
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from cluster import reports
-from cluster.core import ClusterCore
-from cluster.guard import Fence
-from cluster.messages import Extensions, Fail, Ping
-from cluster.slot_set import NO_SLOTS, SlotSet
-from cluster.state_file import StateFileError
-from cluster.terms import MESSAGE_EXTENSIONS
-from tests.support.lone_core import TIMEOUT_MS, LoneCore, node_id
-
-P1, P2, P3, R1 = (node_id(name) for name in ("P1", "P2", "P3", "R1"))
+from node.keyspace.keyspace import Keyspace
+from node.persistence.errors import LoadError
+from node.persistence.loading import KeyspaceSink, Progress, load_rdb_steps, run_steps
+from node.persistence.snapshot import SnapshotOptions, has_field_expiry, save_file, write_snapshot
+from node.types.hash import HashValue
 
 
-def restart(lone: LoneCore, text: str) -> ClusterCore:
-    return ClusterCore(lone.core.view.config, lone.core.view.rng, lone.now_ms, text)
+def _keyspace(keys: int = 50) -> Keyspace:
+    keyspace = Keyspace()
+    for i in range(keys):
+        keyspace.dbs[0].put(b"key%d" % i, b"value%d" % i)
+    keyspace.dbs[0].set_expire(b"key1", 5_000_000_000_000)
+    keyspace.dbs[0].set_expire(b"key2", 1000)
+    keyspace.dbs[3].put(b"three", b"3")
+    return keyspace
 
 
-def test_state_restored_and_saved_again_is_the_same() -> None:
-    lone = LoneCore("P1")
-    lone.greet()
-    lone.order("set_slot_migrating", 1, P2)
-    lone.order("set_slot_importing", 8000, P2)
-    text = lone.core.state_text()
-    again = restart(lone, text)
-    mine = [line for line in text.splitlines() if "myself" in line or line.startswith("vars")]
-    restored = [line for line in again.state_text().splitlines() if "myself" in line or line.startswith("vars")]
-    assert restored == mine
-    assert again.view.slots.owners == [
-        again.view.members.get(o.node_id) if o else None for o in lone.core.view.slots.owners
-    ]
-    assert again.view.myself.shard_id == lone.core.view.myself.shard_id
+def _load(path: Path, keyspace: Keyspace, **options: bool) -> KeyspaceSink:
+    sink = KeyspaceSink(keyspace, lambda code: None, **options)
+    progress = Progress(path.stat().st_size, 0.0)
+    run_steps(load_rdb_steps(str(path), sink, progress, verify=True))
+    assert progress.loaded_bytes == progress.total_bytes
+    return sink
 
 
-def test_restored_replica_knows_its_primary_and_has_no_epoch_of_its_own() -> None:
-    lone = LoneCore("R1")
-    core = restart(lone, lone.core.state_text())
-    assert core.view.myself.primary is core.view.members.get(P1)
-    assert core.view.myself.config_epoch == 0
-    assert core.view.myself.told_epoch == 1
+def test_saved_file_loads_to_the_same_keyspace(tmp_path: Path) -> None:
+    path = tmp_path / "dump.rdb"
+    save_file(str(path), str(tmp_path / "temp"), _keyspace(), SnapshotOptions(functions=(b"#!lua",)))
+    loaded = Keyspace()
+    sink = _load(path, loaded)
+    assert sink.keys_loaded == 51
+    assert {k: (v, at) for k, v, at in loaded.dbs[0].items()} == {k: (v, at) for k, v, at in _keyspace().dbs[0].items()}
+    assert loaded.dbs[3].peek(b"three") == b"3"
+    assert sink.aux[b"redis-ver"] == b"7.0.15"
+    assert sink.aux[b"aof-base"] == b"0"
+    assert os.listdir(tmp_path) == ["dump.rdb"]
 
 
-def test_failure_flags_are_restored_with_a_fresh_time() -> None:
-    lone = LoneCore("P1")
-    lone.greet()
-    lone.say("P3", Fail(lone.header("P3"), P2))
-    lone.now_ms += 1000
-    core = restart(lone, lone.core.state_text())
-    member = core.view.members.get(P2)
-    assert member is not None
-    assert member.failed
-    assert member.failed_since_ms == lone.now_ms
+def test_load_drops_what_has_expired_when_told(tmp_path: Path) -> None:
+    path = tmp_path / "dump.rdb"
+    save_file(str(path), str(tmp_path / "temp"), _keyspace(), SnapshotOptions())
+    loaded = Keyspace()
+    loaded.now_ms = 2000
+    sink = _load(path, loaded, drop_expired=True)
+    assert (sink.keys_loaded, sink.keys_expired) == (50, 1)
+    assert loaded.dbs[0].peek(b"key2") is None
 
 
-def test_own_vars_are_restored_and_foreign_ones_kept() -> None:
-    lone = LoneCore("R2", variables={"someday": "12", "shardId": "7" * 40})
-    lone.order("failover", takeover=True, fence=Fence(epoch=9))
-    text = lone.core.state_text()
-    assert text.splitlines()[-1] == f"vars currentEpoch 4 lastVoteEpoch 0 someday 12 shardId {'7' * 40} fenceEpoch 9"
-    assert restart(lone, text).state_text().splitlines()[-1] == text.splitlines()[-1]
+def test_load_key_that_exists_is_an_error_or_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "dump.rdb"
+    save_file(str(path), str(tmp_path / "temp"), _keyspace(), SnapshotOptions())
+    loaded = Keyspace()
+    loaded.dbs[0].put(b"key5", b"old")
+    loaded.dbs[0].set_expire(b"key5", 9_000_000_000_000)
+    with pytest.raises(LoadError, match="duplicate key b'key5'"):
+        _load(path, loaded)
+    loaded = Keyspace()
+    loaded.dbs[0].put(b"key5", b"old")
+    loaded.dbs[0].set_expire(b"key5", 9_000_000_000_000)
+    _load(path, loaded, replace=True)
+    assert loaded.dbs[0].peek(b"key5") == b"value5"
+    assert loaded.dbs[0].expire_at(b"key5") is None
 
 
-def test_file_with_name_value_pairs_stays_in_that_form() -> None:
-    lone = LoneCore("P1")
-    text = lone.core.state_text().replace("@17000 ", f"@17000,,shard-id={'7' * 40} ")
-    core = restart(lone, text)
-    assert core.view.myself.shard_id == "7" * 40
-    saved = core.state_text()
-    assert saved.count(f",,shard-id={'7' * 40} ") == 6
-    assert "shardId" not in saved
+def test_load_database_that_is_not_configured_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "dump.rdb"
+    save_file(str(path), str(tmp_path / "temp"), _keyspace(), SnapshotOptions())
+    with pytest.raises(LoadError, match="database 3, but this server is configured for 2"):
+        _load(path, Keyspace(databases=2))
 
 
-def test_current_epoch_is_never_less_than_a_config_epoch_of_the_file() -> None:
-    lone = LoneCore("P1")
-    core = restart(lone, lone.core.state_text().replace("currentEpoch 3", "currentEpoch 1"))
-    assert core.view.epochs.current_epoch == 3
+def test_field_expiry_raises_the_version_and_survives(tmp_path: Path) -> None:
+    keyspace = _keyspace()
+    assert not has_field_expiry(keyspace)
+    keyspace.dbs[3].put(b"h", HashValue({b"f": b"v"}, {b"f": 4_000_000_000_000}))
+    assert has_field_expiry(keyspace)
+    path = tmp_path / "dump.rdb"
+    save_file(str(path), str(tmp_path / "temp"), keyspace, SnapshotOptions())
+    assert path.read_bytes()[:9] == b"REDIS0012"
+    loaded = Keyspace()
+    _load(path, loaded)
+    assert loaded.dbs[3].peek(b"h").ttls == {b"f": 4_000_000_000_000}
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("myself,", ""), ("master - 0 0 2", "myself,master - 0 0 2"), ("lastVoteEpoch 0", "lastVoteEpoch 0 fenceEpoch x")],
-)
-def test_file_that_makes_no_sense_is_refused(old: str, new: str) -> None:
-    lone = LoneCore("P1")
-    text = lone.core.state_text().replace(" connected", " x").replace(" disconnected", " x")
-    assert old in text
-    with pytest.raises(StateFileError):
-        restart(lone, text.replace(old, new))
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 20 KB, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-# Reports
+def test_save_that_does_not_fit_leaves_the_old_file(tmp_path: Path, small_files: None) -> None:
+    path = tmp_path / "dump.rdb"
+    save_file(str(path), str(tmp_path / "temp"), _keyspace(), SnapshotOptions())
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="File too large"):
+        save_file(str(path), str(tmp_path / "temp"), _keyspace(5000), SnapshotOptions(compress=False))
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["dump.rdb"]
 
 
-def test_nodes_text_has_a_line_per_node_as_in_stock() -> None:
-    lone = LoneCore("P1")
-    lone.pass_ms(100)
-    lone.answer("P2", slots=lone.share("P2"))
-    lines = {line[:40]: line[41:] for line in reports.nodes_text(lone.core.view).splitlines()}
-    assert lines[P1] == "10.0.0.1:7000@17000 myself,master - 0 0 1 connected 0-5460"
-    assert lines[P2] == f"10.0.0.2:7000@17000 master - 0 {lone.now_ms} 2 connected 5461-10921"
-    assert lines[R1].startswith(f"10.0.1.1:7000@17000 slave {P1} ")
-    assert lines[R1].endswith(" 1 connected")
+def test_save_that_nobody_wants_any_more_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "dump.rdb"
+    path.write_bytes(b"newer")
+    with pytest.raises(OSError, match="gone"):
+        save_file(str(path), str(tmp_path / "temp"), _keyspace(), SnapshotOptions(), still_wanted=lambda: False)
+    assert path.read_bytes() == b"newer"
+    assert os.listdir(tmp_path) == ["dump.rdb"]
 
 
-def test_nodes_text_shows_handshakes_but_the_file_does_not() -> None:
-    lone = LoneCore("P1")
-    lone.order("meet", "10.9.9.9", 7000, 17000)
-    assert "10.9.9.9:7000@17000 handshake - " in reports.nodes_text(lone.core.view)
-    assert "10.9.9.9" not in lone.core.state_text()
+def test_damaged_file_is_refused_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "dump.rdb"
+    save_file(str(path), str(tmp_path / "temp"), _keyspace(), SnapshotOptions())
+    data = path.read_bytes()
+    for bad in (data[: len(data) // 2], data[:100] + b"\xff\xff" + data[102:], b"", b"garbage!!!"):
+        path.write_bytes(bad)
+        with pytest.raises(LoadError, match=r"dump\.rdb: "):
+            _load(path, Keyspace())
 
 
-def test_nodes_text_for_clients_without_tls_shows_the_second_port() -> None:
-    lone = LoneCore("P1", pport=6999, tls_cluster=True)
-    assert "10.0.0.1:6999@17000" in reports.nodes_text(lone.core.view, plain_port=True)
-    assert "10.0.0.1:7000@17000" in reports.nodes_text(lone.core.view)
+def test_load_yields_between_slices(tmp_path: Path) -> None:
+    path = tmp_path / "dump.rdb"
+    save_file(str(path), str(tmp_path / "temp"), _keyspace(20_000), SnapshotOptions())
+    sink = KeyspaceSink(Keyspace(), lambda code: None)
+    assert sum(1 for _ in load_rdb_steps(str(path), sink, Progress(1, 0.0), verify=True)) > 30
 
 
-def test_slot_ranges_are_ascending_and_list_replicas_that_have_data() -> None:
-    lone = LoneCore("P1")
-    lone.greet()
-    lone.core.view.slots.assign(SlotSet([100]), lone.member("P3"))
-    lone.hear("R1", offset=0)
-    found = [
-        (r.first, r.last, r.primary.node_id, [m.node_id for m in r.replicas])
-        for r in reports.slot_ranges(lone.core.view)
-    ]
-    assert found == [
-        (0, 99, P1, []),
-        (100, 100, P3, [node_id("R3")]),
-        (101, 5460, P1, []),
-        (5461, 10921, P2, [node_id("R2")]),
-        (10922, 16383, P3, [node_id("R3")]),
-    ]
-
-
-def test_shards_have_their_primary_first_and_the_health_of_each_node() -> None:
-    lone = LoneCore("P1")
-    lone.greet()
-    header = lone.header("P2", message_flags=MESSAGE_EXTENSIONS)
-    lone.say("P2", Ping(header, (), Extensions(shard_id="7" * 40)))
-    lone.say("P3", Fail(lone.header("P3"), node_id("R2")))
-    shards = reports.shards(lone.core.view)
-    assert [shard.nodes[0].node_id for shard in shards] == [P1, P2, P3]
-    assert shards[1].shard_id == "7" * 40
-    assert [reports.health_of(lone.core.view, member) for member in shards[1].nodes] == ["online", "fail"]
-    lone.hear("R1", offset=0)
-    assert reports.health_of(lone.core.view, lone.member("R1")) == "loading"
-    assert shards[0].slots == lone.share("P1")
-
-
-def test_links_list_both_directions_of_known_members() -> None:
-    lone = LoneCore("P1")
-    lone.greet()
-    lone.hear("P2")
-    found = reports.links(lone.core.view)
-    assert sorted(link.inbound for link in found) == [False] * 5 + [True]
-    assert all(link.member is not None for link in found)
-
-
-def test_info_counts_slots_by_health_and_messages_by_type() -> None:
-    lone = LoneCore("P1")
-    lone.greet()
-    lone.pass_ms(2 * TIMEOUT_MS, silent=("P3",))
-    lone.say("R1", Fail(lone.header("R1"), P2))
-    info = dict(reports.info_fields(lone.core.view))
-    share = {name: len(lone.share(name)) for name in ("P1", "P2", "P3")}
-    assert info["cluster_state"] == "fail"
-    assert info["cluster_slots_assigned"] == 16384
-    assert info["cluster_slots_ok"] == share["P1"]
-    assert info["cluster_slots_pfail"] == share["P3"]
-    assert info["cluster_slots_fail"] == share["P2"]
-    assert (info["cluster_known_nodes"], info["cluster_size"]) == (6, 3)
-    assert (info["cluster_current_epoch"], info["cluster_my_epoch"]) == (3, 1)
-    assert info["cluster_stats_messages_fail_received"] == 1
-    assert info["cluster_stats_messages_sent"] == sum(
-        int(value) for name, value in info.items() if name.endswith("_sent") and name.count("_") == 4
-    )
-    assert "cluster_stats_messages_update_sent" not in info
-    assert dict(reports.info_fields(LoneCore("R2").core.view))["cluster_my_epoch"] == 2
-    assert lone.member("R1").slots == NO_SLOTS
+def test_snapshot_reports_progress_and_is_the_same_with_it() -> None:
+    heard: list[int] = []
+    parts: list[bytes] = []
+    writer = write_snapshot(parts.append, _keyspace(5000), SnapshotOptions(), heard.append)
+    assert heard == [1024, 2048, 3072, 4096]
+    assert writer.keys == 5001
