@@ -90,7 +90,9 @@ def restore_members(saved: SavedState, now_ms: int) -> tuple[Members, SlotMap]:
     mine = [node for node in saved.nodes if node.flags & FLAG_MYSELF]
     if len(mine) != 1:
         raise StateFileError(f"exactly one node must be flagged myself, not {len(mine)}")
-    members = Members(_restore_member(mine[0], now_ms))
+    me = _restore_member(mine[0], now_ms)
+    me.role = me.role or FLAG_PRIMARY
+    members = Members(me)
     for node in saved.nodes:
         if members.get(node.node_id) is None:
             members.add(_restore_member(node, now_ms))

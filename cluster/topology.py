@@ -72,11 +72,15 @@ class Topology:
         view.emit(RoleChanged("", None, why))
 
     def become_replica_of(self, primary: Member, why: str) -> None:
-        """Replicate ``primary`` from now on; asserts that we own no slot."""
+        """Replicate ``primary`` from now on.
+
+        Slots that we still own become ownerless here, until their owner tells: a replica owns none, but an operator
+        can give it some (ADDSLOTS).
+        """
         view = self._view
         me = view.myself
         assert primary is not me
-        assert not me.slots
+        view.slots.release(me.slots)
         view.slots.close_all()
         me.role = FLAG_REPLICA
         me.migrate_to = False

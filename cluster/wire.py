@@ -53,8 +53,9 @@ _FORGOTTEN = Struct(">40sQ")
 _EXT_HOSTNAME, _EXT_HUMAN_NODENAME, _EXT_FORGOTTEN, _EXT_SHARD_ID = range(4)
 _NO_ID = b"\0" * 40
 _ID = re.compile(rb"[0-9a-z]{40}\Z")
-_WORD = re.compile(rb"[!-~]*\Z")
+_ADDRESS = re.compile(rb"[0-9A-Za-z:.%_-]*\Z")
 _NAME = re.compile(rb"[0-9A-Za-z._-]*\Z")
+"""Addresses and names end up in nodes.conf and in replies: nothing that separates fields there may be in them."""
 
 
 class BusProtocolError(Exception):
@@ -174,7 +175,7 @@ def _decode_extensions(frame: bytes, at: int, count: int) -> Extensions:
         if code == _EXT_HOSTNAME:
             hostname = _decode_text(data, _NAME, "hostname")
         elif code == _EXT_HUMAN_NODENAME:
-            human_nodename = _decode_text(data, _WORD, "node name")
+            human_nodename = _decode_text(data, _NAME, "node name")
         elif code == _EXT_FORGOTTEN:
             if len(data) != _FORGOTTEN.size:
                 raise BusProtocolError("bad length of a forgotten-node extension")
@@ -197,7 +198,7 @@ def _decode_heartbeat(
     for at in range(HEADER_BYTES, end, _GOSSIP.size):
         raw_id, ping_s, pong_s, raw_ip, port, cport, flags, pport, _ = _GOSSIP.unpack_from(frame, at)
         node_id = _decode_id(raw_id, "gossip")
-        ip = _decode_text(raw_ip, _WORD, "gossiped address")
+        ip = _decode_text(raw_ip, _ADDRESS, "gossiped address")
         gossip.append(GossipEntry(node_id, ping_s, pong_s, ip, port, cport, flags, pport))
     if not header.message_flags & MESSAGE_EXTENSIONS:
         extensions = 0
@@ -246,7 +247,7 @@ def decode_frame(frame: bytes) -> Message:
         port=port,
         cport=cport,
         pport=pport,
-        ip=_decode_text(raw_ip, _WORD, "announced address"),
+        ip=_decode_text(raw_ip, _ADDRESS, "announced address"),
         flags=flags,
         cluster_ok=state == 0,
         message_flags=message_flags[0],
