@@ -29,8 +29,8 @@ from zlib import crc32
 if TYPE_CHECKING:
     from node.keyspace.database import Database
 
-#: Collections up to this size are sorted anew for each page: about 1 ms.
-SMALL: Final = 4096
+#: Collections up to this size are sorted anew for each page, which takes 0.1 ms.
+SMALL: Final = 128
 _SLOT_BITS: Final = 14
 _PLACE_BITS: Final = 24
 _CRC_EXTRA_BITS: Final = 32 - _PLACE_BITS

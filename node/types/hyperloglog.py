@@ -23,6 +23,7 @@ big integers, in some 50 us.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -43,6 +44,12 @@ _MULTIPLIER: Final = 0xC6A4A7935BD1E995
 _M64: Final = (1 << 64) - 1
 #: Opcodes looked at for a merge after an update (the same number as stock, or the bytes would differ).
 _MERGE_SCAN: Final = 5
+#: Opcodes that are walked one by one.
+_WALK: Final = 32
+#: Opcodes of one byte, then an XZERO (or the end).
+_STRETCH: Final = re.compile(rb"([\x00-\x3f\x80-\xff]*)([\x40-\x7f].)?", re.DOTALL)
+#: The registers that an opcode of one byte stands for.
+_SPANS: Final = bytes((x & 3) + 1 if x & 0x80 else (x & 0x3F) + 1 for x in range(256))
 #: How much longer than its end a sparse string may be while registers are added in order.
 _TRANSIENT: Final = 4
 
@@ -146,8 +153,8 @@ def make_dense(data: bytearray) -> bool:
 
 def _raise_sparse(data: bytearray, index: int, value: int, limit: int) -> bool | None:
     """`raise_register` on opcodes; None when the value would grow beyond `limit` bytes."""
-    before, at, first = HEADER, HEADER, 0
     end = len(data)
+    before, at, first = _near(data, index)
     while at < end:
         opcode = data[at]
         if opcode & 0x80:
@@ -180,6 +187,45 @@ def _raise_sparse(data: bytearray, index: int, value: int, limit: int) -> bool |
     _merge_values(data, before)
     invalidate(data)
     return True
+
+
+def _near(data: bytearray, index: int) -> tuple[int, int, int]:
+    """Where to start looking for the opcode of a register: (the opcode before, an opcode, its first register).
+
+    Sparse strings reach thousands of opcodes, and all but XZERO take one byte. So stretches without XZERO are summed up
+    in C, and the last one is halved until a short walk is left.
+    """
+    before = at = HEADER
+    first = 0
+    for stretch in _STRETCH.finditer(data, HEADER):
+        low, high = stretch.span(1)
+        spans = data[low:high].translate(_SPANS)
+        total = sum(spans)
+        if index < first + total:
+            while len(spans) > _WALK:
+                half = len(spans) >> 1
+                left = sum(spans[:half])
+                if index < first + left:
+                    spans = spans[:half]
+                else:
+                    spans = spans[half:]
+                    first += left
+                    low += half
+                    before = low - 1
+            return before, low, first
+        tail = stretch.span(2)
+        if high > low:
+            before = high - 1
+        at = high
+        first += total
+        if tail[0] < 0:
+            break
+        span = ((data[tail[0]] & 0x3F) << 8 | data[tail[0] + 1]) + 1
+        if index < first + span:
+            break
+        before, at = tail
+        first += span
+    return before, at, first
 
 
 def _merge_values(data: bytearray, at: int) -> None:

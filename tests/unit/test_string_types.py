@@ -1,0 +1,181 @@
+"""Pure helpers of strings: encodings, ranges, bits, longest common subsequences, extended precision, geohashes."""
+
+from __future__ import annotations
+
+import math
+import random
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.types import bits, geohash, hyperloglog, long_double
+from node.types.lcs import lcs, lcs_length
+from node.types.string import clamp_range, string_encoding
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        (b"0", b"int"),
+        (b"-5", b"int"),
+        (b"9223372036854775807", b"int"),
+        (b"-9223372036854775808", b"int"),
+        (b"9223372036854775808", b"embstr"),
+        (b"01", b"embstr"),
+        (b"+1", b"embstr"),
+        (b"", b"embstr"),
+        (b"x" * 44, b"embstr"),
+        (b"x" * 45, b"raw"),
+        (bytearray(b"1"), b"raw"),
+    ],
+)
+def test_string_encoding_is_that_of_stock(value: bytes | bytearray, word: bytes) -> None:
+    assert string_encoding(value) == word
+
+
+@given(st.binary(max_size=20), st.integers(-30, 30), st.integers(-30, 30))
+def test_clamped_range_selects_what_a_walk_over_indexes_selects(data: bytes, start: int, end: int) -> None:
+    size = len(data)
+    first = max(0, start + size) if start < 0 else start
+    last = max(0, end + size) if end < 0 else min(end, size - 1)
+    expected = data[first : last + 1] if first <= last and not (start < 0 and end < 0 and start > end) else b""
+    begin, stop = clamp_range(start, end, size)
+    assert data[begin:stop] == expected
+
+
+def _bit_text(data: bytes) -> str:
+    return "".join(f"{byte:08b}" for byte in data)
+
+
+@given(st.binary(min_size=1, max_size=30), st.data())
+def test_bits_between_are_counted_and_found_as_in_the_text_of_digits(data: bytes, draw: st.DataObject) -> None:
+    text = _bit_text(data)
+    first = draw.draw(st.integers(0, len(text) - 1))
+    last = draw.draw(st.integers(first, len(text) - 1))
+    part = text[first : last + 1]
+    assert bits.count_ones(data) == text.count("1")
+    assert bits.count_ones_between(data, first, last) == part.count("1")
+    for bit in (0, 1):
+        found = part.find(str(bit))
+        assert bits.find_bit(data, bit, first, last) == (first + found if found >= 0 else -1)
+
+
+@given(st.binary(min_size=20, max_size=30), st.integers(0, 90), st.integers(1, 64), st.integers(-(2**63), 2**63 - 1))
+def test_field_that_was_set_is_read_back_and_nothing_else_changed(data: bytes, at: int, width: int, value: int) -> None:
+    edited = bytearray(data)
+    bits.set_field(edited, at, width, value)
+    assert bits.get_field(edited, at, width, False) == value & (1 << width) - 1
+    before, after = _bit_text(data), _bit_text(bytes(edited))
+    assert (before[:at], before[at + width :]) == (after[:at], after[at + width :])
+
+
+@pytest.mark.parametrize("length", [100, (1 << 20) + 7])
+def test_count_of_long_string_is_that_of_its_chunks(length: int) -> None:
+    data = random.Random(1).randbytes(length)
+    assert bits.count_ones(data) == sum(byte.bit_count() for byte in data)
+
+
+def _lcs_length_by_table(a: bytes, b: bytes) -> int:
+    row = [0] * (len(b) + 1)
+    for x in a:
+        before = row[:]
+        for j, y in enumerate(b):
+            row[j + 1] = before[j] + 1 if x == y else max(before[j + 1], row[j])
+    return row[-1]
+
+
+@given(st.binary(max_size=40), st.lists(st.sampled_from(b"abc"), max_size=60).map(bytes))
+def test_lcs_is_a_common_subsequence_of_the_greatest_length(a: bytes, b: bytes) -> None:
+    for first, second in ((a, b), (b, b[::-1]), (b, b[1::2])):
+        text, runs = lcs(first, second)
+        assert len(text) == lcs_length(first, second) == _lcs_length_by_table(first, second)
+        assert b"".join(first[i : j + 1] for (i, j), _ in reversed(runs)) == text
+        assert b"".join(second[i : j + 1] for _, (i, j) in reversed(runs)) == text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_long_double_reads_every_double_exactly(value: float) -> None:
+    parsed = long_double.parse(repr(value).encode())
+    assert isinstance(parsed, Fraction)
+    assert float(parsed) == value
+
+
+@pytest.mark.parametrize("text", [b"", b".", b"e1", b"1e", b"nan", b" 1", b"1 ", b"0x", b"1e5000", b"1e-5000", b"1_0"])
+def test_long_double_refuses_what_is_no_number(text: bytes) -> None:
+    assert long_double.parse(text) is None
+
+
+@given(st.integers(-(2**200), 2**200), st.integers(1, 2**100))
+def test_rounding_to_64_bits_is_to_nearest(top: int, bottom: int) -> None:
+    value = Fraction(top, bottom)
+    rounded = long_double.round_to_64_bits(value)
+    assert isinstance(rounded, Fraction)
+    if value:
+        assert abs(rounded - value) <= abs(value) / 2**64
+        assert abs(rounded.numerator).bit_length() - (rounded.numerator & -rounded.numerator).bit_length() < 64
+
+
+@given(st.floats(-180, 180), st.floats(geohash.LAT_MIN, geohash.LAT_MAX))
+def test_decoded_position_is_within_a_metre_of_the_encoded_one(longitude: float, latitude: float) -> None:
+    point = geohash.decode(geohash.encode((longitude, latitude)))
+    assert geohash.distance((longitude, latitude), point) < 1.0
+
+
+@given(
+    st.tuples(st.floats(-170, 170), st.floats(-70, 70)),
+    st.floats(1, 500_000),
+    st.floats(0, 1),
+    st.floats(0, 2 * math.pi),
+)
+def test_areas_of_a_circle_cover_the_points_inside(
+    center: tuple[float, float], radius: float, share: float, angle: float
+) -> None:
+    degrees = radius * share * 0.999 / 111_320
+    point = (
+        center[0] + degrees * math.cos(angle) / math.cos(math.radians(center[1])),
+        center[1] + degrees * math.sin(angle),
+    )
+    circle = geohash.Circle(center, radius)
+    if not (-180 <= point[0] <= 180 and abs(point[1]) <= geohash.LAT_MAX):
+        return
+    score = geohash.encode(point)
+    if circle.distance_inside(geohash.decode(score)) is not None:
+        assert any(low <= score < high for low, high in geohash.areas(circle))
+
+
+@given(st.floats(10, 20), st.floats(40, 50))
+def test_point_is_in_a_square_polygon_as_it_is_in_the_box(longitude: float, latitude: float) -> None:
+    square = geohash.Polygon([(12.0, 42.0), (18.0, 42.0), (18.0, 48.0), (12.0, 48.0)])
+    inside = 12.0 < longitude < 18.0 and 42.0 < latitude < 48.0
+    assert (square.distance_inside((longitude, latitude)) is not None) == inside
+
+
+def test_concave_polygon_leaves_its_notch_out() -> None:
+    notched = geohash.Polygon([(0.0, 0.0), (4.0, 0.0), (4.0, 4.0), (2.0, 1.0), (0.0, 4.0)])
+    assert notched.distance_inside((2.0, 0.5)) is not None
+    assert notched.distance_inside((2.0, 3.0)) is None
+
+
+@given(st.lists(st.binary(max_size=12), max_size=200))
+def test_dense_and_sparse_hyperloglog_hold_the_same_registers(elements: list[bytes]) -> None:
+    sparse, dense = hyperloglog.new(), hyperloglog.new()
+    hyperloglog.make_dense(dense)
+    for element in elements:
+        assert hyperloglog.add(sparse, element, 3000) == hyperloglog.add(dense, element, 3000)
+    assert sparse[4] == hyperloglog.SPARSE
+    assert hyperloglog.registers(sparse) == hyperloglog.registers(dense)
+    hyperloglog.make_dense(sparse)
+    assert sparse[16:] == dense[16:]
+
+
+def test_hyperloglog_counts_with_the_promised_standard_error() -> None:
+    errors = []
+    for seed in range(40):
+        rng = random.Random(seed)
+        data = hyperloglog.new()
+        for _ in range(2000):
+            hyperloglog.add(data, rng.randbytes(8), 500)
+        errors.append((hyperloglog.estimate(hyperloglog.registers(data)) - 2000) / 2000)
+    assert math.sqrt(sum(error * error for error in errors) / len(errors)) < 0.0081
