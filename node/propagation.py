@@ -27,8 +27,8 @@ class Propagation:
         #: One of `feeds`: the one of the replicas, for what only they must see.
         self.replica_feed: Feed | None = None
         self._depth = 0
-        self._opened = False
-        self._unit_db = 0
+        #: What the unit under way has gathered: (database index, argv, for replicas only).
+        self._unit: list[tuple[int, list[bytes], bool]] = []
 
     def after_command(self, client: Client, argv: list[bytes]) -> None:
         """`client` ran `argv`, which changed the keyspace or rewrote itself."""
@@ -47,17 +47,19 @@ class Propagation:
 
     def feed(self, db_index: int, argv: list[bytes]) -> None:
         """Send one command to AOF and replicas."""
-        if self._depth and not self._opened:
-            self._opened = True
-            self._unit_db = db_index
-            for feed in self.feeds:
-                feed(db_index, _MULTI)
+        if self._depth:
+            self._unit.append((db_index, argv, False))
+            return
         for feed in self.feeds:
             feed(db_index, argv)
 
     def to_replicas(self, db_index: int, argv: list[bytes]) -> None:
         """Send a command to the replicas alone: a PUBLISH changes nothing that a log would have to keep."""
-        if self.replica_feed is not None:
+        if self.replica_feed is None:
+            return
+        if self._depth:
+            self._unit.append((db_index, argv, True))
+        else:
             self.replica_feed(db_index, argv)
 
     def expired(self, db_index: int, key: bytes) -> None:
@@ -70,9 +72,14 @@ class Propagation:
         self._depth += 1
 
     def end_unit(self) -> None:
-        """Close the unit; a MULTI goes out only if something was fed."""
+        """Close the unit: what it gathered goes out, between MULTI and EXEC if it is more than one command."""
         self._depth -= 1
-        if not self._depth and self._opened:
-            self._opened = False
-            for feed in self.feeds:
-                feed(self._unit_db, _EXEC)
+        if self._depth or not self._unit:
+            return
+        unit, self._unit = self._unit, []
+        for feed in self.feeds:
+            chosen = [(db, argv) for db, argv, replicas_only in unit if not replicas_only or feed == self.replica_feed]
+            if len(chosen) > 1:
+                chosen = [(chosen[0][0], _MULTI), *chosen, (chosen[-1][0], _EXEC)]
+            for db_index, argv in chosen:
+                feed(db_index, argv)

@@ -74,6 +74,7 @@ class Stream:
             feeds.append(self.feed)
         elif not on and self.feed in feeds:
             feeds.remove(self.feed)
+        self._propagation.replica_feed = self.feed if on else None
 
     # -- producing -------------------------------------------------------------------------------------------
 
