@@ -26,6 +26,8 @@ class Propagation:
         self.feeds: list[Feed] = []
         #: One of `feeds`: the one of the replicas, for what only they must see.
         self.replica_feed: Feed | None = None
+        #: What the removal of an expired key is called: DEL, or UNLINK with `lazyfree-lazy-expire`.
+        self.expire_command = b"DEL"
         self._depth = 0
         #: What the unit under way has gathered: (database index, argv, for replicas only).
         self._unit: list[tuple[int, list[bytes], bool]] = []
@@ -65,7 +67,11 @@ class Propagation:
     def expired(self, db_index: int, key: bytes) -> None:
         """A key's time had come on this primary."""
         if self.feeds:
-            self.feed(db_index, [b"DEL", key])
+            self.feed(db_index, [self.expire_command, key])
+
+    def name_expirations(self, lazy: bool) -> None:
+        """`lazyfree-lazy-expire` is (now) `lazy`."""
+        self.expire_command = b"UNLINK" if lazy else b"DEL"
 
     def begin_unit(self) -> None:
         """What follows up to `end_unit` is indivisible. Units nest; the outermost one counts."""

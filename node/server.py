@@ -7,9 +7,7 @@ that a node may lack are None then: `cluster` outside a cluster, `replication` u
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
-import os
 import random
 import secrets
 import socket
@@ -28,6 +26,8 @@ from node.cron import Cron
 from node.data_plane import DataPlane
 from node.errors import CommandError
 from node.keyspace.keyspace import Keyspace
+from node.listeners import Listeners, address_text, is_local, set_keepalive
+from node.live_limits import follow_config
 from node.observe.histogram import Histogram
 from node.observe.info import Info
 from node.observe.info_sections import BASE
@@ -77,10 +77,13 @@ class Server:
         self.run_id = secrets.token_hex(20)
         self.rng = random.Random(secrets.randbits(64))
         self.keyspace = Keyspace(config.databases, clustered=config.cluster_enabled)
+        follow_config(config)
         self.keyspace.now_ms = self.clock.now_ms
         self.stats = Stats()
         self.propagation = Propagation()
         self.keyspace.on_expire_propagate = self.propagation.expired
+        self.propagation.name_expirations(config.lazyfree_lazy_expire)
+        config.on_change("lazyfree-lazy-expire", self.propagation.name_expirations)
         self.keyspace.field_expiry.on_propagate = self.propagation.feed
         self.blocking = Blocking(self.keyspace, dispatch.run_again)
         self.clients: dict[int, Client] = {}
@@ -105,6 +108,7 @@ class Server:
         self.latency = LatencyMonitor()
         self.info = Info(self, BASE)
         self.replication = Replication(self)
+        self.listeners = Listeners(self)
         self._wire_observers()
         self.replication.wire()
         if config.cluster_enabled:
@@ -298,8 +302,7 @@ class Server:
 
     def listen(self) -> None:
         """Open the listening sockets. Raises OSError with a clear text when an address cannot be had."""
-        for listener in open_listeners(self.config):
-            self.data_plane.add_listener(listener)
+        self.listeners.open()
         if self.cluster is not None:
             self.cluster.listen()
 
@@ -339,84 +342,3 @@ class Server:
         self.data_plane.stopping = True
         self.shutdown_requested.set()
         return True
-
-
-def address_text(sock: socket.socket, *, peer: bool) -> str:
-    """`ip:port` as CLIENT LIST shows it, `path:0` for a unix socket; empty once the peer is gone."""
-    try:
-        name = sock.getpeername() if peer else sock.getsockname()
-    except OSError:
-        return ""
-    if sock.family == socket.AF_UNIX:
-        return f"{name or sock.getsockname()}:0"
-    return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 and ":" in name[0] else f"{name[0]}:{name[1]}"
-
-
-def is_local(sock: socket.socket) -> bool:
-    """Whether the peer is on this machine's loopback interface or a unix socket."""
-    if sock.family == socket.AF_UNIX:
-        return True
-    try:
-        host = sock.getpeername()[0]
-    except OSError:
-        return False
-    address = ipaddress.ip_address(host.split("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
-
-
-def set_keepalive(sock: socket.socket, seconds: int) -> None:
-    """Probe an idle peer after `seconds`, then three times at a third of it, as stock does."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 3))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-
-
-def open_listeners(config: Config) -> list[socket.socket]:
-    """Listening sockets for `bind` x `port` and `unixsocket`.
-
-    Raises OSError when an address cannot be bound; one marked with '-' is skipped when the machine lacks it.
-    """
-    listeners: list[socket.socket] = []
-    if config.port:
-        for name in config.bind:
-            optional, host = name.startswith("-"), name.removeprefix("-")
-            try:
-                listeners.append(_listen_tcp(host, config.port, config.tcp_backlog))
-            except OSError as error:
-                if optional:
-                    continue
-                raise OSError(
-                    error.errno, f"Could not create server TCP listening socket {host}:{config.port}: {error.strerror}"
-                ) from error
-    if config.unixsocket:
-        listeners.append(_listen_unix(config.unixsocket, config.unixsocketperm, config.tcp_backlog))
-    return listeners
-
-
-def _listen_tcp(host: str, port: int, backlog: int) -> socket.socket:
-    host = {"*": "0.0.0.0", "::*": "::"}.get(host, host)
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)
-        sock.listen(backlog)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _listen_unix(path: str, mode: int, backlog: int) -> socket.socket:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(path)
-    if mode:
-        os.chmod(path, mode)
-    sock.listen(backlog)
-    return sock

@@ -12,7 +12,7 @@ from typing import Any, Final
 from node import errors
 from node.arguments import INT64_MAX, INT64_MIN, integer
 from node.client import Client
-from node.commands.strings import past
+from node.commands.strings import past, remove_expired
 from node.errors import CommandError
 from node.keyspace.notify import GENERIC
 from node.registry import FAST, KEY_READ, KEY_UPDATE, READONLY, WRITE, command
@@ -59,9 +59,7 @@ def _expire(client: Client, argv: list[bytes], name: bytes, unit_ms: int, *, rel
     if db.write(key) is None or (bits and not _condition_holds(bits, db.expire_at(key), at_ms)):
         return 0
     if past(client, at_ms):
-        db.delete(key)
-        db.changed(key, GENERIC, b"del")
-        client.propagate_as([b"DEL", key])
+        remove_expired(client, key)
     else:
         db.set_expire(key, at_ms)
         db.changed(key, GENERIC, b"expire")

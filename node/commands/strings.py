@@ -153,6 +153,13 @@ def past(client: Client, at_ms: int) -> bool:
     return at_ms <= keyspace.now_ms and keyspace.expiry_mode == DELETE
 
 
+def remove_expired(client: Client, key: bytes) -> None:
+    """Delete a key that was given an expiry in the past, and propagate that instead of the command."""
+    client.db.delete(key)
+    client.db.changed(key, GENERIC, b"del")
+    client.propagate_as([client.server.propagation.expire_command, key])
+
+
 # -- whole values ------------------------------------------------------------------------------------------------------
 
 
@@ -344,7 +351,7 @@ def cmd_getdel(client: Client, argv: list[bytes]) -> Any:
     key = argv[1]
     if value is not None and client.db.delete(key):
         client.db.changed(key, GENERIC, b"del")
-        client.propagate_as([b"DEL", key])
+        client.propagate_as([b"UNLINK" if client.server.config.lazyfree_lazy_user_del else b"DEL", key])
     return value
 
 
@@ -367,9 +374,7 @@ def cmd_getex(client: Client, argv: list[bytes]) -> Any:
     if bits & EXPIRY:
         at_ms = expiry_ms(expiry, bits, db.keyspace.now_ms, b"getex")
         if bits & (EXAT | PXAT) and past(client, at_ms):
-            db.delete(key)
-            db.changed(key, GENERIC, b"del")
-            client.propagate_as([b"DEL", key])
+            remove_expired(client, key)
         else:
             db.set_expire(key, at_ms)
             db.changed(key, GENERIC, b"expire")

@@ -139,6 +139,18 @@ def test_expired_key_is_gone_counted_and_propagated_as_del(node: InProcessNode, 
     assert client.call("DBSIZE") == 0
 
 
+def test_expiry_is_propagated_as_unlink_when_configured_lazy(node: InProcessNode, client: InProcessClient) -> None:
+    client.call("CONFIG", "SET", "lazyfree-lazy-expire", "yes", "lazyfree-lazy-user-del", "yes")
+    client.call("SET", "k", "v", "PX", "50")
+    client.call("MSET", "l", "v", "m", "w")
+    node.take_propagated()
+    node.advance(51)
+    client.call("GET", "k")
+    client.call("EXPIRE", "l", "-1")
+    client.call("GETDEL", "m")
+    assert [_line(argv) for argv in node.take_propagated()] == ["UNLINK k", "UNLINK l", "UNLINK m"]
+
+
 def test_set_over_expired_key_removes_it_first(node: InProcessNode, client: InProcessClient) -> None:
     client.call("SET", "k", "v", "PX", "50")
     node.take_propagated()

@@ -1,0 +1,21 @@
+"""Keeps the encoding limits of the value classes equal to the configuration, from the start and through CONFIG SET.
+
+The value classes know no configuration (`types/limits.py` says why); this is the one place where both meet.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from node.config import Config
+from node.config_directives import BY_NAME
+from node.types.limits import LIMITS
+
+
+def follow_config(config: Config) -> None:
+    """Copy the limits that `config` knows now, and again whenever one changes."""
+    for name in LIMITS.__slots__:
+        directive = name.replace("_", "-")
+        if directive in BY_NAME:
+            setattr(LIMITS, name, getattr(config, name))
+            config.on_change(directive, partial(setattr, LIMITS, name))
