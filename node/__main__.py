@@ -13,7 +13,7 @@ import trio
 from node import commands, log
 from node.cluster_host import ClusterStartError
 from node.config import Config, ConfigFileError
-from node.process import banner, daemonize, pid_file
+from node.process import banner, daemonize, pid_file, settle_maxclients
 from node.server import Server
 
 _USAGE = """Usage: slotmesh-node [/path/to/redis.conf] [options] [-]
@@ -54,6 +54,7 @@ def serve(config: Config) -> int:
     """Run a node in this process; its exit code."""
     logger = logging.getLogger("node")
     logger.info("oO0OoO0OoO0Oo slotmesh is starting oO0OoO0OoO0Oo")
+    settle_maxclients(config)
     try:
         server = Server(config)
     except (ClusterStartError, ConfigFileError) as error:

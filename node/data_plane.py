@@ -77,6 +77,12 @@ class DataPlane:
         self._listeners[listener.fileno()] = listener
         self._epoll.register(listener.fileno(), select.EPOLLIN)
 
+    def remove_listener(self, listener: socket.socket) -> None:
+        """Accept nobody on this socket any more."""
+        del self._listeners[listener.fileno()]
+        self._epoll.unregister(listener.fileno())
+        listener.close()
+
     def close_listeners(self) -> None:
         """Accept nobody any more."""
         for fd, listener in self._listeners.items():

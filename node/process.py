@@ -1,4 +1,5 @@
-"""What a node says and does about being a process: the banner in the log, the background, the pid file.
+"""What a node says and does about being a process: the banner in the log, the background, the pid file,
+and how many descriptors it may open.
 
 `daemonize` detaches before any thread or descriptor exists that a fork would break. Scripts of others look for ` PID: `
 in the banner and for the pid file, so both keep the stock server's form.
@@ -9,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from node.config_kinds import ConfigError
 from node.observe.info_sections import SLOTMESH_VERSION, STOCK_VERSION
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("node")
 
 DEFAULT_PID_FILE: Final = "/var/run/redis.pid"
+#: Descriptors that are not clients: listeners, files, links to other nodes.
+RESERVED_DESCRIPTORS: Final = 32
 
 _BANNER: Final = r"""
         o---o---o
@@ -79,3 +84,36 @@ def pid_file(config: Config) -> Iterator[None]:
             log.info("Removing the pid file.")
             with contextlib.suppress(OSError):
                 os.unlink(path)
+
+
+def fit_file_limit(maxclients: int) -> int:
+    """Raise the process's limit of open files for `maxclients`; how many clients the limit now allows, at most that."""
+    wanted = maxclients + RESERVED_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        for new in ((wanted, max(hard, wanted)), (min(wanted, hard), hard)):
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, new)
+                break
+            except (OSError, ValueError):
+                continue
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(maxclients, max(soft - RESERVED_DESCRIPTORS, 1))
+
+
+def follow_maxclients(maxclients: int) -> None:
+    """CONFIG SET maxclients. Raises ConfigError when the system does not allow that many descriptors."""
+    possible = fit_file_limit(maxclients)
+    if possible < maxclients:
+        raise ConfigError(
+            f"The operating system is not able to handle the specified number of clients, try with {possible}"
+        )
+
+
+def settle_maxclients(config: Config) -> None:
+    """At the start: serve as many clients as the system allows, and say so when that is fewer than configured."""
+    possible = fit_file_limit(config.maxclients)
+    if possible < config.maxclients:
+        log.warning("Current maximum open files allows %d clients: maxclients has been reduced to that.", possible)
+        config.maxclients = possible
+    config.on_change("maxclients", follow_maxclients)
