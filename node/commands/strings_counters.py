@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from node import errors
-from node.arguments import INT64_MAX, INT64_MIN, integer
+from node.arguments import INT64_MAX, INT64_MIN, integer, to_int64
 from node.client import Client
 from node.commands.strings import write_string
 from node.errors import CommandError
@@ -28,12 +28,9 @@ def _add(client: Client, key: bytes, amount: int) -> int:
     else:
         if type(value) is not bytes and type(value) is not bytearray:
             raise errors.WRONG_TYPE
-        try:
-            number = int(value)
-        except ValueError:
-            raise errors.NOT_INTEGER from None
-        if b"%d" % number != value or not INT64_MIN <= number <= INT64_MAX:
-            raise errors.NOT_INTEGER  # Python reads more spellings of a number than are canonical
+        number = to_int64(value)
+        if number is None:
+            raise errors.NOT_INTEGER
         total = number + amount
         if not INT64_MIN <= total <= INT64_MAX:
             raise errors.INCREMENT_OVERFLOW

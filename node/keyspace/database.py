@@ -82,14 +82,18 @@ class Database:
 
     def write(self, key: bytes) -> Any:
         """The value for a command that will change it, or None. No hit is counted."""
-        held = self.slots[self.slot_of(key)]
+        keyspace = self.keyspace
+        if key is keyspace.hot_key:
+            held = self.slots[keyspace.hot_slot]
+        else:
+            held = self.slots[key_slot(key) if keyspace.clustered else crc32(key) & 0x3FFF]
         if held is None:
             return None
         value = held.get(key)
         if value is None or (key in self.expires.at and self._expired(key)):
             return None
-        if self.keyspace.access is not None:
-            self.keyspace.access.touch(self.index, key)
+        if keyspace.access is not None:
+            keyspace.access.touch(self.index, key)
         return value
 
     def look(self, key: bytes) -> Any:
@@ -119,20 +123,24 @@ class Database:
         value = self.read(key)
         if value is not None and type(value) is not kind:
             raise errors.WRONG_TYPE
-        return value  # type: ignore[no-any-return]
+        return value
 
     def write_as(self, key: bytes, kind: type[T]) -> T | None:
         """`write`, and WRONGTYPE unless the value is of class `kind`."""
         value = self.write(key)
         if value is not None and type(value) is not kind:
             raise errors.WRONG_TYPE
-        return value  # type: ignore[no-any-return]
+        return value
 
     # -- changes ---------------------------------------------------------------------------------------------
 
     def put(self, key: bytes, value: Any) -> None:
         """Store `value`; an expiry that the key has stays. Says nothing to observers: call `changed` after it."""
-        slot = self.slot_of(key)
+        keyspace = self.keyspace
+        if key is keyspace.hot_key:
+            slot = keyspace.hot_slot
+        else:
+            slot = key_slot(key) if keyspace.clustered else crc32(key) & 0x3FFF
         held = self.slots[slot]
         if held is None:
             held = self.slots[slot] = {}
@@ -140,8 +148,8 @@ class Database:
         held[key] = value
         if old is None:
             self._added(key)
-        elif old is not value and type(old) is not bytes:
-            self.keyspace.lazy_free.add(old)
+        elif type(old) is not bytes and old is not value:
+            keyspace.lazy_free.add(old)
 
     def _added(self, key: bytes) -> None:
         """Bookkeeping for a key that was not there before."""
