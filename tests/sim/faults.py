@@ -2,7 +2,7 @@
 
 Faults strike at random moments: crashes (of the process, or of the machine with its unsynced writes), freezes, clock
 jumps, broken connections, slow wires, partitions of one or both directions. Operators order manual failovers of all
-kinds, move slots, and make replicas follow other primaries. Everything ends with :meth:`Faults.cease`.
+kinds, move slots, make replicas follow other primaries, and add a node. Everything ends with :meth:`Faults.cease`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
 from cluster.errors import ClusterRefusal
-from tests.sim.node import SimNode
+from tests.sim.node import BUS_PORT, CLIENT_PORT, SimNode
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -30,6 +30,7 @@ class Faults:
         self.end_ms = 0
         kinds: list[tuple[int, Callable[[], None]]] = [
             (6, self._crash),
+            (3, self._crash_rack),
             (3, self._freeze),
             (2, self._jump_clock),
             (4, self._break_connections),
@@ -39,8 +40,10 @@ class Faults:
             (3, self._order_failover),
             (3, self._order_slot_move),
             (1, self._order_replicate),
+            (1, self._add_node),
         ]
         self._kinds = [kind for weight, kind in kinds for _ in range(weight)]
+        self._newcomer: SimNode | None = None
         self._mean_gap_ms = rng.choice((250, 500, 1000))
 
     def begin(self, duration_ms: int) -> None:
@@ -82,9 +85,22 @@ class Faults:
         running = self._running()
         if len(running) <= len(world.nodes) // 3:
             return
-        node = self._pick(running)
+        self._crash_one(self._pick(running), 2.5 * world.node_timeout_ms)
+
+    def _crash_rack(self) -> None:
+        """Two primaries die together: two elections at the same time."""
+        world = self._world
+        running = self._running()
+        primaries = [node for node in running if node.core.view.myself.is_primary and node.core.view.myself.slots]
+        if len(primaries) < 4 or len(running) < len(world.nodes) - 1:
+            return
+        for node in self._rng.sample(primaries, 2):
+            self._crash_one(node, 6 * world.node_timeout_ms)
+
+    def _crash_one(self, node: SimNode, mean_down_ms: float) -> None:
+        world = self._world
         lose = self._rng.random() < 0.5
-        down_ms = 50 + int(self._rng.expovariate(1 / (2.5 * world.node_timeout_ms)))
+        down_ms = 50 + int(self._rng.expovariate(1 / mean_down_ms))
         world.remember(f"crash {node.address} lose_unsynced={lose} for {down_ms}")
         node.crash(lose_unsynced=lose)
         world.network.after(down_ms, self._restart, node)
@@ -191,6 +207,28 @@ class Faults:
             node.order(lambda admin: admin.replicate(chosen, keyspace_empty=True))
         except ClusterRefusal as refusal:
             self._world.remember(f"refused: {refusal.condition.name}")
+
+    def _add_node(self) -> None:
+        """A new node joins (one per run)."""
+        if self._newcomer is None:
+            self._newcomer = self._world.add_node()
+            self._world.remember(f"new node {self._newcomer.address}")
+            self._introduce()
+
+    def _introduce(self) -> None:
+        """MEET a node of the cluster, again and again until everybody knows the newcomer, as an operator would."""
+        world, newcomer = self._world, self._newcomer
+        assert newcomer is not None
+        known = [node for node in world.nodes if node.up and node is not newcomer and not self._is_frozen(node)]
+        if newcomer.up and not self._is_frozen(newcomer) and known:
+            node_id = newcomer.core.view.myself.node_id
+            if all(node.core.view.members.get(node_id) is not None for node in known) and len(
+                newcomer.core.view.members
+            ) >= len(world.nodes):
+                return
+            introducer = self._pick(known)
+            introducer.order(lambda admin: admin.meet(newcomer.address, CLIENT_PORT, BUS_PORT))
+        world.network.after(2 * world.node_timeout_ms, self._introduce)
 
     def _is_frozen(self, node: SimNode) -> bool:
         return node.frozen_until_ms > self._world.network.now_ms

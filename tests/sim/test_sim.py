@@ -12,7 +12,7 @@ from tests.sim.bugs import BUGS
 from tests.sim.checks import SafetyViolation
 from tests.sim.world import LivenessViolation, World, replay_command
 
-SEEDS = 240
+SEEDS = 200
 BATCH = 20
 
 
@@ -47,10 +47,10 @@ def first_failure(seeds: range) -> tuple[int, str, int]:
 @pytest.mark.parametrize(
     ("bug", "seeds", "message"),
     [
-        ("double-vote", range(30, 70), "votes twice in epoch"),
-        ("unsynced-vote", range(10), "on disk"),
-        ("lonely-winner", range(30), "needed"),
-        ("reused-epoch", range(60), "two writable owners|won by|wins epoch"),
+        ("double-vote", range(30, 500), "votes twice in epoch"),
+        ("unsynced-vote", range(40), "on disk"),
+        ("lonely-winner", range(100), "needed"),
+        ("reused-epoch", range(100), "two writable owners|won by|wins epoch"),
     ],
 )
 def test_injected_bug_is_found_and_its_seed_replays_it(bug: str, seeds: range, message: str) -> None:

@@ -54,10 +54,17 @@ class World:
         self.extra_checks: list[Callable[[World], None]] = []
         self.log: list[str] = []
         self.node_timeout_ms = rng.choice((400, 600, 1000))
-        self.primaries = rng.choice((3, 3, 3, 4, 5))
+        self.primaries = rng.choice((2, 3, 3, 3, 4, 5))
         self.replicas = 1 if self.primaries > 3 else rng.choice((1, 1, 2, 3))
         self.nodes = [self._make_node(index) for index in range(self.primaries * (1 + self.replicas))]
         self.faults = Faults(self, Random(rng.getrandbits(64)))
+
+    def add_node(self) -> SimNode:
+        """A new, empty node, started."""
+        node = self._make_node(len(self.nodes))
+        self.nodes.append(node)
+        node.start()
+        return node
 
     def _make_node(self, index: int) -> SimNode:
         rng = self.rng
