@@ -13,14 +13,28 @@ from tests.support import clusterctl
 from tests.support.flavours import BOTH, Flavour
 from tests.support.processes import ClusterHandle, ServerHandle, start_cluster, wait_until
 
-pytestmark = pytest.mark.parametrize("flavour", BOTH)
+pytestmark = pytest.mark.parametrize("flavour", BOTH, scope="module")
 
 SLOT = key_slot(b"{fix}")
 KEYS = [b"{fix}:%d" % number for number in range(40)]
 
 
+@pytest.fixture(scope="module")
+def shared(flavour: Flavour, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterHandle]:
+    with start_cluster(flavour.node, tmp_path_factory.mktemp("nodes"), primaries=3, replicas=1) as handle:
+        yield handle
+
+
 @pytest.fixture
-def cluster(flavour: Flavour, tmp_path: Path) -> Iterator[ClusterHandle]:
+def cluster(shared: ClusterHandle, tmp_path: Path) -> ClusterHandle:
+    """One cluster for all tests that leave it sound, whoever owns the slot afterwards."""
+    assert_green(tmp_path, shared.nodes[0])
+    return shared
+
+
+@pytest.fixture
+def mortal(flavour: Flavour, tmp_path: Path) -> Iterator[ClusterHandle]:
+    """A cluster for one test that kills nodes."""
     with start_cluster(flavour.node, tmp_path / "nodes", primaries=3, replicas=1) as handle:
         yield handle
 
@@ -32,6 +46,8 @@ class Slot:
         self.cluster = cluster
         self.owner = next(node for node in cluster.nodes[:3] if self._owns(node))
         self.others = [node for node in cluster.nodes[:3] if node is not self.owner]
+        for key in self.owner.call("CLUSTER", "GETKEYSINSLOT", SLOT, 1000):
+            self.owner.call("DEL", key)
         for key in KEYS:
             self.owner.call("SET", key, b"value of " + key)
 
@@ -158,11 +174,11 @@ def test_fix_slot_without_owner_goes_to_the_holder_of_its_keys(cluster: ClusterH
     assert_green(tmp_path, slot.owner)
 
 
-def test_fix_dead_node_without_slots_does_not_block_a_repair(cluster: ClusterHandle, tmp_path: Path) -> None:
+def test_fix_dead_node_without_slots_does_not_block_a_repair(mortal: ClusterHandle, tmp_path: Path) -> None:
     """Stock `--cluster fix` refuses here, because a primary that was failed over and owns nothing is unreachable."""
-    slot = Slot(cluster)
+    slot = Slot(mortal)
     bystander = slot.others[1]
-    stand_in = cluster.nodes[cluster.nodes.index(bystander) + 3]
+    stand_in = mortal.nodes[mortal.nodes.index(bystander) + 3]
     bystander.kill9()
     clusterctl.run(tmp_path, "failover", stand_in.address, "--takeover", "-n", slot.owner.address).ok()
     slot.open(slot.others[0], moved=KEYS[:15])
@@ -174,11 +190,11 @@ def test_fix_dead_node_without_slots_does_not_block_a_repair(cluster: ClusterHan
     assert "node_unreachable" not in codes(tmp_path, slot.owner)
 
 
-def test_fix_target_of_a_move_dead_its_replica_gets_the_slot(cluster: ClusterHandle, tmp_path: Path) -> None:
-    slot = Slot(cluster)
+def test_fix_target_of_a_move_dead_its_replica_gets_the_slot(mortal: ClusterHandle, tmp_path: Path) -> None:
+    slot = Slot(mortal)
     target = slot.others[0]
     slot.open(target, moved=KEYS[:15])
-    stand_in = cluster.nodes[cluster.nodes.index(target) + 3]
+    stand_in = mortal.nodes[mortal.nodes.index(target) + 3]
     wait_until(lambda: stand_in.call("DBSIZE") == 15, 10, "the moved keys are replicated")
     target.kill9()
     wait_until(lambda: _suspected(slot.owner, target), 20, "the target is suspected")
@@ -187,8 +203,8 @@ def test_fix_target_of_a_move_dead_its_replica_gets_the_slot(cluster: ClusterHan
     assert_green(tmp_path, slot.owner)
 
 
-def test_fix_two_of_three_primaries_dead_promotes_their_replicas(cluster: ClusterHandle, tmp_path: Path) -> None:
-    slot = Slot(cluster)
+def test_fix_two_of_three_primaries_dead_promotes_their_replicas(mortal: ClusterHandle, tmp_path: Path) -> None:
+    slot = Slot(mortal)
     survivor = slot.others[0]
     wait_until(lambda: _replica_of(slot).call("DBSIZE") == len(KEYS), 10, "the keys are replicated")
     for node in (slot.owner, slot.others[1]):
@@ -210,8 +226,8 @@ def _suspected(by: ServerHandle, node: ServerHandle) -> bool:
     return any(f":{node.port}@" in line and "fail" in line.split()[2] for line in lines)
 
 
-def test_fix_dead_primary_without_replica_needs_an_explicit_word(cluster: ClusterHandle, tmp_path: Path) -> None:
-    slot = Slot(cluster)
+def test_fix_dead_primary_without_replica_needs_an_explicit_word(mortal: ClusterHandle, tmp_path: Path) -> None:
+    slot = Slot(mortal)
     _replica_of(slot).kill9()
     slot.owner.kill9()
     survivor = slot.others[0]
