@@ -154,13 +154,16 @@ class Config(ConfigValues):
         for callback in self._listeners.get(directive.name, ()):
             callback(value)
 
-    def rewrite(self) -> None:
-        """CONFIG REWRITE: bring the file up to date. Raises CommandError without a file, OSError when it fails."""
+    def rewrite(self, *, everything: bool = False) -> None:
+        """CONFIG REWRITE: bring the file up to date. Raises CommandError without a file, OSError when it fails.
+
+        `everything`: write what has its default value, too.
+        """
         from node.config_rewrite import rewrite_file  # as with `load`
 
         if self.path is None:
             raise CommandError("ERR The server is running without a config file")
-        rewrite_file(self, self.path)
+        rewrite_file(self, self.path, everything=everything)
 
 
 def change_directory(path: str) -> None:

@@ -35,6 +35,8 @@ class Cron:
         self.memory = Memory(server)
         self.tasks: list[Callable[[], None]] = []
         self.active_expire = True
+        #: DEBUG PAUSE-CRON: no periodic work, though deadlines are still met.
+        self.paused = False
         self._next_sweep_ms = 0
         self._wake = trio.Event()
 
@@ -51,7 +53,8 @@ class Cron:
             self.server.keyspace.now_ms = clock.now_ms
             self.server.blocking.expire(clock.mono_ms)
             if clock.mono_ms >= next_tick_ms:
-                await self._tick()
+                if not self.paused:
+                    await self._tick()
                 next_tick_ms = clock.mono_ms + 1000 // self.server.config.hz
             deadline = self.server.blocking.next_deadline_ms()
             until = next_tick_ms if deadline is None else min(next_tick_ms, deadline)

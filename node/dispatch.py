@@ -18,6 +18,7 @@ from node.blocking import Block
 from node.client import (
     GATE_ASKING,
     GATE_AUTH,
+    GATE_MULTI,
     GATE_PRIMARY,
     GATE_REPLY,
     GATE_SUBSCRIBED,
@@ -47,6 +48,9 @@ SERVER_TRACKING: Final = 1 << 6
 INTERNAL_ERROR: Final = CommandError(
     "ERR internal error: the command failed in a way that is a bug of this server; see its log"
 )
+
+
+_REDIRECTIONS: Final = frozenset((b"MOVED", b"ASK", b"CROSSSLOT", b"CLUSTERDOWN", b"TRYAGAIN"))
 
 
 class Deferred(Exception):
@@ -163,10 +167,13 @@ def execute(client: Client, argv: list[bytes]) -> Any:
         for check in CHECKS:
             check(client, spec, argv)
     except CommandError as error:
-        if client.multi is not None:
-            client.multi_failed = True
         if spec is not None:
             spec.rejected_calls += 1
+        if client.multi is not None:
+            if spec is not None and spec.full_name == b"exec":
+                error = _reject_exec(client, error)
+            else:
+                client.multi_failed = True
         client.server.stats.count_error(error)
         return _spoken(client, error)
     if client.multi is not None and not spec.flags & registry.NOT_QUEUED:
@@ -176,6 +183,22 @@ def execute(client: Client, argv: list[bytes]) -> Any:
     if client.gates & GATE_ASKING and spec.name != b"asking":
         client.set_gate(GATE_ASKING, False)
     return _spoken(client, result)
+
+
+def leave_multi(client: Client) -> None:
+    """Forget the queue of MULTI, and the watches with it."""
+    client.multi = None
+    client.multi_failed = False
+    client.set_gate(GATE_MULTI, False)
+    client.server.watching.unwatch(client)
+
+
+def _reject_exec(client: Client, error: CommandError) -> CommandError:
+    """EXEC may not run: the transaction is over. A redirection stays one, so that clients understand it."""
+    leave_multi(client)
+    if error.code in _REDIRECTIONS:
+        return error
+    return CommandError(b"EXECABORT Transaction discarded because of: " + error.line)
 
 
 def _spoken(client: Client, result: Any) -> Any:

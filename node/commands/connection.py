@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import INT64_MAX, INT64_MIN, integer_between
 from node.client import GATE_ASKING, GATE_READONLY, GATE_REPLY, REPLY_ON
-from node.commands.transactions import leave_multi
+from node.dispatch import leave_multi
 from node.errors import CommandError
 from node.registry import ALLOW_BUSY, FAST, IN_SUBSCRIBED, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, command
 from node.resp.values import OK, PONG, Status

@@ -194,6 +194,16 @@ def _protocol(client: Client, argv: list[bytes]) -> Any:
     )
 
 
+def _rewrite_config(client: Client, argv: list[bytes]) -> Any:
+    client.server.config.rewrite(everything=True)
+    return OK
+
+
+def _pause_cron(client: Client, argv: list[bytes]) -> Any:
+    client.server.cron.paused = argv[2] != b"0"
+    return OK
+
+
 def _change_replication_id(client: Client, argv: list[bytes]) -> Any:
     replication = client.server.replication
     if replication is None:
@@ -204,6 +214,7 @@ def _change_replication_id(client: Client, argv: list[bytes]) -> Any:
 
 _HELP: Final = (
     ("CHANGE-REPL-ID", "Give this primary another replication id."),
+    ("CONFIG-REWRITE-FORCE-ALL", "Rewrite the configuration file with all directives, defaults included."),
     ("DIGEST", "Show a fingerprint of the whole data set."),
     ("DIGEST-VALUE <key> [<key> ...]", "Show fingerprints of values."),
     ("ERROR <string>", "Reply with <string> as an error."),
@@ -211,6 +222,7 @@ _HELP: Final = (
     ("LOG <message>", "Write <message> to the log."),
     ("OBJECT <key>", "Show how a value is kept."),
     ("PANIC", "Abort the process."),
+    ("PAUSE-CRON <0|1>", "Stop the periodic work."),
     ("POPULATE <count> [<prefix>] [<size>]", "Make <count> keys, unknown to replicas and log."),
     ("PROTOCOL <type>", "Reply with a value of a RESP type."),
     ("RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "Save a snapshot and load it again."),
@@ -223,6 +235,7 @@ _HELP: Final = (
 #: name -> (function, least and most arguments behind the name).
 _SUBCOMMANDS: Final[dict[bytes, tuple[Callable[[Client, list[bytes]], Any], int, int]]] = {
     b"change-repl-id": (_change_replication_id, 0, 0),
+    b"config-rewrite-force-all": (_rewrite_config, 0, 0),
     b"digest": (_digest, 0, 0),
     b"digest-value": (_digest_value, 0, 1 << 31),
     b"error": (_error, 1, 1),
@@ -230,6 +243,7 @@ _SUBCOMMANDS: Final[dict[bytes, tuple[Callable[[Client, list[bytes]], Any], int,
     b"log": (_log, 1, 1),
     b"object": (_object, 1, 1),
     b"panic": (_panic, 0, 0),
+    b"pause-cron": (_pause_cron, 1, 1),
     b"populate": (_populate, 1, 3),
     b"protocol": (_protocol, 1, 1),
     b"reload": (_reload, 0, 3),

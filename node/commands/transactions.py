@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from node import dispatch, errors
 from node.acl.check import check_acl
 from node.client import GATE_MULTI
+from node.dispatch import leave_multi
 from node.errors import CommandError
 from node.registry import (
     ALLOW_BUSY,
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
 _FLAGS = NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY
 #: What may have changed since a command was queued, checked once more before any of the queue runs.
 _EXEC_CHECKS = (dispatch.check_write_allowed, dispatch.check_loading)
-
-
-def leave_multi(client: Client) -> None:
-    """Forget the queue, and the watches with it."""
-    client.multi = None
-    client.multi_failed = False
-    client.set_gate(GATE_MULTI, False)
-    client.server.watching.unwatch(client)
 
 
 @command(

@@ -19,6 +19,7 @@ from node.client import (
     KIND_PUBSUB,
     KIND_REPLICA,
 )
+from node.resp.encoder import encode_command
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -86,6 +87,12 @@ def _reply_bytes(client: Client) -> int:
     return sum(map(len, client.out))
 
 
+def _input_bytes(client: Client, running: list[bytes]) -> int:
+    """Bytes of requests that we hold, that of the command under way included."""
+    held = client.parser.held_bytes if client.parser is not None else 0
+    return held + (len(encode_command(running)) if running else 0)
+
+
 def describe_client(client: Client, argv: list[bytes] | None = None) -> bytes:
     """The line, without a line break. `argv`: the command that the client is running now, if it is."""
     now_ms = client.server.clock.now_ms
@@ -106,7 +113,7 @@ def describe_client(client: Client, argv: list[bytes] | None = None) -> bytes:
         ("psub", len(client.patterns)),
         ("ssub", len(client.shard_channels)),
         ("multi", len(client.multi) if client.multi is not None else -1),
-        ("qbuf", client.parser.held_bytes if client.parser is not None else 0),
+        ("qbuf", _input_bytes(client, running)),
         ("qbuf-free", 0),
         ("argv-mem", sum(map(len, running))),
         ("multi-mem", queued_bytes(client)),
