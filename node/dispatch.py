@@ -162,6 +162,8 @@ def execute(client: Client, argv: list[bytes]) -> Any:
     Raises Deferred when the request must wait for a pause to end.
     """
     spec = None
+    if client.gates & GATE_TRACKING:
+        client.server.tracking.limit_table(client.server.config.tracking_table_max_keys)
     try:
         spec = registry.find(argv)
         for check in CHECKS:

@@ -97,8 +97,7 @@ class Keyspace:
     def on_emptied(self, keys: dict[int, list[bytes]]) -> None:
         """Databases were flushed; `keys` is what they held. Watchers and waiters hear of each key, trackers of the
         event."""
-        if self.watched:
-            self.on_flush(keys)
+        self.on_flush(keys)
         if self.waiting:
             for db_index, gone in keys.items():
                 for key in gone:
