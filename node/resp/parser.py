@@ -13,6 +13,7 @@ Limits and texts are those of the stock server: at most 2**31-1 arguments (10 be
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import hiredis
@@ -26,6 +27,8 @@ UNAUTHENTICATED_MAX_BULK: Final = 16384
 #: A chunk above this size is likely to hold a part of a large value, which hiredis would copy again and again.
 QUICK_MAX: Final = 64 * 1024 + 32
 _MARKER: Final = b":0\r\n"
+#: hiredis makes room for as many elements as a header announces, so a header may not announce more than fit in a chunk.
+_announces_too_much: Final = re.compile(rb"\*[0-9]{5}").search
 
 
 class ProtocolError(Exception):
@@ -42,6 +45,8 @@ def parse_quick(chunk: bytes) -> list[list[bytes]] | None:
     """
     global _reader
     reader = _reader
+    if chunk[0] != 0x2A or _announces_too_much(chunk) or (b">" in chunk and b"\r\n>" in chunk):
+        return None
     commands: list[list[bytes]] = []
     try:
         reader.feed(chunk + _MARKER)
@@ -51,7 +56,14 @@ def parse_quick(chunk: bytes) -> list[list[bytes]] | None:
             b"".join(argv)  # TypeError unless every argument is a bulk string
             commands.append(argv)
             argv = gets()
-        if argv == 0 and argv is not False and not reader.has_data() and all(commands):
+        if (
+            argv == 0
+            and argv is not False
+            and not reader.has_data()
+            and all(commands)
+            # hiredis gives simple strings as bytes, too: count the headers of bulk strings
+            and chunk.count(b"\r\n$") >= sum(map(len, commands))
+        ):
             return commands
     except (hiredis.ProtocolError, TypeError):
         pass  # not a plain chunk: the exact parser judges it
@@ -87,7 +99,7 @@ class RequestParser:
 
     @property
     def unread_bytes(self) -> int:
-        """Bytes behind the last command; exact only right after `next_command` returned one (replication counts them)."""
+        """Bytes behind the last command; exact right after a `next_command` (replication counts them)."""
         return len(self._buffer) - self._pos
 
     @property
