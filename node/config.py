@@ -17,8 +17,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from node import errors
-from node.config_directives import BY_NAME, DIRECTIVES, Directive
+from node.config_directive import Directive
+from node.config_directives import ALL_DIRECTIVES, BY_NAME
 from node.config_kinds import ConfigError, ConfigFileError, bytes_of, text_of
+from node.config_newer import NEWER_NAMES
 from node.config_values import ConfigValues
 from node.errors import CommandError
 from node.glob import match as glob_match
@@ -37,7 +39,7 @@ class Config(ConfigValues):
     """
 
     def __init__(self) -> None:
-        for directive in DIRECTIVES:
+        for directive in ALL_DIRECTIVES:
             setattr(self, directive.attribute, directive.default)
         self.dir = os.getcwd()
         self.path: str | None = None
@@ -76,7 +78,12 @@ class Config(ConfigValues):
                 continue
             for name, directive in BY_NAME.items():
                 raw = name.encode()
-                if not directive.hidden and raw not in found and glob_match(pattern, raw, ignore_case=True):
+                if (
+                    not directive.hidden
+                    and name not in NEWER_NAMES
+                    and raw not in found
+                    and glob_match(pattern, raw, ignore_case=True)
+                ):
                     found[raw] = directive.kind.format(self.value(directive))
         return found
 

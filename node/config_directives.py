@@ -2,16 +2,30 @@
 
 Names, aliases, ranges and defaults are those of the stock server (7.0.15); `CONFIG GET *` on both gives the same names.
 A directive's value is the attribute of `Config` with underscores for hyphens (`config.maxclients`); its type is
-declared in `config_values.py`. Directives that exist in files only (include, user, rename-command, loadmodule) are in
-`config_load.py`. What a directive does not (or not fully) do here is said in `config_effects.py`.
+declared in `config_values.py`. Those of later versions are in `config_newer.py`. Directives that exist in files only
+(include, user, rename-command, loadmodule) are in `config_load.py`. What a directive does not (or not fully) do here is
+said in `config_effects.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-import attrs
-
+from node.config_directive import (
+    INT_MIN,
+    NATURAL,
+    NATURAL_64,
+    NO_DEFRAGMENTATION,
+    OPTIONAL_TEXT,
+    PORT,
+    POSITIVE,
+    PROTECTED_ACTION,
+    SECRET,
+    SIZE,
+    TEXT,
+    YES_NO,
+    Directive,
+)
 from node.config_kinds import (
     INT_MAX,
     LONG_MAX,
@@ -21,15 +35,12 @@ from node.config_kinds import (
     EventClasses,
     Hertz,
     Integer,
-    Kind,
     Memory,
     MemoryOrPercent,
     Octal,
-    Secret,
     ShutdownFlags,
     Text,
     Word,
-    YesNo,
     file_name_check,
     host_name_check,
     title_check,
@@ -43,49 +54,7 @@ from node.config_list_kinds import (
     PrimaryAddress,
     SavePoints,
 )
-
-INT_MIN: Final = -(2**31)
-YES_NO: Final = YesNo()
-TEXT: Final = Text()
-OPTIONAL_TEXT: Final = Text(unset_when_empty=True)
-SECRET: Final = Secret()
-PORT: Final = Integer(0, 65535)
-NATURAL: Final = Integer(0, INT_MAX)
-POSITIVE: Final = Integer(1, INT_MAX)
-NATURAL_64: Final = Integer(0, LONG_MAX)
-SIZE: Final = Memory(0, LONG_MAX)
-PROTECTED_ACTION: Final = Word("no", "yes", "local")
-NO_DEFRAGMENTATION: Final = YesNo(
-    refuse_yes="Active defragmentation cannot be enabled: it requires a Redis server compiled with a modified Jemalloc "
-    "like the one shipped by default with the Redis source distribution"
-)
-
-
-@attrs.frozen
-class Directive:
-    """One directive.
-
-    `immutable`: CONFIG SET refuses it. `protected`: CONFIG SET needs `enable-protected-configs`. `sensitive`: its value
-    is hidden from MONITOR and SLOWLOG. `hidden`: CONFIG GET shows it only when asked by its full name. `volatile`:
-    setting it to the value it has is a change all the same (files that must be read again).
-    """
-
-    name: str
-    kind: Kind
-    default: Any
-    alias: str = ""
-    immutable: bool = False
-    protected: bool = False
-    sensitive: bool = False
-    hidden: bool = False
-    not_while_loading: bool = False
-    volatile: bool = False
-
-    @property
-    def attribute(self) -> str:
-        """The name of the attribute of `Config` that holds the value."""
-        return self.name.replace("-", "_")
-
+from node.config_newer import NEWER_DIRECTIVES, NEWER_NAMES
 
 #: In the order in which CONFIG GET and CONFIG REWRITE give them.
 DIRECTIVES: Final = (
@@ -313,9 +282,14 @@ DIRECTIVES: Final = (
     Directive("hll-sparse-max-bytes", SIZE, 3000),
 )
 
+#: With those that are younger than 7.0.
+ALL_DIRECTIVES: Final = DIRECTIVES + NEWER_DIRECTIVES
+
 #: Directives by every name they answer to, aliases included.
-BY_NAME: Final = {directive.name: directive for directive in DIRECTIVES} | {
+BY_NAME: Final = {directive.name: directive for directive in ALL_DIRECTIVES} | {
     directive.alias: directive for directive in DIRECTIVES if directive.alias
 }
+BY_NAME.update((newer, BY_NAME[name]) for newer, name in NEWER_NAMES.items())
+
 #: Names of old versions that files may still hold; they are read over.
 OBSOLETE: Final = frozenset({"list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"})

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, TextIO
 
 from node import registry
-from node.config_directives import BY_NAME, OBSOLETE, Directive
+from node.config_directive import Directive
+from node.config_directives import BY_NAME, OBSOLETE
 from node.config_kinds import ConfigError, ConfigFileError, bytes_of, text_of
 from node.resp.inline import quote, split_args
 

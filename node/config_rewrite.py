@@ -12,7 +12,7 @@ import os
 import tempfile
 from typing import TYPE_CHECKING, Final
 
-from node.config_directives import BY_NAME, DIRECTIVES
+from node.config_directives import ALL_DIRECTIVES, BY_NAME
 from node.config_kinds import text_of
 from node.resp.inline import split_args
 
@@ -39,7 +39,7 @@ def rewrite_file(config: Config, path: str, *, everything: bool = False) -> None
 def rewritten(config: Config, old: bytes, *, everything: bool = False) -> bytes:
     """The new content of a file that now holds `old`."""
     draft = _Draft(old)
-    for directive in DIRECTIVES:
+    for directive in ALL_DIRECTIVES:
         if directive.name == "replicaof" and config.cluster_enabled:
             lines: list[tuple[bytes, bool]] = []
         else:

@@ -206,3 +206,28 @@ class ConfigValues:
     stream_node_max_bytes: int
     zset_max_listpack_value: int
     hll_sparse_max_bytes: int
+    # Younger than 7.0
+    availability_zone: str
+    client_default_resp: int
+    cluster_announce_client_ipv4: str
+    cluster_announce_client_ipv6: str
+    cluster_announce_human_nodename: str
+    cluster_blacklist_ttl: int
+    cluster_ping_interval: int
+    cluster_slot_stats_enabled: bool
+    debug_context: str
+    dual_channel_replication_enabled: bool
+    enable_debug_assert: bool
+    events_per_io_thread: int
+    extended_redis_compatibility: bool
+    hide_user_data_from_log: bool
+    locale_collate: str
+    log_format: str
+    log_timestamp_format: str
+    max_new_connections_per_cycle: int
+    max_new_tls_connections_per_cycle: int
+    prefetch_batch_max_size: int
+    req_res_logfile: str
+    set_max_listpack_entries: int
+    set_max_listpack_value: int
+    unixsocketgroup: str

@@ -1,0 +1,57 @@
+"""Directives that came after the stock server 7.0: of Redis 7.2 and Valkey 8, so that their files start our node, too.
+
+They are hidden: `CONFIG GET *` gives the names of 7.0, and each of these answers to its full name only. What they do
+here is told in `config_effects.py`, as for all others.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from node.config_directive import (
+    NATURAL,
+    NATURAL_64,
+    OPTIONAL_TEXT,
+    SIZE,
+    TEXT,
+    YES_NO,
+    Directive,
+)
+from node.config_kinds import Integer, Word
+
+NEWER_DIRECTIVES: Final = (
+    Directive("availability-zone", TEXT, "", hidden=True),
+    Directive("client-default-resp", Integer(2, 3), 2, immutable=True, hidden=True),
+    Directive("cluster-announce-client-ipv4", OPTIONAL_TEXT, "", hidden=True),
+    Directive("cluster-announce-client-ipv6", OPTIONAL_TEXT, "", hidden=True),
+    Directive("cluster-announce-human-nodename", OPTIONAL_TEXT, "", hidden=True),
+    Directive("cluster-blacklist-ttl", NATURAL_64, 60, hidden=True),
+    Directive("cluster-ping-interval", NATURAL_64, 0, hidden=True),
+    Directive("cluster-slot-stats-enabled", YES_NO, False, hidden=True),
+    Directive("debug-context", TEXT, "", hidden=True),
+    Directive("dual-channel-replication-enabled", YES_NO, False, hidden=True),
+    Directive("enable-debug-assert", YES_NO, False, immutable=True, hidden=True),
+    Directive("events-per-io-thread", NATURAL, 2, hidden=True),
+    Directive("extended-redis-compatibility", YES_NO, False, hidden=True),
+    Directive("hide-user-data-from-log", YES_NO, True, hidden=True),
+    Directive("locale-collate", TEXT, "", hidden=True),
+    Directive("log-format", Word("legacy", "logfmt"), "legacy", hidden=True),
+    Directive("log-timestamp-format", Word("legacy", "iso8601", "milliseconds"), "legacy", hidden=True),
+    Directive("max-new-connections-per-cycle", Integer(1, 1000), 10, hidden=True),
+    Directive("max-new-tls-connections-per-cycle", Integer(1, 1000), 1, hidden=True),
+    Directive("prefetch-batch-max-size", Integer(0, 128), 16, hidden=True),
+    Directive("req-res-logfile", OPTIONAL_TEXT, "", immutable=True, hidden=True),
+    Directive("set-max-listpack-entries", NATURAL_64, 128, hidden=True),
+    Directive("set-max-listpack-value", SIZE, 64, hidden=True),
+    Directive("unixsocketgroup", OPTIONAL_TEXT, "", immutable=True, hidden=True),
+)
+
+#: Newer names of stock directives, hidden as well.
+NEWER_NAMES: Final = {
+    "aof-rewrite-cpulist": "aof_rewrite_cpulist",
+    "bgsave-cpulist": "bgsave_cpulist",
+    "bio-cpulist": "bio_cpulist",
+    "primaryauth": "masterauth",
+    "primaryuser": "masteruser",
+    "server-cpulist": "server_cpulist",
+}
