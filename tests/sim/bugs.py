@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from cluster.election import Ballot, Candidate
 from cluster.epochs import Epochs
+from cluster.guard import Guard, GuardReply
 from cluster.members import Members
 from cluster.view import ClusterView
 
@@ -67,6 +68,32 @@ def reused_epoch() -> Iterator[None]:
     with patch.object(Candidate, "_ask_for_votes", ask):
         yield
 
+
+@contextmanager
+def no_fence() -> Iterator[None]:
+    """A primary goes on accepting writes when its leases have run out (for ``guarded_world``)."""
+
+    def is_fenced(self: Guard, now_ms: int) -> bool:
+        return False
+
+    with patch.object(Guard, "is_fenced", is_fenced):
+        yield
+
+
+@contextmanager
+def lease_from_arrival() -> Iterator[None]:
+    """A lease runs from the arrival of the ping instead of from the echoed clock (for ``guarded_world``)."""
+    real_on_guard = Guard.on_guard
+
+    def on_guard(self: Guard, name: str, sentinel_id: str, lease_ms: int, voters: int, echo_ms: int) -> GuardReply:
+        arrived_ms = self._view.now_ms if echo_ms else 0
+        return real_on_guard(self, name, sentinel_id, lease_ms, voters, arrived_ms)
+
+    with patch.object(Guard, "on_guard", on_guard):
+        yield
+
+
+GUARD_BUGS = {"no-fence": no_fence, "lease-from-arrival": lease_from_arrival}
 
 BUGS = {
     "double-vote": double_vote,

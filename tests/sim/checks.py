@@ -112,7 +112,7 @@ class Safety(Observer):
             won = self._winning.pop(me.node_id, 0)
             if won != me.config_epoch:
                 raise SafetyViolation(f"{node.address} takes config epoch {me.config_epoch} after winning {won}")
-        elif effect.why == "takeover":
+        elif effect.why in ("takeover", "sentinel"):
             self.unconsented_epochs.add(me.config_epoch)
         else:
             raise SafetyViolation(f"{node.address} became primary by {effect.why}")

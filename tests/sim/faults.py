@@ -12,6 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
 from cluster.errors import ClusterRefusal
+from tests.sim.network import Host
 from tests.sim.node import BUS_PORT, CLIENT_PORT, SimNode
 
 if TYPE_CHECKING:
@@ -139,12 +140,13 @@ class Faults:
 
     def _partition(self) -> None:
         world = self._world
-        left = [node for node in world.nodes if self._rng.random() < 0.35]
-        right = [node for node in world.nodes if node not in left]
+        hosts: list[Host] = [*world.nodes, *world.guests]
+        left = [host for host in hosts if self._rng.random() < 0.35]
+        right = [host for host in hosts if host not in left]
         both = self._rng.random() < 0.6
-        names = " ".join(node.address for node in left)
+        names = " ".join(host.address for host in left)
         world.remember(f"partition {'both ways' if both else 'one way'}: {names}")
-        world.network.cut(list(left), list(right), both_ways=both)
+        world.network.cut(left, right, both_ways=both)
 
     def _heal(self) -> None:
         self._world.remember("heal")

@@ -36,6 +36,7 @@ from cluster.events import (
     Tick,
     WritesPaused,
 )
+from cluster.guard import GuardReply
 from cluster.messages import Message
 from cluster.wire import FrameDecoder, encode_message
 from tests.sim.network import Connection, Network
@@ -43,6 +44,8 @@ from tests.sim.network import Connection, Network
 _VARS = re.compile(r"^vars currentEpoch (\d+) lastVoteEpoch (\d+)", re.MULTILINE)
 BUS_PORT = 17000
 CLIENT_PORT = 7000
+CLIENT_LINK = 0
+"""Key of connections to the client port; the bus uses positive and negative numbers."""
 EPOCH_MS = 1_700_000_000_000
 """Unix time at which every simulation starts."""
 
@@ -78,6 +81,25 @@ class Data:
     link_up: bool = False
     last_io_ms: int = 0
     paused_until_ms: int = 0
+
+
+@define(frozen=True, eq=False)
+class GuardPing:
+    """What a guard sends to the client port (``guards``)."""
+
+    name: str
+    guard_id: str
+    lease_ms: int
+    voters: int
+    echo_ms: int
+
+
+@define(frozen=True, eq=False)
+class GuardPong:
+    """The node's answer."""
+
+    reply: GuardReply
+    is_replica: bool
 
 
 class Observer:
@@ -183,8 +205,16 @@ class SimNode:
         if isinstance(event, MessageReceived) and event.link not in self._connections:
             return
         self.report_replication()
+        if isinstance(event, tuple):
+            self._answer_guard(*event)
+            return
         self.core.step(self.clock_ms(), event)
         self._carry_out()
+
+    def _answer_guard(self, connection: Connection, ping: GuardPing) -> None:
+        reply = self.core.on_guard(self.clock_ms(), ping.name, ping.guard_id, ping.lease_ms, ping.voters, ping.echo_ms)
+        self._carry_out()
+        self.network.send(connection, self, GuardPong(reply, self.core.view.myself.is_replica))
 
     def report_replication(self) -> None:
         """Tell the core how replication stands, when that changed."""
@@ -196,6 +226,9 @@ class SimNode:
     # Network side
 
     def on_accept(self, connection: Connection, port: int) -> None:
+        if port == CLIENT_PORT:
+            connection.key[1] = CLIENT_LINK
+            return
         assert port == BUS_PORT
         link = self._next_inbound
         self._next_inbound -= 1
@@ -216,6 +249,9 @@ class SimNode:
 
     def on_payload(self, connection: Connection, payload: Any) -> None:
         link = connection.key[connection.side(self)]
+        if link == CLIENT_LINK and self.up:
+            self._offer((connection, payload))
+            return
         if not self.up or self._connections.get(link) is not connection:
             return
         if not self.through_wire:

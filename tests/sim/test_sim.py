@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from tests.sim.bugs import BUGS
+from tests.sim.bugs import BUGS, GUARD_BUGS
 from tests.sim.checks import SafetyViolation
-from tests.sim.world import LivenessViolation, World, replay_command
+from tests.sim.guarded_world import GuardedWorld
+from tests.sim.world import LivenessViolation, World
 
 SEEDS = 200
 BATCH = 20
@@ -27,10 +28,10 @@ def test_cluster_under_faults_stays_safe_and_recovers(first: int) -> None:
     assert won > 0, "no election was won: the faults are too tame to test anything"
 
 
-def first_failure(seeds: range) -> tuple[int, str, int]:
+def first_failure(seeds: range, kind: type[World] = World) -> tuple[int, str, int]:
     """The first seed that breaks safety: (seed, message, trace)."""
     for seed in seeds:
-        world = World(seed)
+        world = kind(seed)
         violation: SafetyViolation | None = None
         try:
             world.run()
@@ -39,7 +40,7 @@ def first_failure(seeds: range) -> tuple[int, str, int]:
         except LivenessViolation:
             continue
         if violation is not None:
-            assert any(replay_command(seed) in note for note in violation.__notes__)
+            assert any(world.replay_command() in note for note in violation.__notes__)
             return seed, str(violation), world.network.trace
     raise AssertionError("the bug was not found")
 
@@ -61,6 +62,27 @@ def test_injected_bug_is_found_and_its_seed_replays_it(bug: str, seeds: range, m
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(text)
     World(seed).run()  # without the bug the same seed is green
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [0, 20, 40])
+def test_guarded_cluster_under_faults_never_has_two_writers(first: int) -> None:
+    promotions = 0
+    for seed in range(first, first + 20):
+        world = GuardedWorld(seed)
+        world.run()
+        promotions += world.promotions
+    assert promotions > 0, "no failover happened: the faults are too tame to test anything"
+
+
+@pytest.mark.parametrize("bug", list(GUARD_BUGS))
+def test_injected_bug_of_leases_is_found_and_its_seed_replays_it(bug: str) -> None:
+    with GUARD_BUGS[bug]():
+        seed, text, trace = first_failure(range(7, 200), GuardedWorld)
+        again = first_failure(range(seed, seed + 1), GuardedWorld)
+    assert again == (seed, text, trace)
+    assert "accept writes of one shard" in text
+    GuardedWorld(seed).run()
 
 
 def test_seed_run_in_another_process_gives_the_same_trace() -> None:

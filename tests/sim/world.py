@@ -37,12 +37,11 @@ class LivenessViolation(AssertionError):
     """The cluster did not recover in time after all faults had ended."""
 
 
-def replay_command(seed: int) -> str:
-    return f"python -m tests.sim --seed {seed}"
-
-
 class World:
     """The simulation of one seed."""
+
+    options = ""
+    """What ``python -m tests.sim`` needs besides the seed to run this kind of world."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -88,6 +87,9 @@ class World:
         self.network.add(node)
         return node
 
+    def replay_command(self) -> str:
+        return f"python -m tests.sim {self.options}--seed {self.seed}"
+
     # Phases
 
     def run(self, fault_ms: int | None = None) -> int:
@@ -104,7 +106,7 @@ class World:
             self.faults.cease()
             self._settle("after the faults")
         except AssertionError as error:
-            error.add_note(f"seed {self.seed} at {self.network.now_ms} ms; replay: {replay_command(self.seed)}")
+            error.add_note(f"seed {self.seed} at {self.network.now_ms} ms; replay: {self.replay_command()}")
             raise
         return self.network.trace
 
