@@ -33,7 +33,7 @@ def guarded_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ser
 
 
 def conversation(server: ServerHandle, request: bytes) -> bytes:
-    """All that the server answers to `request` and an ECHO right behind it, in one piece; it closed if the echo lacks."""
+    """The answers to `request` and an ECHO right behind it, in one piece; when the echo lacks, it closed."""
     received = b""
     with socket.create_connection(("127.0.0.1", server.port), 5) as sock:
         try:

@@ -1,4 +1,4 @@
-"""Requests from bytes: the quick road declines what it cannot prove, the exact parser is cut anywhere without a difference."""
+"""Requests from bytes: the quick road declines what it cannot prove; the exact parser may be cut anywhere."""
 
 from __future__ import annotations
 
