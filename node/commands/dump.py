@@ -9,6 +9,7 @@ import attrs
 from node import errors
 from node.arguments import integer
 from node.errors import CommandError
+from node.keyspace.access import AccessFrequencies, record_times
 from node.keyspace.database import DELETE
 from node.keyspace.notify import GENERIC
 from node.persistence.errors import FormatError
@@ -110,6 +111,12 @@ def _restore(client: Client, argv: list[bytes]) -> Any:
             client.propagate_as([*argv[:2], b"%d" % expire_at_ms, *argv[3:], b"ABSTTL"])
     if type(value) is HashValue and value.ttls is not None:
         db.keyspace.field_expiry.note(db, key, value)
+    access = db.keyspace.access
+    if isinstance(access, AccessFrequencies):
+        if options.frequency is not None:
+            access.set_frequency(db.index, key, options.frequency)
+    elif options.idle_s is not None:
+        record_times(db.keyspace).set_idle_ms(db.index, key, options.idle_s * 1000)
     db.changed(key, GENERIC, b"restore")
     return OK
 

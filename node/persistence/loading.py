@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from node.keyspace.access import AccessFrequencies, AccessTimes
 from node.keyspace.keyspace import Keyspace
 from node.persistence.errors import LoadError
 from node.persistence.rdb_file import RdbDecoder
@@ -60,6 +61,8 @@ class KeyspaceSink:
         self.aux: dict[bytes, bytes] = {}
         self.keys_loaded = 0
         self.keys_expired = 0
+        #: (database, key) of what was left out of data that replicas may hold as well: they must be told.
+        self.dropped: list[tuple[int, bytes]] = []
 
     def on_aux(self, name: bytes, value: bytes) -> None:
         """Remember an auxiliary field."""
@@ -85,6 +88,8 @@ class KeyspaceSink:
         db = self._db
         if expire_at_ms is not None and self._drop_expired and expire_at_ms < self._keyspace.now_ms:
             self.keys_expired += 1
+            if b"repl-id" in self.aux:
+                self.dropped.append((db.index, key))
             return
         before = db.size
         db.put(key, value)
@@ -96,6 +101,11 @@ class KeyspaceSink:
             db.set_expire(key, expire_at_ms)
         if type(value) is HashValue and value.ttls is not None:
             self._keyspace.field_expiry.note(db, key, value)
+        access = self._keyspace.access
+        if idle_s is not None and isinstance(access, AccessTimes):
+            access.set_idle_ms(db.index, key, idle_s * 1000)
+        elif frequency is not None and isinstance(access, AccessFrequencies):
+            access.set_frequency(db.index, key, frequency)
         self.keys_loaded += 1
 
 

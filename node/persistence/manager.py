@@ -52,6 +52,7 @@ class Persistence:
         self.loader = Loader(server, self.aof, lambda code: self.load_function(code))
         self.migrate_links = MigrateLinks(lambda: server.clock.mono_ms)
         self.child: Child | None = None
+        self.latest_fork_us = 0
         self._nursery: trio.Nursery | None = None
         self._sync_due = trio.Event()
         server.config.on_change("appendonly", self.rewriter.switch)
@@ -93,6 +94,7 @@ class Persistence:
             aof_base=aof_base,
             replication=() if aof_base else tuple(self.replication_aux()),
             functions=tuple(self.function_sources()),
+            access=config.maxmemory_policy.endswith(("lru", "lfu")),
             incremental_sync=config.aof_rewrite_incremental_fsync if aof_base else config.rdb_save_incremental_fsync,
             key_delay_us=config.rdb_key_save_delay,
         )
@@ -126,6 +128,7 @@ class Persistence:
         assert self._nursery is not None, "persistence is not running"
         child = fork_child(kind, work, keep_fds)
         self._server.stats.forks += 1
+        self.latest_fork_us = child.fork_us
         self.child = child
         self._nursery.start_soon(self._await_child, child, on_done)
         return child
@@ -236,6 +239,10 @@ class Persistence:
         self.set_feeding(False)
         self.aof.close()
         self.migrate_links.close_all()
+
+    def stats_fields(self) -> Fields:
+        """What persistence adds to the `stats` section of INFO."""
+        return {"latest_fork_usec": self.latest_fork_us}
 
     def info_fields(self) -> Fields:
         """The `persistence` section of INFO."""

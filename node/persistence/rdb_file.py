@@ -110,15 +110,22 @@ class RdbWriter:
     ) -> None:
         """One key with all that is known of it."""
         self.keys += 1
+        if (
+            type(value) is bytes and expire_at_ms is idle_s is frequency is None
+        ):  # by far the most frequent, so in one go
+            compress = self._compress
+            data = b"\x00%b%b" % (encode_string(key, compress), encode_string(value, compress))
+            self._parts.append(data)
+            self._held += len(data)
+            if self._held >= _FLUSH_AT:
+                self.flush()
+            return
         if expire_at_ms is not None:
             self._put(b"\xfc", expire_at_ms.to_bytes(8, "little", signed=True))
         if idle_s is not None:
             self._put(b"\xf8", encode_length(idle_s))
         if frequency is not None:
             self._put(b"\xf9", bytes((frequency,)))
-        if type(value) is bytes:
-            self._put(b"\x00", encode_string(key, self._compress), encode_string(value, self._compress))
-            return
         object_type, payload = self._encoder.encode(value)
         self._put(bytes((object_type,)), encode_string(key, self._compress), payload)
 
@@ -247,6 +254,8 @@ class RdbDecoder:
         self.version = version
 
     def _item(self, reader: Reader) -> None:
+        if self._short_string(reader):
+            return
         kind = reader.byte()
         if kind < OP_SLOT_INFO:
             key = reader.string()
@@ -268,6 +277,26 @@ class RdbDecoder:
             self._end(reader)
         else:
             self._rare_item(kind, reader)
+
+    def _short_string(self, reader: Reader) -> bool:
+        """Decode a key with up to 63 bytes whose value is a plain string of up to 16 KB: what most items are."""
+        buf, start, end = reader.buf, reader.pos + 2, reader.end
+        if start >= end or buf[start - 2] or buf[start - 1] >= 0x40:
+            return False
+        key_end = start + buf[start - 1]
+        if key_end + 2 > end or buf[key_end] >= 0x80:
+            return False
+        size, value_start = buf[key_end], key_end + 1
+        if size >= 0x40:
+            size, value_start = (size & 0x3F) << 8 | buf[value_start], key_end + 2
+        value_end = value_start + size
+        if value_end > end:
+            return False
+        reader.pos = value_end
+        self.keys += 1
+        self._sink.on_key(buf[start:key_end], buf[value_start:value_end], self._expire, self._idle, self._frequency)
+        self._expire = self._idle = self._frequency = None
+        return True
 
     def _rare_item(self, kind: int, reader: Reader) -> None:
         if kind == OP_AUX:

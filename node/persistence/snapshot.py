@@ -10,6 +10,7 @@ from typing import Final
 
 import attrs
 
+from node.keyspace.access import AccessFrequencies, AccessTimes
 from node.keyspace.keyspace import Keyspace
 from node.memory import resident_bytes
 from node.persistence.encode import needs_field_expiry
@@ -27,7 +28,9 @@ class SnapshotOptions:
     """What goes into an RDB beside the keys, and how it is written.
 
     `replication`: the AUX fields repl-stream-db, repl-id and repl-offset, where there is a stream to continue.
-    `functions`: sources of function libraries. `key_delay_us` slows saving down, for tests (`rdb-key-save-delay`).
+    `functions`: sources of function libraries. `access`: write when or how often keys were used, as far as it is
+    recorded (stock: while the eviction policy is an LRU or LFU one). `key_delay_us` slows saving down, for tests
+    (`rdb-key-save-delay`).
     """
 
     compress: bool = True
@@ -35,6 +38,7 @@ class SnapshotOptions:
     aof_base: bool = False
     replication: tuple[tuple[bytes, bytes], ...] = ()
     functions: tuple[bytes, ...] = ()
+    access: bool = False
     incremental_sync: bool = True
     key_delay_us: int = 0
 
@@ -69,12 +73,20 @@ def write_snapshot(
     for code in options.functions:
         writer.function(code)
     delay_s = options.key_delay_us / 1e6
+    access = keyspace.access if options.access else None
+    times = access if isinstance(access, AccessTimes) else None
+    frequencies = access if isinstance(access, AccessFrequencies) else None
     for db in keyspace.dbs:
         if not len(db):
             continue
         writer.database(db.index, len(db), len(db.expires))
         for key, value, expire_at_ms in db.items():
-            writer.key(key, value, expire_at_ms)
+            if access is None:
+                writer.key(key, value, expire_at_ms)
+            else:
+                idle_s = times.idle_ms(db.index, key) // 1000 if times is not None else None
+                frequency = frequencies.frequency(db.index, key) if frequencies is not None else None
+                writer.key(key, value, expire_at_ms, idle_s, frequency)
             if not writer.keys % _PROGRESS_EVERY:
                 progress(writer.keys)
             if delay_s > 0:

@@ -36,6 +36,7 @@ class Loader:
         self.keys_expired = 0
         #: The AUX fields of the last RDB: where the replication may find the stream it can continue.
         self.aux: dict[bytes, bytes] = {}
+        self.dropped: list[tuple[int, bytes]] = []
 
     async def load_at_start(self) -> None:
         """Load the log if it is switched on and exists, else the RDB. Raises LoadError or OSError."""
@@ -70,7 +71,7 @@ class Loader:
         self._loaded(sink)
 
     def _loaded(self, sink: KeyspaceSink) -> None:
-        self.aux = sink.aux
+        self.aux, self.dropped = sink.aux, sink.dropped
         self.keys_loaded, self.keys_expired = sink.keys_loaded, sink.keys_expired
         log.info("Done loading RDB, keys loaded: %d, keys expired: %d.", sink.keys_loaded, sink.keys_expired)
 

@@ -83,6 +83,7 @@ def test_restore_options_behave_as_in_stock(servers: tuple[ServerHandle, ServerH
             server.call("RESTORE", "opt", 0, payload)
         assert server.call("RESTORE", "opt", 100_000, payload, "REPLACE", "IDLETIME", 100) == b"OK"
         assert 90_000 < server.call("PTTL", "opt") <= 100_000
+        assert 100 <= server.call("OBJECT", "IDLETIME", "opt") < 110
         assert server.call("RESTORE", "opt", datasets.FAR_MS, payload, "REPLACE", "ABSTTL", "FREQ", 3) == b"OK"
         assert server.call("PEXPIRETIME", "opt") == datasets.FAR_MS
         assert server.call("RESTORE", "opt", 1, payload, "REPLACE", "ABSTTL") == b"OK"  # long past

@@ -109,26 +109,22 @@ def test_flush_everysec_asks_for_a_sync_once_a_second(bench: Bench) -> None:
     assert bench.syncs == 2
 
 
-def test_flush_everysec_writes_during_a_normal_sync_and_waits_for_a_stalled_one(bench: Bench) -> None:
+def test_flush_everysec_writes_at_once_while_a_sync_takes_its_time(bench: Bench) -> None:
     bench.config.appendfsync = "everysec"
     bench.open()
     fd, size, _ = bench.aof.take_sync_job()
-
-    def written() -> bool:
+    for seconds in range(4):
+        bench.clock.mono_ms = 2_000_000 + 1000 * seconds
         bench.aof.feed(0, [b"PING"])
         bench.aof.flush()
-        return not bench.aof.buffered_bytes
-
-    assert written()
-    bench.clock.mono_ms += 500
-    assert not written()
-    bench.clock.mono_ms += 1000
-    assert not written()
-    bench.clock.mono_ms += 1500  # long enough
-    assert written()
-    assert bench.aof.delayed_syncs == 1
+        assert bench.aof.buffered_bytes == 0
+    assert bench.aof.delayed_syncs == 4  # no second thread was sent after the first
+    assert bench.syncs == 0
     bench.aof.sync_finished(fd, size, None)
-    assert written()
+    assert bench.aof.unsynced_bytes > 0
+    bench.clock.mono_ms += 1000
+    bench.aof.flush()
+    assert bench.syncs == 1
 
 
 def test_flush_failure_keeps_the_bytes_and_recovers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

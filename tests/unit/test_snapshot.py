@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from node.keyspace.access import record_frequencies, record_times
 from node.keyspace.keyspace import Keyspace
 from node.persistence.errors import LoadError
 from node.persistence.loading import KeyspaceSink, Progress, load_rdb_steps, run_steps
@@ -91,6 +93,29 @@ def test_field_expiry_raises_the_version_and_survives(tmp_path: Path) -> None:
     loaded = Keyspace()
     _load(path, loaded)
     assert loaded.dbs[3].peek(b"h").ttls == {b"f": 4_000_000_000_000}
+
+
+def test_use_of_keys_is_written_only_when_asked_and_read_back(tmp_path: Path) -> None:
+    path, temp = str(tmp_path / "dump.rdb"), str(tmp_path / "temp")
+    keyspace = _keyspace()
+    keyspace.now_ms = 10_000_000
+    record_times(keyspace).set_idle_ms(0, b"key5", 77_000)
+    for asked, idle_ms in ((False, 0), (True, 77_000)):
+        save_file(path, temp, keyspace, SnapshotOptions(access=asked))
+        loaded = Keyspace()
+        loaded.now_ms = 10_000_000
+        times = record_times(loaded)
+        _load(Path(path), loaded)
+        assert times.idle_ms(0, b"key5") == idle_ms
+    frequencies = record_frequencies(keyspace, random.Random(1), 10, 1)
+    frequencies.set_frequency(0, b"key5", 200)
+    save_file(path, temp, keyspace, SnapshotOptions(access=True))
+    loaded = Keyspace()
+    loaded.now_ms = 10_000_000
+    counters = record_frequencies(loaded, random.Random(1), 10, 1)
+    _load(Path(path), loaded)
+    assert counters.frequency(0, b"key5") == 200
+    assert counters.frequency(0, b"key6") == 5
 
 
 @pytest.fixture
