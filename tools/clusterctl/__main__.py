@@ -14,12 +14,13 @@ from tools.clusterctl.failover import failover
 from tools.clusterctl.local_verbs import down, logs, ps
 from tools.clusterctl.look import call, info, nodes, slots, status
 from tools.clusterctl.nodes_verbs import add_node, del_node
+from tools.clusterctl.ping import ping
 from tools.clusterctl.slots_verbs import rebalance, reshard
 from tools.clusterctl.up import up
 
 FAMILIES: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
     ("A cluster on this machine", (up, down, ps, logs)),
-    ("Looking", (status, check, info, nodes, slots, call)),
+    ("Looking", (status, check, ping, info, nodes, slots, call)),
     ("Changing", (create, add_node, del_node, failover, reshard, rebalance, fix)),
 )  # fmt: skip
 

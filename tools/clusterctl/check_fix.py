@@ -176,10 +176,10 @@ def _carry_out(session: Session, view: ClusterView, plan: FixPlan, report: dict[
         take_over(takeover, access)
     if plan.strangers:
         introduce_strangers(view, access)
-    if plan.repairs:
-        _repair_slots(session, view, plan, report)
     if plan.other_errors:
         _settle(session)
+    if plan.repairs:
+        _repair_slots(session, view, plan, report)
     with session.out.waiting("waiting until all nodes agree"):
         _wait_agreed(session, allow_open=bool(plan.takeovers))
 
@@ -190,7 +190,12 @@ def _repair_slots(session: Session, view: ClusterView, plan: FixPlan, report: di
 
     repairer = Repairer(view, session.access, on_keys)
     total = sum(len(slots) for _, slots in plan.repairs)
+    carrying = any(repair.carry_from for repair, _ in plan.repairs)
     try:
+        repairer.adopt(plan.repairs)
+        if carrying and not plan.dead_slots:
+            # While a node thinks the cluster is down it takes no keys in: after a failover that lasts some seconds.
+            wait_for_state_ok([node.address for node in view.live_primaries], session.access)
         with session.out.progress("repairing", total, "slots") as meter:
             for repair, slots in plan.repairs:
                 repairer.run(repair, slots)
@@ -292,7 +297,7 @@ def remaining_moves(view: ClusterView, plan: Plan) -> tuple[list[Move], list[Mov
     forward: list[Move] = []
     back: list[Move] = []
     for move in plan.moves:
-        source, target = current_primary(view, move.source), current_primary(view, move.target)
+        source, target = current_parties(view, move)
         done = owned[target] & move.slots
         forward += plan_slots_to(owned, move.slots - done, target)
         if done:
@@ -300,11 +305,26 @@ def remaining_moves(view: ClusterView, plan: Plan) -> tuple[list[Move], list[Mov
     return forward, back
 
 
-def current_primary(view: ClusterView, node_id: str) -> str:
-    """The primary of the shard that `node_id` belongs to, now."""
+def current_parties(view: ClusterView, move: Move) -> tuple[str, str]:
+    """The primaries that stand for source and target of an old move now."""
+    source, target = _living_primary(view, move.source), _living_primary(view, move.target)
+    if source is None and target is not None:
+        source = _heir(view, move.slots, target)
+    elif target is None and source is not None:
+        target = _heir(view, move.slots, source)
+    if source is None or target is None:
+        raise UsageMistake("the nodes of the interrupted move are gone", "drop the plan: clusterctl fix --forget")
+    return source, target
+
+
+def _living_primary(view: ClusterView, node_id: str) -> str | None:
     node = view.get(node_id)
-    if node is not None and not node.is_primary and node.line.primary_id is not None:
-        node = view.get(node.line.primary_id)
-    if node is None or not node.is_primary:
-        raise UsageMistake(f"the node {node_id[:8]} of the plan is gone", "drop the plan: clusterctl fix --forget")
-    return node.id
+    if node is not None and not node.is_primary:
+        node = view.get(node.line.primary_id or "")
+    return node.id if node is not None and node.is_primary and node.reachable else None
+
+
+def _heir(view: ClusterView, slots: SlotSet, other: str) -> str | None:
+    """Who has taken over from a dead party: besides the `other` party, the one that owns most of the slots."""
+    heirs = [node for node in view.live_primaries if node.id != other and node.slots & slots]
+    return max(heirs, key=lambda node: len(node.slots & slots)).id if heirs else None

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cluster.plan import Layout, plan_layout
 from tools.clusterctl.connect import Access, for_each, parse_address
-from tools.clusterctl.forming import form_cluster, require_fresh
+from tools.clusterctl.forming import form_cluster, forms_cluster, require_fresh
 from tools.clusterctl.output import Output
 from tools.clusterctl.session import (
     Session,
@@ -54,6 +54,7 @@ def show_layout(out: Output, layout: Layout) -> None:
 @click.command()
 @click.argument("addresses", nargs=-1, required=True, metavar="HOST:PORT...")
 @click.option("--replicas", type=click.IntRange(0), default=0, show_default=True, help="Replicas per primary.")
+@click.option("--if-needed", is_flag=True, help="Do nothing when these nodes form one cluster that serves all slots.")
 @dry_run_option
 @yes_option
 @access_options
@@ -61,6 +62,7 @@ def show_layout(out: Output, layout: Layout) -> None:
 def create(
     addresses: tuple[str, ...],
     replicas: int,
+    if_needed: bool,
     dry_run: bool,
     yes: bool,
     password: str | None,
@@ -77,17 +79,22 @@ def create(
 
     def body() -> None:
         access = Access(user, password, timeout_s)
-        layout = plan_layout([parse_address(text) for text in addresses], replicas)
+        targets = [parse_address(text) for text in addresses]
+        if if_needed and forms_cluster(targets, access):
+            out.say("these nodes form a cluster already", "green")
+            out.finish({"created": False})
+            return
+        layout = plan_layout(targets, replicas)
         members = [a for shard in layout.shards for a in (shard.primary, *shard.replicas)]
         for_each(members, lambda address: require_fresh(address, access))
         show_layout(out, layout)
         if dry_run:
-            out.finish({**describe_layout(layout), "dry_run": True})
+            out.finish({**describe_layout(layout), "created": False, "dry_run": True})
             return
         Session(access, members, Path(), out).confirm("Form this cluster?", yes)
         with out.waiting("nodes meet and agree"):
             owned = form_cluster(layout, access)
         out.say(f"the cluster serves all slots: {len(owned)} primaries, {len(members) - len(owned)} replicas", "green")
-        out.finish({**describe_layout(layout), "dry_run": False})
+        out.finish({**describe_layout(layout), "created": True, "dry_run": False})
 
     finish_with_exit_status(out, body)

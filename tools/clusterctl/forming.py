@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from cluster.plan import Address, Layout
 from cluster.slot_set import SlotSet
+from cluster.slots import SLOT_COUNT
 from tools.clusterctl.agreement import open_links, poll_until, wait_for_agreement, wait_for_state_ok
 from tools.clusterctl.connect import Access, NodeLink, words
 from tools.clusterctl.errors import Refused, ServerError
-from tools.clusterctl.view import Node, ask_node, parse_info, parse_nodes
+from tools.clusterctl.view import ClusterView, Node, ask_node, parse_info, parse_nodes
 
 FORM_DEADLINE_S = 60.0
 
@@ -41,6 +42,15 @@ def require_fresh(address: Address, access: Access) -> Node:
             problem, "only empty nodes can join; when nothing on it is needed: FLUSHALL, then CLUSTER RESET HARD there"
         )
     return node
+
+
+def forms_cluster(addresses: Sequence[Address], access: Access) -> bool:
+    """Whether the node at the first address belongs to a cluster that serves all slots and has as many nodes.
+
+    Addresses are not compared: after a move the members may know each other under other ones.
+    """
+    view = ClusterView.load(addresses[:1], access)
+    return len(view.nodes) >= len(addresses) and len(view.covered()) == SLOT_COUNT
 
 
 def form_cluster(layout: Layout, access: Access) -> Mapping[str, SlotSet]:

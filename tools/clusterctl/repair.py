@@ -139,29 +139,39 @@ class Repairer:
             self._links[node_id] = NodeLink(self._addresses[node_id], self._access, patience_s)
         return self._links[node_id]
 
+    def adopt(self, repairs: Sequence[tuple[SlotRepair, SlotSet]]) -> None:
+        """Give every slot that nobody serves its owner, before any key is carried: a cluster with a slot unowned is
+        down, and its nodes take no keys in.
+        """
+        for repair, slots in repairs:
+            if repair.serving is None:
+                self._own(self._link(repair.owner), repair.owner, slots)
+                self._tell_others(repair.owner, slots)
+
     def run(self, repair: SlotRepair, slots: SlotSet) -> None:
-        """Bring the keys to the owner, make it the only one, and remove every mark."""
+        """Bring the keys to the owner, make it the only one, and remove every mark. `adopt` must have been called."""
         owner = self._link(repair.owner)
         owned = self._claims[repair.owner] & slots
         if repair.serving is None:
-            # Nobody serves these slots: own them first, so that keys can come in and clients are served at once.
-            self._own(owner, repair.owner, slots)
             owned = slots
         elif repair.serving == repair.owner and repair.owner in repair.marked:
             # Nothing of it has moved away, so the owner may as well serve (and take in) every key again.
             set_slots(owner, slots, "STABLE")
         for holder in repair.carry_from:
             self._carry(holder, repair, slots, owned)
-        if repair.serving != repair.owner or len(self._claims_of(slots)) > 1:
+        if repair.serving not in (None, repair.owner) or len(self._claims_of(slots)) > 1:
             self._own(owner, repair.owner, slots)
         for node in repair.marked:
             # The serving node keeps its mark until it has been told the new owner: without the mark it would accept
             # new keys again. Being told removes the mark, as it holds no key any more.
             if node != repair.serving or repair.serving == repair.owner:
                 set_slots(self._link(node), slots, "STABLE", tolerate=NOT_A_PRIMARY)
+        self._tell_others(repair.owner, slots)
+
+    def _tell_others(self, owner_id: str, slots: SlotSet) -> None:
         for other in self._live:
-            if other.id != repair.owner:
-                tell_giver(self._link(other.id), slots, repair.owner)
+            if other.id != owner_id:
+                tell_giver(self._link(other.id), slots, owner_id)
 
     def _claims_of(self, slots: SlotSet) -> list[str]:
         return [node for node, claimed in self._claims.items() if claimed & slots]
