@@ -91,14 +91,20 @@ _NOT_NEGATABLE: Final = CommandError(f"ERR value is out of range, value must bet
 _MAX_PICKS: Final = 1 << 27
 
 
+def negatable(text: bytes) -> int:
+    """An int64 whose negative is one as well."""
+    value = integer(text)
+    if value < -INT64_MAX:
+        raise _NOT_NEGATABLE
+    return value
+
+
 def random_count(text: bytes, doubled: bool = False) -> int:
     """The count of HRANDFIELD, SRANDMEMBER and ZRANDMEMBER: negative allows repeats. `doubled`: with values.
 
     Raises CommandError; a negative count below -2**27 is refused, as its reply would not fit into memory.
     """
-    count = integer(text)
-    if count < -INT64_MAX:
-        raise _NOT_NEGATABLE
+    count = negatable(text)
     if (doubled and abs(count) > INT64_MAX // 2) or count < -_MAX_PICKS:
         raise _OUT_OF_RANGE
     return count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
-from node.arguments import INT64_MAX, integer, integer_between, positive_count
+from node.arguments import INT64_MAX, integer, integer_between, negatable, positive_count
 from node.errors import CommandError
 from node.keyspace.notify import LIST
 from node.registry import (
@@ -330,7 +330,7 @@ def cmd_lpos(client: Client, argv: list[bytes]) -> Any:
         if option not in (b"rank", b"count", b"maxlen") or i + 1 >= len(argv):
             raise errors.SYNTAX
         if option == b"rank":
-            rank = integer(argv[i + 1])
+            rank = negatable(argv[i + 1])
             if not rank:
                 raise _RANK_ZERO
         elif option == b"count":

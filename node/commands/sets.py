@@ -187,17 +187,19 @@ def _pop_many(client: Client, argv: list[bytes]) -> Any:
         return frozenset()
     size = len(value)
     if count >= size:
+        # What leaves the keyspace is taken apart later on: it must not share its members with the reply.
+        taken, value.members = value.members, set()
         db.changed(key, SET, b"spop", size)
         db.delete(key)
         db.changed(key, GENERIC, b"del", 0)
         client.propagate_as([b"DEL", key])
-        return value.members
+        return taken
     rng = client.server.rng
     if (size - count) * _REBUILD_FACTOR > count:
         taken = {value.pop_random(rng) for _ in range(count)}
     else:
         kept = {value.pop_random(rng) for _ in range(size - count)}
-        taken = value.members
+        taken, value.members = value.members, set()
         db.put(key, SetValue(kept))
     db.changed(key, SET, b"spop", count)
     client.propagate_as([b"SREM", key, *taken])

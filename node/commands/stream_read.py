@@ -131,9 +131,11 @@ def cmd_xread(client: Client, argv: list[bytes]) -> Any:
             if waited:
                 continue  # as if the stream were not there yet
             raise errors.WRONG_TYPE
-        if text == b"$":
+        if text in (b"$", b"+"):
             after = 0 if value is None else value.last_id
             dollars.append((i + request.streams, after))
+            if text == b"+" and value is not None and len(value):
+                after = value.last_entry_id - 1
         elif text == b">":
             raise _NEW_IN_XREAD
         else:

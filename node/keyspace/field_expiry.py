@@ -20,18 +20,21 @@ if TYPE_CHECKING:
 
 # The values of `Keyspace.expiry_mode`; `database.py` explains them. Not imported from there: it imports us.
 _DELETE: Final = 0
-_HIDE: Final = 1
+_IGNORE: Final = 2
+_HIDE_FROM_READS: Final = 3
 
 
 class FieldExpiry:
     """What one keyspace knows about hashes with expiring fields."""
 
-    __slots__ = ("_due", "_noted", "expired", "on_propagate")
+    __slots__ = ("_due", "_noted", "_scheduled", "expired", "on_propagate")
 
     def __init__(self) -> None:
         #: (due, id of the entry, database, key): the second only keeps databases from being compared.
         self._due: list[tuple[int, int, Database, bytes]] = []
         self._noted = 0
+        #: The earliest entry of each hash in `_due`: a later one is not added before that one is used up.
+        self._scheduled: dict[tuple[Database, bytes], int] = {}
         #: Fields removed because their time had come, since the start.
         self.expired = 0
         self.on_propagate: Callable[[int, list[bytes]], None] = lambda db_index, argv: None
@@ -40,8 +43,14 @@ class FieldExpiry:
         """`value` is stored under `key` and some of its fields may expire: look at it when the first one does."""
         first = value.next_expiry_ms()
         if first is not None:
+            self._schedule(first, db, key)
+
+    def _schedule(self, at_ms: int, db: Database, key: bytes) -> None:
+        known = self._scheduled.get((db, key))
+        if known is None or at_ms < known:
+            self._scheduled[db, key] = at_ms
             self._noted += 1
-            heappush(self._due, (first, self._noted, db, key))
+            heappush(self._due, (at_ms, self._noted, db, key))
 
     def remove_due(self, db: Database, key: bytes, value: HashValue) -> list[bytes]:
         """Remove the due fields of a hash, and the hash with the last one; their names."""
@@ -63,7 +72,10 @@ class FieldExpiry:
         removed = 0
         due = self._due
         while due and due[0][0] < now_ms and budget():
-            _, _, db, key = heappop(due)
+            at_ms, _, db, key = heappop(due)
+            if self._scheduled.get((db, key)) != at_ms:
+                continue  # an earlier entry of this hash came first
+            del self._scheduled[db, key]
             value = db.peek(key)
             if type(value) is not HashValue or value.ttls is None:
                 continue
@@ -73,38 +85,42 @@ class FieldExpiry:
 
     def swap_databases(self, first: Database, second: Database) -> None:
         """Two databases exchanged their keys."""
-        other = {id(first): second, id(second): first}
-        self._due = [(at_ms, number, other.get(id(db), db), key) for at_ms, number, db, key in self._due]
+        other = {first: second, second: first}
+        entries = [(at_ms, other.get(db, db), key) for (db, key), at_ms in self._scheduled.items()]
+        self.clear()
+        for at_ms, db, key in entries:
+            self._schedule(at_ms, db, key)
 
     def adopt(self, other: FieldExpiry, dbs: list[Database]) -> None:
         """Know what `other` knows; its databases have become those of `dbs`, by number."""
-        for first, _, db, key in other._due:
-            self._noted += 1
-            heappush(self._due, (first, self._noted, dbs[db.index], key))
+        for (db, key), at_ms in other._scheduled.items():
+            self._schedule(at_ms, dbs[db.index], key)
 
     def clear(self) -> None:
         """Forget all hashes: the databases were flushed."""
         self._due = []
+        self._scheduled = {}
 
 
 def read_hash(db: Database, key: bytes) -> HashValue | None:
     """The hash of `key` for a reading command, without fields whose time has come. WRONGTYPE for another type."""
     value = db.read_as(key, HashValue)
-    return value if value is None or value.ttls is None else _alive(db, key, value)
+    return value if value is None or value.ttls is None else _alive(db, key, value, writing=False)
 
 
 def write_hash(db: Database, key: bytes) -> HashValue | None:
     """The hash of `key` for a command that will change it; see `read_hash`."""
     value = db.write_as(key, HashValue)
-    return value if value is None or value.ttls is None else _alive(db, key, value)
+    return value if value is None or value.ttls is None else _alive(db, key, value, writing=True)
 
 
-def _alive(db: Database, key: bytes, value: HashValue) -> HashValue | None:
+def _alive(db: Database, key: bytes, value: HashValue, *, writing: bool) -> HashValue | None:
     keyspace = db.keyspace
     first = value.next_expiry_ms()
-    if first is None or first >= keyspace.now_ms or keyspace.expiry_mode not in (_DELETE, _HIDE):
+    mode = keyspace.expiry_mode
+    if first is None or first >= keyspace.now_ms or mode == _IGNORE:
         return value
-    if keyspace.expiry_mode == _DELETE:
+    if mode == _DELETE or (writing and mode == _HIDE_FROM_READS):
         keyspace.field_expiry.remove_due(db, key, value)
         return value if len(value) else None
     # A replica shows a copy without what is due; its primary's HDEL is on the way.
