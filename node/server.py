@@ -132,6 +132,7 @@ class Server:
         self.cron.tasks.append(self.pause.check)
         self.cron.tasks.append(self.persistence.maybe_save)
         self.info.provide("persistence", self.persistence.info_fields)
+        self.info.provide("stats", self.persistence.stats_fields)
         self.cron.tasks.append(lambda: self.tracking.limit_table(config.tracking_table_max_keys))
 
     def _key_touched(self, db_index: int, key: bytes) -> None:
@@ -313,7 +314,7 @@ class Server:
                 nursery.start_soon(self.data_plane.run)
                 nursery.start_soon(self.persistence.run)
                 await self.persistence.load_at_start()
-                self.replication.restore(self.persistence.loader.aux)
+                self.replication.restore(self.persistence.loader.aux, self.persistence.loader.dropped)
                 nursery.start_soon(self.replication.run)
                 nursery.start_soon(self.cron.run)
                 if self.cluster is not None:

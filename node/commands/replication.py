@@ -191,7 +191,7 @@ def cmd_wait(client: Client, argv: list[bytes]) -> Any:
         count = replication.replicas.acknowledged(offset)
         return count, count >= wanted
 
-    return replication.waiting.wait(client, timeout_ms, question)
+    return replication.serving.waiting.wait(client, timeout_ms, question)
 
 
 def _wait_timeout(text: bytes) -> int:
@@ -305,13 +305,13 @@ def cmd_psync(client: Client, argv: list[bytes]) -> Any:
     _check_sync_allowed(client)
     name = argv[1]
     offset = integer_between(argv[2], -INT64_MAX - 1, INT64_MAX, errors.NOT_INTEGER)
-    if server.replication.attach_resumed(client, name, offset):
+    if server.replication.serving.attach_resumed(client, name, offset):
         server.stats.sync_partial_ok += 1
         return NO_REPLY
     if name[:1] != b"?":
         server.stats.sync_partial_err += 1
     server.stats.sync_full += 1
-    server.replication.attach_full(client, old_sync=False)
+    server.replication.serving.attach_full(client, old_sync=False)
     return NO_REPLY
 
 
@@ -329,7 +329,7 @@ def cmd_sync(client: Client, argv: list[bytes]) -> Any:
         return NO_REPLY
     _check_sync_allowed(client)
     client.server.stats.sync_full += 1
-    client.server.replication.attach_full(client, old_sync=True)
+    client.server.replication.serving.attach_full(client, old_sync=True)
     return NO_REPLY
 
 

@@ -90,7 +90,7 @@ class Database:
         if held is None:
             return None
         value = held.get(key)
-        if value is None or (key in self.expires.at and self._expired(key)):
+        if value is None or (key in self.expires.at and self._made_room(key)):
             return None
         if keyspace.access is not None:
             keyspace.access.touch(self.index, key)
@@ -169,7 +169,7 @@ class Database:
             slot = keyspace.hot_slot
         else:
             slot = key_slot(key) if keyspace.clustered else crc32(key) & 0x3FFF
-        if key in self.expires.at and not self._expired(key):
+        if key in self.expires.at and not self._made_room(key):
             self.expires.drop(key)
         held = self.slots[slot]
         if held is None:
@@ -263,6 +263,14 @@ class Database:
             self.expire_now(key)
         return True
 
+    def _made_room(self, key: bytes) -> bool:
+        """`_expired` for a command that will write."""
+        if not self.is_past(key):
+            return False
+        if self.keyspace.expiry_mode != HIDE:
+            self.expire_now(key)
+        return True
+
     def expire_now(self, key: bytes) -> None:
         """Remove a key whose time has come: propagate a DEL, count it, tell observers."""
         if self.delete(key):
@@ -335,7 +343,9 @@ class Database:
 
 
 #: What a node does with keys past their expiry: a primary deletes them; a replica hides them and waits for the
-#: primary's DEL; while loading, and for commands from the primary, they are ordinary keys.
+#: primary's DEL; while loading, and for commands from the primary, they are ordinary keys. A replica that lets clients
+#: write hides them as well, but not from writes: those find no key and may make a new one.
 DELETE: Final = 0
 HIDE: Final = 1
 IGNORE: Final = 2
+HIDE_FROM_READS: Final = 3

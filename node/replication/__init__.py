@@ -14,7 +14,9 @@ Read in this order:
     link.py           the task that follows a primary
     applier.py        running the primary's commands here
     loading.py        taking in the snapshot of a full sync
+    serving.py        what a node does for its replicas, with the parts above
     waiting.py        WAIT
+    local_expiry.py   expiry of what clients wrote to a writable replica
     failover.py       FAILOVER, the change of roles that loses nothing
     manager.py        `Replication`: roles and their changes, and the door for the rest of the node
 

@@ -56,9 +56,8 @@ class Applier:
         self._raw.append(data)
         commands = self._parser.feed(data)
         client = self._client
-        keyspace, replication = self._server.keyspace, self._server.replication
         deadline = perf_counter_ns() + SLICE_NS
-        keyspace.expiry_mode = IGNORE
+        self._enter()
         try:
             for position, argv in enumerate(commands, 1):
                 self._run(argv)
@@ -67,14 +66,25 @@ class Applier:
                 elif self._queued:
                     self._queued = 0
                 if not position % _LOOK_EVERY and perf_counter_ns() > deadline:
-                    keyspace.expiry_mode = replication.expiry_mode
+                    self._leave()
                     self._pass_on(sum(map(wire_length, commands[position:])))
                     yield
-                    keyspace.expiry_mode = IGNORE
+                    self._enter()
                     deadline = perf_counter_ns() + SLICE_NS
         finally:
-            keyspace.expiry_mode = replication.expiry_mode
+            self._leave()
         self._pass_on(0)
+
+    def _enter(self) -> None:
+        """The primary's commands run now: no key is past its expiry."""
+        self._server.keyspace.expiry_mode = IGNORE
+        self._server.replication.local_expiry.suspended = True
+
+    def _leave(self) -> None:
+        """Clients may look again. The role may have changed meanwhile."""
+        replication = self._server.replication
+        self._server.keyspace.expiry_mode = replication.expiry_mode
+        replication.local_expiry.suspended = False
 
     def _run(self, argv: list[bytes]) -> None:
         client, server = self._client, self._server
@@ -95,11 +105,10 @@ class Applier:
             self._serve_blocked()
 
     def _serve_blocked(self) -> None:
-        """Clients of this replica that wait for a key: they see expired keys as hidden."""
-        keyspace = self._server.keyspace
-        keyspace.expiry_mode = self._server.replication.expiry_mode
+        """Clients of this replica that wait for a key are none of the primary's."""
+        self._leave()
         self._server.blocking.serve_ready()
-        keyspace.expiry_mode = IGNORE
+        self._enter()
 
     def _pass_on(self, not_run: int) -> None:
         """Count and relay the bytes of what was applied; `not_run` of the bytes parsed have not been run yet."""

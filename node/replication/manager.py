@@ -14,8 +14,7 @@ The rest of the node uses: `offset`, `flush`, `write_refusal`, `is_stale`, `is_r
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -23,20 +22,18 @@ import trio
 from node import errors
 from node.client import GATE_MULTI
 from node.dispatch import SERVER_PAUSED, SERVER_REPLICA
-from node.keyspace.database import DELETE, HIDE
-from node.pause import FAILOVER
+from node.keyspace.database import DELETE, HIDE, HIDE_FROM_READS
 from node.replication.applier import new_primary_client
 from node.replication.failover import Failover
-from node.replication.full_sync import FullSync
 from node.replication.handshake import FullSync as FullSyncAnswer
 from node.replication.handshake import OldSync
 from node.replication.history import ID_LENGTH, History
 from node.replication.info import memory_fields, replication_fields, traffic_fields
 from node.replication.link import CONNECTED, PrimaryLink, encode_ack
-from node.replication.replica import ONLINE, SNAPSHOT, WAITING, Replica
-from node.replication.replicas import Replicas
+from node.replication.local_expiry import LocalExpiry
+from node.replication.replica import Replica
+from node.replication.serving import Serving, new_replication_id
 from node.replication.stream import NO_DB, Stream
-from node.replication.waiting import Waiting
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -49,23 +46,17 @@ PRIMARY: Final = "primary"
 REPLICA: Final = "replica"
 
 
-def new_replication_id() -> bytes:
-    """A name that no other history has."""
-    return secrets.token_hex(ID_LENGTH // 2).encode()
-
-
 class Replication:
     """Replication of one node."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self.stream = Stream(server.propagation, History(new_replication_id()))
-        self.replicas = Replicas(server)
-        self.stream.deliver = self.replicas.deliver
         self.stream.may_ask = lambda: not server.gates & SERVER_PAUSED
-        self.full_sync = FullSync(server, self.replicas, self.stream)
-        self.waiting = Waiting(server.blocking, self.stream)
+        self.serving = Serving(server, self.stream)
+        self.replicas = self.serving.replicas
         self.failover = Failover(server, self)
+        self.local_expiry = LocalExpiry(server)
         self.link: PrimaryLink | None = None
         #: Whether the data here is the state of history `stream.history` at `stream.offset`.
         self.can_resume = False
@@ -74,7 +65,6 @@ class Replication:
         self._primary_client: Client = new_primary_client(server)
         self._nursery: trio.Nursery | None = None
         self._next_second_ms = 0
-        self._seconds = 0
 
     def wire(self) -> None:
         """Take part in the node: hear of its settings and of time, and follow `replicaof` if it is set."""
@@ -82,7 +72,7 @@ class Replication:
         config.on_change("repl-backlog-size", self._resize_backlog)
         for name in ("min-replicas-to-write", "min-replicas-max-lag"):
             config.on_change(name, lambda _: self._recount())
-        config.on_change("replica-read-only", lambda _: self._server.refresh_write_gate())
+        config.on_change("replica-read-only", lambda _: self._writability_changed())
         self._server.cron.tasks.append(self._tick)
         provide = self._server.info.provide
         provide("replication", lambda: replication_fields(self._server, self))
@@ -93,6 +83,13 @@ class Replication:
         if config.replicaof is not None:
             self.become_replica_of(*config.replicaof)
             self.can_resume = False  # only a loaded RDB could tell
+
+    def _writability_changed(self) -> None:
+        """What clients may write here, or who decides that, is another now."""
+        server = self._server
+        self.local_expiry.set_active(self.is_replica and not server.config.replica_read_only)
+        server.keyspace.expiry_mode = self.expiry_mode
+        server.refresh_write_gate()
 
     def _recount(self) -> None:
         self.replicas.refresh_good()
@@ -106,7 +103,7 @@ class Replication:
         """Run links and snapshots; as long as the server."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self.full_sync.run_in(nursery)
+            self.serving.full_sync.run_in(nursery)
             if self.link is not None:
                 nursery.start_soon(self.link.run)
             await trio.sleep_forever()
@@ -143,7 +140,9 @@ class Replication:
     @property
     def expiry_mode(self) -> int:
         """What this node does with keys past their expiry when a client asks."""
-        return HIDE if self.is_replica or self._server.gates & SERVER_PAUSED else DELETE
+        if self.is_replica:
+            return HIDE if self._server.config.replica_read_only else HIDE_FROM_READS
+        return HIDE if self._server.gates & SERVER_PAUSED else DELETE
 
     def write_refusal(self) -> CommandError | None:
         """Why clients may not write: this is a read-only replica, or a primary with too few replicas."""
@@ -183,11 +182,11 @@ class Replication:
             (b"repl-offset", b"%d" % stream.offset),
         ]
 
-    def restore(self, aux: dict[bytes, bytes]) -> None:
+    def restore(self, aux: dict[bytes, bytes], dropped: Iterable[tuple[int, bytes]]) -> None:
         """Take up the place in a history that a loaded RDB states.
 
         A replica may resume there. A primary goes on under a new name, and its former replicas may resume if they have
-        exactly what it has.
+        exactly what it has; `dropped` are the keys of the RDB that have expired, which replicas only hide.
         """
         replid, offset = aux.get(b"repl-id", b""), aux.get(b"repl-offset", b"")
         if len(replid) != ID_LENGTH or not offset.isdigit():
@@ -201,8 +200,10 @@ class Replication:
         else:
             stream.history.replid = replid
             stream.history.branch(new_replication_id(), stream.offset)
-            self._open_stream()
+            self.serving.open_stream(feeding=not self.is_replica)
             self.replicas.none_since_ms = self._server.clock.mono_ms
+            for db_index, key in dropped:
+                stream.feed(db_index, [b"DEL", key])
 
     # -- roles -----------------------------------------------------------------------------------------------
 
@@ -253,9 +254,8 @@ class Replication:
         if server.cluster is None:
             server.config.replicaof = primary
         server.set_gate(SERVER_REPLICA, primary is not None)
-        server.keyspace.expiry_mode = self.expiry_mode
         self.replicas.refresh_good()
-        server.refresh_write_gate()
+        self._writability_changed()
         self.on_link_changed()
 
     def _unblock_all(self) -> None:
@@ -286,12 +286,12 @@ class Replication:
             log.info("Master replication ID changed to %s", replid.decode())
             stream.history.branch(replid, stream.offset)
             self.replicas.drop_all()  # they must learn the new name
-        self._open_stream()
+        self.serving.open_stream(feeding=not self.is_replica)
 
     def on_snapshot_begins(self) -> None:
         """The data here is about to be replaced by the primary's."""
         self.can_resume = False
-        self.full_sync.abort()
+        self.serving.full_sync.abort()
         self.replicas.drop_all()
         self.stream.close()
         if self._server.config.appendonly:
@@ -308,7 +308,7 @@ class Replication:
             stream.history.restart(new_replication_id())
             stream.offset = 0
         self._select_primary_db(aux)
-        self._open_stream()
+        self.serving.open_stream(feeding=not self.is_replica)
         self._restart_log()
 
     def _select_primary_db(self, aux: dict[bytes, bytes]) -> None:
@@ -342,96 +342,20 @@ class Replication:
         if self.link is not None:
             self.link.break_off()
 
-    # -- calls of replicas (PSYNC, REPLCONF) -----------------------------------------------------------------
-
-    def _open_stream(self) -> None:
-        self.stream.open(self._server.config.repl_backlog_size)
-        self.stream.set_feeding(not self.is_replica)
-
-    def attach_resumed(self, client: Client, replid: bytes, offset: int) -> bool:
-        """Let a replica go on from byte `offset`; False when it needs a full sync."""
-        stream = self.stream
-        stream.flush()
-        introduction = self.replicas.introduction(client)
-        reason = stream.history.why_not_resume(replid, offset, stream.backlog)
-        if reason is not None:
-            log.info("Partial resynchronization not accepted: %s", reason)
-            return False
-        assert stream.backlog is not None
-        replica = self.replicas.attach(client)
-        chunks = stream.backlog.since(offset)
-        named = introduction.capabilities and b" " + stream.history.replid
-        self.replicas.send(replica, (b"+CONTINUE%b\r\n" % (named or b""), *chunks))
-        replica.release()
-        self.replicas.put_online(replica)
-        log.info(
-            "Partial resynchronization request from %s accepted. Sending %d bytes of backlog starting from offset %d.",
-            replica.name,
-            sum(map(len, chunks)),
-            offset,
-        )
-        return True
-
-    def attach_full(self, client: Client, *, old_sync: bool) -> None:
-        """A replica gets all the data, then the stream."""
-        stream = self.stream
-        if stream.backlog is None:
-            if not self.is_replica:
-                stream.history.restart(new_replication_id())
-            self._open_stream()
-            log.info("Replication backlog created, my new replication ID is '%s'", stream.history.replid.decode())
-        replica = self.replicas.attach(client)
-        replica.old_sync = old_sync
-        self.full_sync.enlist(replica)
+    # -- replicas and time -----------------------------------------------------------------------------------
 
     def on_ack(self, replica: Replica, offset: int, aof_offset: int | None) -> None:
         """A replica tells how far it is."""
         self.replicas.on_ack(replica, offset, aof_offset)
-        self.waiting.check()
+        self.serving.waiting.check()
         self.failover.check()
-
-    # -- time ------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         """Several times a second, by the cron."""
         self.failover.check()
-        self.full_sync.maybe_start()
+        self.serving.full_sync.maybe_start()
+        self.local_expiry.remove_due()
         now_ms = self._server.clock.mono_ms
         if now_ms >= self._next_second_ms:
             self._next_second_ms = now_ms + 1000
-            self._seconds += 1
-            self._every_second()
-
-    def _every_second(self) -> None:
-        server, replicas = self._server, self.replicas
-        config = server.config
-        if len(replicas):
-            replicas.drop_silent()
-            for replica in replicas:
-                if replica.state == WAITING or (replica.state == SNAPSHOT and not self.full_sync.is_streaming):
-                    replicas.send(replica, (b"\n",))
-            if (
-                not self.is_replica
-                and not self._seconds % config.repl_ping_replica_period
-                and not server.pause.is_paused_for(FAILOVER)
-            ):
-                self.stream.ping()
-        elif not self.is_replica and self.stream.backlog is not None and config.repl_backlog_ttl:
-            idle_ms = server.clock.mono_ms - replicas.none_since_ms
-            if idle_ms > config.repl_backlog_ttl * 1000:
-                self._drop_backlog()
-        replicas.refresh_good()
-
-    def _drop_backlog(self) -> None:
-        """Nobody has asked for it for long. What is written from now on is in no stream, so the history ends here."""
-        stream = self.stream
-        stream.set_feeding(False)
-        stream.close()
-        stream.history.restart(new_replication_id())
-        log.info(
-            "Replication backlog freed after %d seconds without connected replicas.",
-            self._server.config.repl_backlog_ttl,
-        )
-
-
-__all__ = ["ONLINE", "PRIMARY", "REPLICA", "Replication", "new_replication_id"]
+            self.serving.every_second(is_replica=self.is_replica)

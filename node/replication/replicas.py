@@ -155,12 +155,15 @@ class Replicas:
 
     def refresh_good(self) -> None:
         """Count the replicas that count for `min-replicas-to-write`."""
-        config = self._server.config
-        if not config.min_replicas_to_write or not config.min_replicas_max_lag:
-            self.good = 0
-            return
+        config, before = self._server.config, self.good
         limit = config.min_replicas_max_lag
-        self.good = sum(replica.state == ONLINE and self.lag_s(replica) <= limit for replica in self._replicas.values())
+        if config.min_replicas_to_write and limit:
+            online = (replica for replica in self._replicas.values() if replica.state == ONLINE)
+            self.good = sum(self.lag_s(replica) <= limit for replica in online)
+        else:
+            self.good = 0
+        if self.good != before:
+            self._server.refresh_write_gate()
 
     def drop_silent(self) -> None:
         """Close replicas that let `repl-timeout` pass: without a word, or without taking any of their snapshot."""

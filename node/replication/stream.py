@@ -79,8 +79,8 @@ class Stream:
     # -- producing -------------------------------------------------------------------------------------------
 
     def feed(self, db_index: int, argv: list[bytes]) -> None:
-        """A command changed database `db_index` of this primary."""
-        if db_index != self.selected_db:
+        """A command changed database `db_index` of this primary; -1: it concerns none."""
+        if db_index != self.selected_db and db_index >= 0:
             self.selected_db = db_index
             self._append(encode_command([b"SELECT", b"%d" % db_index]))
         data = encode_command(argv)
