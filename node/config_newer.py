@@ -41,7 +41,8 @@ NEWER_DIRECTIVES: Final = (
     Directive("max-new-tls-connections-per-cycle", Integer(1, 1000), 1, hidden=True),
     Directive("prefetch-batch-max-size", Integer(0, 128), 16, hidden=True),
     Directive("req-res-logfile", OPTIONAL_TEXT, "", immutable=True, hidden=True),
-    Directive("set-max-listpack-entries", NATURAL_64, 128, hidden=True),
+    # 0: small sets have no compact form of their own, as in 7.0; the stock default since 7.2 is 128.
+    Directive("set-max-listpack-entries", NATURAL_64, 0, hidden=True),
     Directive("set-max-listpack-value", SIZE, 64, hidden=True),
     Directive("unixsocketgroup", OPTIONAL_TEXT, "", immutable=True, hidden=True),
 )

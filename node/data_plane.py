@@ -396,6 +396,7 @@ class DataPlane:
     def _block(self, client: Client, block: Block, spec: Any, argv: list[bytes]) -> None:
         if block.spec is None:
             block.spec, block.argv = spec, argv
+            spec.calls -= 1  # it counts once it is served
         self.server.blocking.block(client, block, self.server.clock.mono_ms)
         if block.deadline_ms:
             self.server.timers_changed()

@@ -19,6 +19,7 @@ from node.client import (
     GATE_ASKING,
     GATE_AUTH,
     GATE_MULTI,
+    GATE_NO_TOUCH,
     GATE_PRIMARY,
     GATE_REPLY,
     GATE_SUBSCRIBED,
@@ -219,15 +220,19 @@ def _spoken(client: Client, result: Any) -> Any:
     return NO_REPLY
 
 
-def call(client: Client, spec: CommandSpec, argv: list[bytes]) -> Any:
+def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = False) -> Any:
     """Run a command that passed its checks: statistics, propagation, slow log. Errors are returned, not raised.
 
-    EXEC, scripts and blocked clients that are served call this directly.
+    EXEC, scripts and blocked clients that are served call this directly; the latter run their command `again`. A
+    command that blocks counts as a call once it is served.
     """
     server = client.server
     keyspace = server.keyspace
     if client.gates & GATE_TRACKING:
         server.tracking.before_command(client)
+    access = keyspace.access
+    if client.gates & GATE_NO_TOUCH:
+        keyspace.access = None
     dirty = keyspace.dirty
     client.last_command = spec.full_name
     started = perf_counter_ns()
@@ -240,8 +245,10 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes]) -> Any:
         result = error
     except Exception:
         result = server.handler_failed(spec, argv)
+    keyspace.access = access
     nanos = perf_counter_ns() - started
-    spec.calls += 1
+    if type(result) is not Block:
+        spec.calls += 1
     spec.nanos += nanos
     if spec.timings is not None:
         server.note_latency(spec, nanos)
@@ -250,7 +257,7 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes]) -> Any:
         client.write_offset = server.write_offset()
     if nanos >= server.slow_nanos:
         server.note_slow(client, spec, argv, nanos)
-    if server.gates & SERVER_MONITORS and not spec.flags & (registry.SKIP_MONITOR | registry.ADMIN):
+    if server.gates & SERVER_MONITORS and not again and not spec.flags & (registry.SKIP_MONITOR | registry.ADMIN):
         server.monitors.feed(client, spec, argv)
     if client.gates & GATE_TRACKING:
         server.tracking.after_command(client, spec, argv)
@@ -263,4 +270,4 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes]) -> Any:
 
 def run_again(client: Client, block: Block) -> Any:
     """Try a blocked command once more: its reply, or a Block when it must go on waiting."""
-    return call(client, block.spec, block.argv)
+    return call(client, block.spec, block.argv, again=True)

@@ -8,19 +8,21 @@ and EXEC, so that nobody who replays it can see half of it. Removals of expired 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from node.client import Client
 
 Feed = Callable[[int, list[bytes]], None]
 
+#: The database index of commands that concern none: no SELECT goes before them.
+NO_DATABASE: Final = -1
 _MULTI = [b"MULTI"]
 _EXEC = [b"EXEC"]
 
 
 class Propagation:
-    """Fans commands out to `feeds`. Each feed takes (database index, argv) and must not raise."""
+    """Fans commands out to `feeds`. Each feed takes (database index or NO_DATABASE, argv) and must not raise."""
 
     def __init__(self) -> None:
         self.feeds: list[Feed] = []
@@ -86,6 +88,6 @@ class Propagation:
         for feed in self.feeds:
             chosen = [(db, argv) for db, argv, replicas_only in unit if not replicas_only or feed == self.replica_feed]
             if len(chosen) > 1:
-                chosen = [(chosen[0][0], _MULTI), *chosen, (chosen[-1][0], _EXEC)]
+                chosen = [(NO_DATABASE, _MULTI), *chosen, (NO_DATABASE, _EXEC)]
             for db_index, argv in chosen:
                 feed(db_index, argv)

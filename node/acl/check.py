@@ -105,14 +105,6 @@ def may_listen(allowed: list[bytes], channel: bytes, is_pattern: bool) -> bool:
     return any(match(pattern, channel) for pattern in allowed)
 
 
-def may_read_all_keys(client: Client) -> bool:
-    """For commands that reach keys they do not name, such as SORT with BY or GET."""
-    if not client.gates & GATE_ACL:
-        return True
-    user: User = client.user
-    return any(s.all_keys or s.keys.get(b"*", 0) & READ for s in user.selectors)
-
-
 def key_access(spec: CommandSpec, argv: list[bytes]) -> KeyAccess:
     """(index, READ and WRITE bits) for every key in a request."""
     return [(index, _needed(flags)) for index, flags in key_flags(spec, argv)]

@@ -251,6 +251,10 @@ class User:
         """True when no request of this user needs a check."""
         return any(selector.unlimited for selector in self.selectors)
 
+    def reads_all_keys(self) -> bool:
+        """For commands that reach keys they do not name, such as SORT with BY or GET."""
+        return any(selector.all_keys or selector.keys.get(b"*", 0) & READ for selector in self.selectors)
+
     def become(self, other: User) -> None:
         """Take over everything but the name."""
         self.enabled, self.no_password, self.sanitize = other.enabled, other.no_password, other.sanitize

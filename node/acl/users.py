@@ -141,7 +141,8 @@ class Acl:
     def refresh_clients(self) -> None:
         """Rights changed: the gates of all clients follow."""
         for client in self._server.clients.values():
-            self._refresh(client)
+            if client.user is not None:  # None: the link to our primary, which no rights apply to
+                self._refresh(client)
 
     # -- changing users --------------------------------------------------------------------------------------
 

@@ -86,14 +86,14 @@ class Aof:
     # -- feeding ---------------------------------------------------------------------------------------------
 
     def feed(self, db_index: int, argv: list[bytes]) -> None:
-        """Append one command that ran in database `db_index`."""
+        """Append one command that ran in database `db_index`, -1 for one that concerns none."""
         buffer = self._buffer
         if self._config.aof_timestamp_enabled:
             now_s = self._clock.now_ms // 1000
             if now_s > self._timestamp_s:
                 self._timestamp_s = now_s
                 buffer.append(b"#TS:%d\r\n" % now_s)
-        if db_index != self._selected_db:
+        if db_index != self._selected_db and db_index >= 0:
             self._selected_db = db_index
             buffer.append(encode_command([b"SELECT", b"%d" % db_index]))
         buffer.append(encode_command(argv))
