@@ -102,6 +102,7 @@ class Cron:
                 client.last_used_ms < limit
                 and client.blocked is None
                 and client.replica is None
+                and client.sock is not None
                 and not client.subscription_count
             ):
                 server.data_plane.drop(client)

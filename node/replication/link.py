@@ -240,7 +240,8 @@ class PrimaryLink:
     async def _follow(self, stream: trio.SocketStream, rest: bytes) -> None:
         server, client = self._server, self.client
         applier = self.applier = Applier(server, self._replication.stream, client)
-        client.addr = f"{self.host}:{self.port}"
+        client.fd = stream.socket.fileno()
+        client.addr, client.laddr = _address(stream.socket.getpeername()), _address(stream.socket.getsockname())
         client.created_ms = client.last_used_ms = server.clock.now_ms
         server.clients[client.id] = client
         self.transfer = None
@@ -301,6 +302,10 @@ def _text_of(error: BaseException) -> str:
     if isinstance(error, trio.BrokenResourceError) and error.__cause__ is not None:
         error = error.__cause__
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _address(name: tuple[str, int]) -> str:
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
 
 def encode_ack(offset: int, synced_offset: int | None) -> bytes:

@@ -81,8 +81,7 @@ class Replication:
         self._server.persistence.replication_aux = self.aux_fields
         self._recount()
         if config.replicaof is not None:
-            self.become_replica_of(*config.replicaof)
-            self.can_resume = False  # only a loaded RDB could tell
+            self._follow(*config.replicaof)  # from where, only a loaded RDB could tell
 
     def _writability_changed(self) -> None:
         """What clients may write here, or who decides that, is another now."""
@@ -224,7 +223,10 @@ class Replication:
                 "able to synchronize with the new master with just a partial transfer."
             )
         self._unblock_all()
-        stream.set_feeding(False)
+        self._follow(host, port)
+
+    def _follow(self, host: str, port: int) -> None:
+        self.stream.set_feeding(False)
         self.link = PrimaryLink(self._server, self, host, port, self._primary_client)
         if self._nursery is not None:
             self._nursery.start_soon(self.link.run)
