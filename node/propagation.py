@@ -88,6 +88,6 @@ class Propagation:
         for feed in self.feeds:
             chosen = [(db, argv) for db, argv, replicas_only in unit if not replicas_only or feed == self.replica_feed]
             if len(chosen) > 1:
-                chosen = [(NO_DATABASE, _MULTI), *chosen, (NO_DATABASE, _EXEC)]
+                chosen = [(chosen[0][0], _MULTI), *chosen, (NO_DATABASE, _EXEC)]
             for db_index, argv in chosen:
                 feed(db_index, argv)
