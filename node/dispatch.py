@@ -245,7 +245,8 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
         result = error
     except Exception:
         result = server.handler_failed(spec, argv)
-    keyspace.access = access
+    if client.gates & GATE_NO_TOUCH and keyspace.access is None:
+        keyspace.access = access
     nanos = perf_counter_ns() - started
     if type(result) is not Block:
         spec.calls += 1
