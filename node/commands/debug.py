@@ -115,6 +115,12 @@ def _reload(client: Client, argv: list[bytes]) -> Any:
     return OK
 
 
+def _load_log(client: Client, argv: list[bytes]) -> Any:
+    client.server.persistence.reload_log()
+    log.warning("Append Only File loaded by DEBUG LOADAOF")
+    return OK
+
+
 def _populate(client: Client, argv: list[bytes]) -> Any:
     count = positive_count(argv[2])
     prefix = argv[3] if len(argv) > 3 else b"key"
@@ -219,6 +225,7 @@ _HELP: Final = (
     ("DIGEST-VALUE <key> [<key> ...]", "Show fingerprints of values."),
     ("ERROR <string>", "Reply with <string> as an error."),
     ("LISTPACK <key>", "Say how a packed value is kept."),
+    ("LOADAOF", "Write out the append-only file and load it again."),
     ("LOG <message>", "Write <message> to the log."),
     ("OBJECT <key>", "Show how a value is kept."),
     ("PANIC", "Abort the process."),
@@ -240,6 +247,7 @@ _SUBCOMMANDS: Final[dict[bytes, tuple[Callable[[Client, list[bytes]], Any], int,
     b"digest-value": (_digest_value, 0, 1 << 31),
     b"error": (_error, 1, 1),
     b"listpack": (_listpack, 1, 1),
+    b"loadaof": (_load_log, 0, 0),
     b"log": (_log, 1, 1),
     b"object": (_object, 1, 1),
     b"panic": (_panic, 0, 0),

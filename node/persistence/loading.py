@@ -7,7 +7,7 @@ and gives the data plane its turn between two slices (it answers LOADING); DEBUG
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import Final
 
@@ -127,7 +127,7 @@ def load_rdb_steps(path: str, sink: KeyspaceSink, progress: Progress, *, verify:
             raise LoadError(f"{path}: {error}") from error
 
 
-def run_steps(steps: Steps) -> None:
+def run_steps(steps: Iterable[None]) -> None:
     """Run a loading generator to its end at once."""
     for _ in steps:
         pass

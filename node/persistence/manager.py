@@ -49,7 +49,7 @@ class Persistence:
         self.aof = Aof(server.config, server.clock, self._wake_syncer)
         self.saver = RdbSaver(server, self)
         self.rewriter = AofRewriter(server, self)
-        self.loader = Loader(server, self.aof, lambda code: self.load_function(code))
+        self.loader = Loader(server, self.aof, lambda code: self.load_function(code), lambda: self.clear_functions())
         self.migrate_links = MigrateLinks(lambda: server.clock.mono_ms)
         self.child: Child | None = None
         self.latest_fork_us = 0
@@ -213,6 +213,13 @@ class Persistence:
         if save and not self.save_sync():
             raise CommandError("ERR Error trying to load the RDB dump, check server logs.")
         self.loader.reload(flush=flush, merge=merge)
+
+    def reload_log(self) -> None:
+        """DEBUG LOADAOF. Raises CommandError."""
+        if self.aof.state != states.ON:
+            raise CommandError("ERR Error trying to load the AOF files, check server logs.")
+        self.aof.flush()
+        self.loader.reload_log()
 
     def prepare_exit(self, save: bool | None = None) -> bool:
         """End a child that saves, and save (None: if there are save points); False when saving failed.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from node.dispatch import SERVER_LOADING
@@ -25,12 +27,19 @@ log = logging.getLogger("node")
 class Loader:
     """Loads files into the keyspace of a server. `progress` exists while it does."""
 
-    def __init__(self, server: Server, aof: Aof, load_function: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        aof: Aof,
+        load_function: Callable[[bytes], None],
+        clear_functions: Callable[[], None],
+    ) -> None:
         self._server = server
         self._config = server.config
         self._keyspace = server.keyspace
         self._aof = aof
         self._load_function = load_function
+        self._clear_functions = clear_functions
         self.progress: Progress | None = None
         self.keys_loaded = 0
         self.keys_expired = 0
@@ -54,14 +63,30 @@ class Loader:
         """Run loading steps while clients are told LOADING. Raises LoadError or OSError."""
         server, keyspace = self._server, self._keyspace
         server.set_gate(SERVER_LOADING, True)
-        mode, keyspace.expiry_mode = keyspace.expiry_mode, IGNORE
         try:
-            await run_steps_slowly(steps, server.refresh_clock)
+            with self._loading():
+                await run_steps_slowly(steps, server.refresh_clock)
         finally:
-            keyspace.expiry_mode = mode
-            self.progress = None
             server.set_gate(SERVER_LOADING, False)
         keyspace.dirty = 0
+
+    @contextlib.contextmanager
+    def _loading(self) -> Iterator[None]:
+        """What holds while a data set is loaded: keys do not expire, and the collector rests.
+
+        Nothing but values that live on is made, and values hold no cycles; walking them again and again as they become
+        more costs a quarter of the time. Afterwards they are frozen out of the collector's sight.
+        """
+        keyspace = self._keyspace
+        mode, keyspace.expiry_mode = keyspace.expiry_mode, IGNORE
+        gc.disable()
+        try:
+            yield
+        finally:
+            gc.freeze()
+            gc.enable()
+            keyspace.expiry_mode = mode
+            self.progress = None
 
     def rdb_steps(self, path: str, *, drop_expired: bool, replace: bool = False) -> Steps:
         """Steps that load an RDB file into the keyspace."""
@@ -104,18 +129,30 @@ class Loader:
 
         With `merge`, keys that exist are replaced. Raises CommandError.
         """
-        keyspace = self._keyspace
         if flush:
-            for db in keyspace.dbs:
-                db.clear()
-            keyspace.field_expiry.clear()
-        mode, keyspace.expiry_mode = keyspace.expiry_mode, IGNORE
+            self._empty()
         try:
-            run_steps(self.rdb_steps(self._config.dbfilename, drop_expired=True, replace=merge))
+            with self._loading():
+                run_steps(self.rdb_steps(self._config.dbfilename, drop_expired=True, replace=merge))
         except (LoadError, OSError) as error:
             log.warning("%s", error)
             raise CommandError("ERR Error trying to load the RDB dump, check server logs.") from error
-        finally:
-            keyspace.expiry_mode = mode
-            self.progress = None
-        log.warning("DB reloaded by DEBUG RELOAD")
+
+    def reload_log(self) -> None:
+        """The second half of DEBUG LOADAOF: load the log into an emptied keyspace. Raises CommandError."""
+        self._empty()
+        try:
+            self._aof.files.read()
+            steps = self._log_steps()
+            with self._loading():
+                run_steps(steps or ())
+        except (LoadError, OSError) as error:
+            log.warning("%s", error)
+            raise CommandError("ERR Error trying to load the AOF files, check server logs.") from error
+        self._keyspace.dirty = 0
+
+    def _empty(self) -> None:
+        for db in self._keyspace.dbs:
+            db.clear()
+        self._keyspace.field_expiry.clear()
+        self._clear_functions()

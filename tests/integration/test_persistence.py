@@ -373,3 +373,22 @@ def test_memory_only_node_starts_empty(tmp_path: Path) -> None:
         node.restart()
         assert node.call("DBSIZE") == 0
         assert not list(tmp_path.glob("*.rdb"))
+
+
+def test_debug_reload_and_loadaof_bring_back_what_is_on_disk(tmp_path: Path) -> None:
+    with start_node(tmp_path, *LOG, "--enable-debug-command", "yes") as node:
+        node.call("SET", "k", "v", "PX", 1_000_000)
+        node.call("RPUSH", "l", 1, 2)
+        digest = node.call("DEBUG", "DIGEST")
+        assert node.call("DEBUG", "RELOAD") == b"OK"
+        assert node.call("DEBUG", "DIGEST") == digest
+        assert node.call("DEBUG", "LOADAOF") == b"OK"
+        assert node.call("DEBUG", "DIGEST") == digest
+        with pytest.raises(redis.ResponseError, match="Error trying to load the RDB dump"):
+            node.call("DEBUG", "RELOAD", "NOSAVE", "NOFLUSH")  # every key exists already
+        assert node.call("DEBUG", "RELOAD", "NOSAVE", "NOFLUSH", "MERGE") == b"OK"
+        assert node.call("DEBUG", "DIGEST") == digest
+        node.call("SET", "later", "x")
+        node.kill9()
+        node.restart()
+        assert node.call("GET", "later") == b"x"
