@@ -18,6 +18,7 @@ from node import errors
 from node.arguments import floating, positive_count
 from node.commands.help import help_reply
 from node.errors import CommandError
+from node.keyspace.access import AccessFrequencies, record_times
 from node.keyspace.notify import STRING
 from node.observe.client_info import is_local
 from node.observe.digest import data_digest, value_digest
@@ -71,9 +72,13 @@ def _object(client: Client, argv: list[bytes]) -> Any:
     is_string = isinstance(value, (bytes, bytearray))
     encoding = string_encoding(value) if is_string else value.encoding()
     length = len(value) if is_string else value.size_bytes()
-    now_s = client.server.clock.now_ms // 1000
-    text = b"Value at:0x%x refcount:1 encoding:%b serializedlength:%d lru:%d lru_seconds_idle:0"
-    return Status(text % (id(value), encoding, length, now_s & 0xFFFFFF))
+    keyspace = client.server.keyspace
+    idle_s = 0
+    if not isinstance(keyspace.access, AccessFrequencies):
+        idle_s = record_times(keyspace).idle_ms(client.db.index, argv[2]) // 1000
+    used_s = keyspace.now_ms // 1000 - idle_s
+    text = b"Value at:0x%x refcount:1 encoding:%b serializedlength:%d lru:%d lru_seconds_idle:%d"
+    return Status(text % (id(value), encoding, length, used_s & 0xFFFFFF, idle_s))
 
 
 def _listpack(client: Client, argv: list[bytes]) -> Any:
