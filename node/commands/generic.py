@@ -283,9 +283,12 @@ def cmd_copy(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_keys(client: Client, argv: list[bytes]) -> Any:
     db, pattern = client.db, argv[1]
+    glob = compile_glob(pattern)
+    if glob.literal is not None:
+        return [] if db.peek(glob.literal) is None else [glob.literal]
     keys = db.keys()
     if pattern != b"*":
-        fits = compile_glob(pattern).match
+        fits = glob.fits
         keys = [key for key in keys if fits(key)]
     timed = db.expires.at
     return [key for key in keys if key not in timed or not db.is_past(key)] if timed else keys

@@ -55,7 +55,7 @@ class ScanOptions:
                 if not 1 <= self.count <= INT64_MAX:
                     raise errors.SYNTAX
             elif word == b"MATCH":
-                self.fits = None if value == b"*" else compile_glob(value).match
+                self.fits = None if value == b"*" else compile_glob(value).fits
             elif word == b"TYPE" and with_type:
                 self.kind = value.lower()
             else:
