@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -273,3 +275,66 @@ def test_close_during_a_sync_leaves_the_descriptor_to_the_thread(bench: Bench) -
     os.fdatasync(fd)  # still open
     bench.aof.sync_finished(fd, size, None)
     assert not bench.aof.is_open
+
+
+class Crash(BaseException):
+    """The power goes."""
+
+
+def _rewrite_with_a_crash_at(step: int, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Feed A, rewrite, feed B, stopping before the system call number `step`; False when there were fewer."""
+    calls = 0
+
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == step:
+                raise Crash
+            return real(*args, **kwargs)
+
+        return call
+
+    bench.open()
+    bench.aof.feed(0, [b"SET", b"A", b"1"])
+    bench.aof.flush()
+    with monkeypatch.context() as patch:
+        for name in ("open", "rename", "unlink", "fsync", "ftruncate"):
+            patch.setattr(os, name, counted(getattr(os, name)))
+        try:
+            superseded = bench.aof.rotate()
+            bench.aof.feed(0, [b"SET", b"B", b"2"])
+            bench.aof.flush()
+            Path("appendonlydir/temp-base").write_bytes(b"snapshot with A")
+            bench.aof.install_base("appendonlydir/temp-base", superseded, "rdb")
+        except Crash:
+            return True
+    return False
+
+
+def test_crash_at_any_step_of_a_rewrite_leaves_a_log_that_has_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = set()
+    for step in itertools.count(1):
+        directory = tmp_path / str(step)
+        directory.mkdir()
+        monkeypatch.chdir(directory)
+        bench = Bench()
+        crashed = _rewrite_with_a_crash_at(step, bench, monkeypatch)
+        fed_b = b"B" in b"".join(path.read_bytes() for path in Path("appendonlydir").glob("*.incr.aof"))
+        # the next start sees only the disk
+        found = Aof(bench.config, bench.clock, lambda: None).files
+        found.read()
+        found.check()
+        contents = [Path(found.path(file.name)).read_bytes() for file in found.manifest.files]
+        assert b"A" in b"".join(contents)
+        assert (b"B" in b"".join(contents)) == fed_b
+        outcomes.add((contents[0], fed_b))
+        bench.aof.close()
+        for fd in bench.aof.retired:
+            os.close(fd)
+        if not crashed:
+            break
+    assert step > 8
+    assert outcomes == {(b"base", False), (b"base", True), (b"snapshot with A", True)}
