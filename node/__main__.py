@@ -93,8 +93,7 @@ async def _watch_signals(server: Server) -> None:
             config = server.config
             flags = config.shutdown_on_sigint if number == signal.SIGINT else config.shutdown_on_sigterm
             save = True if "save" in flags else False if "nosave" in flags else None
-            if not server.request_shutdown(save=save) and "force" in flags:
-                server.request_shutdown(save=False)
+            server.shutdown.begin(save=save, now="now" in flags, force="force" in flags)
 
 
 if __name__ == "__main__":

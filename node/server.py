@@ -42,6 +42,7 @@ from node.propagation import Propagation
 from node.pubsub.registry import PubSub
 from node.registry import CommandSpec
 from node.replication.manager import Replication
+from node.shutdown import Shutdown
 from node.tracking import Tracking
 from node.watching import Watching
 
@@ -108,6 +109,7 @@ class Server:
         self.latency = LatencyMonitor()
         self.info = Info(self, BASE)
         self.replication = Replication(self)
+        self.shutdown = Shutdown(self)
         self.listeners = Listeners(self)
         self._wire_observers()
         self.replication.wire()
@@ -130,6 +132,8 @@ class Server:
         config.on_change("latency-tracking", self._set_latency_tracking)
         self._set_latency_tracking(config.latency_tracking)
         self.cron.tasks.append(self.pause.check)
+        self.cron.tasks.append(self.shutdown.check)
+        self.info.provide("server", self.shutdown.info_fields)
         self.cron.tasks.append(self.persistence.maybe_save)
         self.info.provide("persistence", self.persistence.info_fields)
         self.info.provide("stats", self.persistence.stats_fields)
@@ -332,12 +336,12 @@ class Server:
             self.cluster.close()
         return self.exit_code
 
-    def request_shutdown(self, exit_code: int = 0, *, save: bool | None = None) -> bool:
+    def request_shutdown(self, exit_code: int = 0, *, save: bool | None = None, force: bool = False) -> bool:
         """Save (None: if there are save points) and end `run` soon; False, and nothing ends, when saving failed.
 
-        From now on no client is listened to.
+        From now on no client is listened to. `Shutdown` comes before this: it lets the replicas catch up.
         """
-        if not self.persistence.prepare_exit(save):
+        if not self.persistence.prepare_exit(save, force=force):
             return False
         self.exit_code = exit_code
         self.data_plane.stopping = True

@@ -25,6 +25,7 @@ from node.registry import (
     container,
 )
 from node.resp.values import NO_REPLY, OK, Verbatim
+from node.shutdown import FAILED, REFUSED, WAITING
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -76,13 +77,20 @@ def cmd_shutdown(client: Client, argv: list[bytes]) -> Any:
     saves, aborts = b"save" in options, b"abort" in options
     if not known.issuperset(options) or (saves and b"nosave" in options) or (aborts and set(options) != {b"abort"}):
         raise errors.SYNTAX
+    shutdown = client.server.shutdown
     if aborts:
-        raise CommandError("ERR No shutdown in progress.")
+        if not shutdown.abort():
+            raise CommandError("ERR No shutdown in progress.")
+        return OK
+    now = b"now" in options
+    if client.deny_blocking and not now:
+        raise CommandError("ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client")
     save = True if saves else False if b"nosave" in options else None
-    if not client.server.request_shutdown(save=save) and not (
-        b"force" in options and client.server.request_shutdown(save=False)
-    ):
-        raise CommandError("ERR Errors trying to SHUTDOWN. Check logs.")
+    outcome = shutdown.begin(save=save, now=now, force=b"force" in options)
+    if outcome == REFUSED:
+        raise FAILED
+    if outcome == WAITING:
+        return shutdown.wait(client)
     client.close_after_reply = True  # what follows in the same pipeline must not run any more
     return NO_REPLY
 

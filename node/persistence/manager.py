@@ -22,7 +22,7 @@ from node.persistence.child import Child, ChildResult, Report, fork_child
 from node.persistence.errors import StorageError
 from node.persistence.info import Fields, persistence_fields
 from node.persistence.migrate_links import MigrateLinks
-from node.persistence.rewriter import AofRewriter
+from node.persistence.rewriter import AOF, AofRewriter
 from node.persistence.saver import RDB, RdbSaver, remove_if_there, temp_name
 from node.persistence.snapshot import SnapshotOptions
 from node.persistence.startup import Loader
@@ -221,12 +221,16 @@ class Persistence:
         self.aof.flush()
         self.loader.reload_log()
 
-    def prepare_exit(self, save: bool | None = None) -> bool:
+    def prepare_exit(self, save: bool | None = None, *, force: bool = False) -> bool:
         """End a child that saves, and save (None: if there are save points); False when saving failed.
 
-        The log stays open: commands may still run until the server stops.
+        `force`: give up on a log that was switched on and is not complete yet, too. The log stays open: commands may
+        still run until the server stops.
         """
         if self.child is not None:
+            if self.child.kind == AOF and self.aof.state == states.WAITING and not force:
+                log.warning("Writing initial AOF, can't exit.")
+                return False
             log.warning("There is a child (%s). Killing it!", self.child.kind)
             self.child.kill()
             remove_if_there(temp_name(self.child.pid))

@@ -351,6 +351,7 @@ class Replication:
         self.replicas.on_ack(replica, offset, aof_offset)
         self.serving.waiting.check()
         self.failover.check()
+        self._server.shutdown.check()
 
     def _tick(self) -> None:
         """Several times a second, by the cron."""

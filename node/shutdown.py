@@ -1,0 +1,130 @@
+"""Ending a node without losing what its replicas do not have yet.
+
+A shutdown first pauses writes and waits up to `shutdown-timeout` seconds until every replica has acknowledged all of it;
+then it saves, if there are save points or it was told to, and ends. Meanwhile reads are served, a client that said
+SHUTDOWN is blocked, and SHUTDOWN ABORT calls it off. Steps and texts are those of stock 7.0.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from node.blocking import Block
+from node.errors import CommandError
+from node.pause import FOREVER_MS, SHUTDOWN, WRITES
+
+if TYPE_CHECKING:
+    from node.client import Client
+    from node.server import Server
+
+log = logging.getLogger("node")
+
+FAILED: Final = CommandError("ERR Errors trying to SHUTDOWN. Check logs.")
+
+# How a request for a shutdown went.
+ENDING: Final = "ending"
+WAITING: Final = "waiting"
+REFUSED: Final = "refused"
+
+
+class Shutdown:
+    """The shutdown of one node."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._deadline_ms = 0
+        self._save: bool | None = None
+        self._force = False
+        self._clients: dict[Client, Block] = {}
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a shutdown waits for replicas."""
+        return bool(self._deadline_ms)
+
+    @property
+    def remaining_ms(self) -> int:
+        """How long it will wait at most."""
+        return max(0, self._deadline_ms - self._server.clock.mono_ms)
+
+    def begin(self, *, save: bool | None, now: bool = False, force: bool = False) -> str:
+        """End soon. `save`: None saves if there are save points. `now`: do not wait for replicas. `force`: end even if
+        saving fails. ENDING, WAITING or REFUSED (logged)."""
+        server = self._server
+        log.info("User requested shutdown...")
+        self._save, self._force = save, force
+        timeout_s = server.config.shutdown_timeout
+        if now or not timeout_s or self._in_sync():
+            return self._end()
+        if not self.is_waiting:
+            stream = server.replication.stream
+            stream.ack_wanted = True
+            stream.flush()  # it moves the offset, so it must come before the pause
+            self._deadline_ms = server.clock.mono_ms + timeout_s * 1000
+            server.pause.start(SHUTDOWN, WRITES, FOREVER_MS)
+            log.info("Waiting for replicas before shutting down.")
+        return WAITING
+
+    def wait(self, client: Client) -> Block:
+        """Block a client that said SHUTDOWN; it hears of a failure or an abort only."""
+        block = Block((), 0, FAILED)
+        self._clients[client] = block
+        return block
+
+    def abort(self) -> bool:
+        """Call a waiting shutdown off; False when there is none."""
+        if not self.is_waiting:
+            return False
+        log.info("Shutdown manually aborted.")
+        self._cancel()
+        return True
+
+    def check(self) -> None:
+        """Go on if the replicas are in step or the time is over. Called by the cron and with every acknowledgement."""
+        if self.is_waiting and (self._in_sync() or self._server.clock.mono_ms >= self._deadline_ms):
+            self._end()
+
+    def _in_sync(self) -> bool:
+        replication = self._server.replication
+        return all(replica.ack_offset == replication.offset for replica in replication.replicas)
+
+    def _end(self) -> str:
+        self._report_replicas()
+        server = self._server
+        ending = server.request_shutdown(save=self._save, force=self._force) or (
+            self._force and server.request_shutdown(save=False, force=True)
+        )
+        if ending:
+            return ENDING
+        log.warning("Errors trying to shut down the server. Check the logs for more information.")
+        self._cancel()
+        return REFUSED
+
+    def _report_replicas(self) -> None:
+        replication = self._server.replication
+        replicas = list(replication.replicas)
+        lagging = [replica for replica in replicas if replica.ack_offset != replication.offset]
+        for replica in lagging:
+            log.warning(
+                "Lagging replica %s reported offset %d behind master, lag=%d, state=%s.",
+                replica.name,
+                replication.offset - replica.ack_offset,
+                replication.replicas.lag_s(replica),
+                replica.state_name,
+            )
+        if replicas:
+            in_sync = len(replicas) - len(lagging)
+            log.info("%d of %d replicas are in sync when shutting down.", in_sync, len(replicas))
+
+    def _cancel(self) -> None:
+        self._deadline_ms = 0
+        clients, self._clients = self._clients, {}
+        for client, block in clients.items():
+            if client.blocked is block:
+                self._server.blocking.complete(client, FAILED)
+        self._server.pause.end(SHUTDOWN)
+
+    def info_fields(self) -> dict[str, Any]:
+        """For the `server` section of INFO."""
+        return {"shutdown_in_milliseconds": self.remaining_ms} if self.is_waiting else {}
