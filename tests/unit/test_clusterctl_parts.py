@@ -218,6 +218,12 @@ def test_find_seeds_option_beats_environment_beats_state_beats_default(tmp_path:
     assert find_seeds(["x:3"], directory, environment) == [Address("x", 3)]
 
 
+def test_cluster_verb_named_directory_without_cluster_does_not_fall_back(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["check", "--dir", str(tmp_path / "none")])
+    assert result.exit_code == 2
+    assert "no local cluster" in result.output
+
+
 def test_parse_slot_ranges_forms_and_mistakes() -> None:
     assert parse_slot_ranges("0-9,12 14").to_text() == "0-9 12 14"
     for text in ("", "5-1", "a", "16384"):
@@ -283,7 +289,5 @@ def test_cli_usage_mistakes_exit_two() -> None:
 
 
 def test_cli_verbs_are_exactly_the_promised_ones() -> None:
-    promised = (
-        "up down ps logs status create add-node del-node reshard rebalance check fix failover info nodes slots call"
-    )
+    promised = "up down ps logs status check info nodes slots call ping create add-node del-node failover reshard rebalance fix"
     assert set(cli.list_commands(click.Context(cli))) == set(promised.split())

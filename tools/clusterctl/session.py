@@ -127,6 +127,11 @@ def verb_name() -> str:
     return click.get_current_context().info_name or ""
 
 
+def _is_given(parameter: str) -> bool:
+    """Whether the operator has written the option down (and it is not just the default)."""
+    return click.get_current_context().get_parameter_source(parameter) is click.core.ParameterSource.COMMANDLINE
+
+
 def cluster_verb(function: Callable[..., None]) -> Callable[..., None]:
     """Add the common options of verbs that talk to a running cluster, and pass a `Session` first."""
 
@@ -144,6 +149,8 @@ def cluster_verb(function: Callable[..., None]) -> Callable[..., None]:
 
         def body() -> None:
             access = Access(user, password, timeout_s)
+            if not nodes and _is_given("directory") and not (directory / STATE_FILE).exists():
+                raise UsageMistake(f"there is no local cluster in {directory}", "`clusterctl up --dir` makes one")
             function(Session(access, find_seeds(nodes, directory), directory, out), **options)
 
         finish_with_exit_status(out, body)
