@@ -1,6 +1,6 @@
 """Ending a node without losing what its replicas do not have yet.
 
-A shutdown first pauses writes and waits up to `shutdown-timeout` seconds until every replica has acknowledged all of it;
+A shutdown first pauses writes and waits up to `shutdown-timeout` seconds until every replica has acknowledged all;
 then it saves, if there are save points or it was told to, and ends. Meanwhile reads are served, a client that said
 SHUTDOWN is blocked, and SHUTDOWN ABORT calls it off. Steps and texts are those of stock 7.0.
 """

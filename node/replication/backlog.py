@@ -1,7 +1,8 @@
 """The backlog: the most recent bytes of the replication stream, kept for replicas that come back.
 
 It is a queue of the very chunks that were sent to the replicas, so a byte exists once, however many replicas wait for
-it. Whole chunks fall out at the old end; the backlog may therefore hold up to one chunk more than its size.
+it. Whole chunks fall out at the old end, and of a chunk larger than the backlog only the end is kept; so the backlog
+holds less than twice its size.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ class Backlog:
 
     def append(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
+        excess = len(data) - self.size
+        if excess > 0:
+            self._chunks.clear()
+            self.first_offset = self.next_offset + excess
+            self.length = 0
+            data = data[excess:]
         self._chunks.append(data)
         self.length += len(data)
         self._trim()

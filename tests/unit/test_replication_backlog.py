@@ -38,12 +38,12 @@ def test_backlog_over_size_drops_whole_chunks_from_the_old_end() -> None:
     assert not backlog.holds(3)
 
 
-def test_backlog_with_a_chunk_larger_than_its_size_keeps_it_until_the_next() -> None:
+def test_backlog_with_a_chunk_larger_than_its_size_keeps_the_end_of_it() -> None:
     backlog = Backlog(4, 1)
-    backlog.append(b"x" * 10)
-    assert backlog.holds(1)
-    backlog.append(b"yyyy")
-    assert backlog.first_offset == 11
+    backlog.append(b"old")
+    backlog.append(b"0123456789")
+    assert (backlog.first_offset, backlog.length) == (10, 4)
+    assert b"".join(backlog.since(11)) == b"789"
 
 
 def test_backlog_resized_smaller_trims_at_once() -> None:
@@ -63,6 +63,6 @@ def test_backlog_of_any_chunks_holds_the_last_bytes_of_the_stream(size: int, chu
         backlog.append(chunk)
         stream += chunk
         assert backlog.next_offset == len(stream) + 1
-        assert backlog.length >= min(size, len(stream))
+        assert min(size, len(stream)) <= backlog.length < 2 * size + 1
         for offset in range(backlog.first_offset, backlog.next_offset + 1):
             assert b"".join(backlog.since(offset)) == stream[offset - 1 :]
