@@ -286,6 +286,7 @@ class Server:
         self.stats.reset()
         keyspace = self.keyspace
         keyspace.hits = keyspace.misses = keyspace.expired_keys = keyspace.evicted_keys = 0
+        keyspace.lazy_free.freed = 0
         for spec in registry.every_spec():
             spec.calls = spec.nanos = spec.rejected_calls = spec.failed_calls = 0
             spec.latency = None
