@@ -250,11 +250,19 @@ class ClusterCore:
     # Guarding by sentinels
 
     def on_guard(
-        self, now_ms: int, guard_name: str, sentinel_id: str, lease_ms: int, voters: int, echo_ms: int
+        self,
+        now_ms: int,
+        guard_name: str,
+        sentinel_id: str,
+        lease_ms: int,
+        voters: int,
+        echo_ms: int,
+        *,
+        watch: bool = False,
     ) -> GuardReply:
         """A guard ping of a sentinel; see ``guard``. Send the reply after carrying out the effects."""
         self._advance_clock(now_ms)
-        return self.guard.on_guard(guard_name, sentinel_id, lease_ms, voters, echo_ms)
+        return self.guard.on_guard(guard_name, sentinel_id, lease_ms, voters, echo_ms, watch=watch)
 
     def release_guard(self, now_ms: int, guard_name: str) -> bool:
         """The sentinels no longer guard this node under this name; true when they did."""

@@ -8,14 +8,16 @@ So however long the ping travelled or the sentinel slept, the lease never outlas
 that the lease it granted with an echo received at its time *t* is over at *t* + ``lease_ms``. It needs clocks that run
 at about the same rate, not clocks that agree.
 
-The guard is *armed* when leases of a majority of the sentinels are valid for the first time. From then on a primary
-without such a majority is *fenced*: it must refuse writes, for the sentinels may be promoting its successor. Being
+A replica gets no lease: the sentinel only says that it watches (``WATCH``), which also ends a lease it gave before.
+
+The guard is *armed* when a majority of the sentinels watches or leases for the first time. From then on a primary
+without a majority of leases is *fenced*: it must refuse writes, for the sentinels may be promoting its successor. Being
 armed survives restarts: a primary that comes back must not accept writes before the sentinels have found it again.
 
 **Fence.** A promotion carries the epoch in which the sentinels elected their leader. A node obeys no order with an
 epoch older than the newest one it obeyed; that epoch is persisted.
 
-A replica with valid leases of a majority starts no election: the sentinels are at work. When they fall silent, the
+A replica that a majority watches starts no election: the sentinels are at work. When they fall silent, the
 cluster's own elections are allowed again; that is safe, as the primary is fenced by then.
 """
 
@@ -34,9 +36,10 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 
 @define
 class Lease:
-    """One sentinel's latest grant."""
+    """What one sentinel granted last: until when we may accept writes, and until when it watches over our shard."""
 
     expires_ms: int
+    present_ms: int
     voters: int
 
 
@@ -70,6 +73,7 @@ class Guard:
         "_candidate_name",
         "_leases",
         "_view",
+        "_watched_until_ms",
         "fence_epoch",
         "name",
         "voters",
@@ -81,6 +85,7 @@ class Guard:
         self._born_ms = view.now_ms
         self._leases: dict[str, Lease] = {}
         self._candidate_name = ""
+        self._watched_until_ms = 0
         self.name = ""
         """The name under which the sentinels guard us; empty while not armed."""
         self.voters = 0
@@ -106,11 +111,16 @@ class Guard:
         return now_ms >= self.writable_until_ms
 
     def rules_elections(self) -> bool:
-        """Whether a majority of sentinels holds valid leases, so that failing over is up to them."""
-        return self.is_armed and not self.is_fenced(self._view.now_ms)
+        """Whether a majority of sentinels watches over this shard, so that failing over is up to them."""
+        return self.is_armed and self._view.now_ms < self._watched_until_ms
 
-    def on_guard(self, name: str, sentinel_id: str, lease_ms: int, voters: int, echo_ms: int) -> GuardReply:
-        """A guard ping. ``ClusterRefusal`` when it makes no sense, or a group of another name guards this node."""
+    def on_guard(
+        self, name: str, sentinel_id: str, lease_ms: int, voters: int, echo_ms: int, *, watch: bool = False
+    ) -> GuardReply:
+        """A guard ping. ``ClusterRefusal`` when it makes no sense, or a group of another name guards this node.
+
+        With ``watch`` the sentinel only says that it is there, and a lease it gave us before ends now.
+        """
         view = self._view
         if not _NAME.match(name) or not _NAME.match(sentinel_id) or lease_ms <= 0 or voters <= 0:
             raise ClusterRefusal(Condition.BAD_GUARD)
@@ -119,31 +129,29 @@ class Guard:
         if name != self._candidate_name:
             self._candidate_name = name
             self._leases.clear()
-        if self._born_ms <= echo_ms <= view.now_ms:
-            held = self._leases.get(sentinel_id)
-            expires_ms = max(echo_ms + lease_ms, held.expires_ms if held is not None else 0)
-            self._leases[sentinel_id] = Lease(expires_ms, voters)
+        held = self._leases.get(sentinel_id) or Lease(0, 0, voters)
+        until_ms = echo_ms + lease_ms if self._born_ms <= echo_ms <= view.now_ms else 0
+        expires_ms = 0 if watch else max(until_ms, held.expires_ms)
+        self._leases[sentinel_id] = Lease(expires_ms, max(until_ms, held.present_ms), voters)
         if self.is_armed and voters != self.voters:
             view.save(sync=True)
         self.voters = voters
-        majority_until_ms = self._majority_until_ms()
-        if not self.is_armed and majority_until_ms > view.now_ms:
+        self._leases = {who: lease for who, lease in self._leases.items() if lease.present_ms > view.now_ms}
+        self._watched_until_ms = self._majority_until_ms([lease.present_ms for lease in self._leases.values()])
+        if not self.is_armed and self._watched_until_ms > view.now_ms:
             self.name = name
             view.save(sync=True)
             view.notice("guarded", f"guarded by the sentinels of {name}")
         if self.is_armed:
-            self.writable_until_ms = majority_until_ms
+            self.writable_until_ms = self._majority_until_ms([lease.expires_ms for lease in self._leases.values()])
         return GuardReply(view.now_ms, self.fence_epoch, self.is_armed, self.is_fenced(view.now_ms))
 
-    def _majority_until_ms(self) -> int:
-        """Until when leases of a majority are valid; 0 when they are not even now."""
-        now_ms = self._view.now_ms
-        self._leases = {who: lease for who, lease in self._leases.items() if lease.expires_ms > now_ms}
+    def _majority_until_ms(self, ends_ms: list[int]) -> int:
+        """Until when a majority of what ends at ``ends_ms`` is valid; 0 when there is no majority."""
         # Sentinels that disagree about their number: the greatest number is the safe one.
         voters = max([self.voters, *(lease.voters for lease in self._leases.values())])
         needed = voters // 2 + 1
-        expiries = sorted((lease.expires_ms for lease in self._leases.values()), reverse=True)
-        return expiries[needed - 1] if len(expiries) >= needed else 0
+        return sorted(ends_ms, reverse=True)[needed - 1] if len(ends_ms) >= needed else 0
 
     def release(self, name: str) -> bool:
         """The sentinels of ``name`` no longer guard this node; true when they did."""
@@ -152,6 +160,7 @@ class Guard:
         self._view.notice("guarded", f"released by the sentinels of {name}")
         self.name, self.voters = "", 0
         self._leases.clear()
+        self._watched_until_ms = 0
         self.writable_until_ms = NEVER_MS
         self._view.save(sync=True)
         return True

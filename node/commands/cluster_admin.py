@@ -293,21 +293,26 @@ def cmd_saveconfig(client: Client, argv: list[bytes]) -> Any:
 
 @command(
     "cluster|guard",
-    arity=8,
+    arity=-8,
     flags=ADMIN | STALE | LOADING,
     group="cluster",
-    since="7.0.15",
+    since="0.1.0",
     complexity="O(N), N the sentinels",
     summary="Renews a sentinel's lease on this node's right to accept writes (slotmesh).",
 )
 def cmd_guard(client: Client, argv: list[bytes]) -> Any:
-    """`GUARD <name> <sentinel-id> <sentinel-epoch> <lease-ms> <voters> <echo-ms>`: [clock-ms, fence-epoch, armed,
-    fenced].
+    """`GUARD <name> <sentinel-id> <sentinel-epoch> <lease-ms> <voters> <echo-ms> [WATCH]`.
+
+    The reply is [clock-ms, fence-epoch, armed, fenced]; the rules are in `cluster/guard.py` and `sentinel/leases.py`.
     """
     host = host_of(client)
     lease_ms, voters, echo_ms = (integer_between(arg, 0, INT64_MAX, errors.NOT_INTEGER) for arg in argv[5:8])
+    watch = len(argv) > 8
+    if len(argv) > 9 or (watch and argv[8].upper() != b"WATCH"):
+        raise errors.SYNTAX
+    name, sentinel_id = _name(argv[2]), _name(argv[3])
     try:
-        reply = host.core.on_guard(host.clock.now_ms(), _name(argv[2]), _name(argv[3]), lease_ms, voters, echo_ms)
+        reply = host.core.on_guard(host.clock.now_ms(), name, sentinel_id, lease_ms, voters, echo_ms, watch=watch)
     except ClusterRefusal as refusal:
         raise CommandError(f"ERR {refusal}") from None
     host.bus.settle()
@@ -319,7 +324,7 @@ def cmd_guard(client: Client, argv: list[bytes]) -> Any:
     arity=3,
     flags=ADMIN | STALE | LOADING,
     group="cluster",
-    since="7.0.15",
+    since="0.1.0",
     complexity="O(1)",
     summary="Ends the guard of a group of sentinels (slotmesh).",
 )

@@ -6,6 +6,7 @@ import pytest
 
 from cluster.effects import ElectionStarted, Persist
 from cluster.errors import ClusterRefusal, Condition
+from cluster.events import Tick
 from cluster.guard import NEVER_MS, Fence, GuardReply
 from cluster.messages import AuthRequest, Fail
 from tests.support.lone_core import START_MS, LoneCore, node_id
@@ -185,3 +186,34 @@ def test_fenced_replicate_turns_a_primary_that_still_has_slots_and_keys() -> Non
     lone.order("replicate", node_id("R2"), keyspace_empty=False, fence=Fence(epoch=3))
     assert lone.core.view.myself.primary is lone.member("R2")
     assert lone.member("R2").slots == lone.share("P2")
+
+
+def watch(lone: LoneCore, sentinel: str, echo_ms: int) -> GuardReply:
+    reply = lone.core.on_guard(lone.now_ms, "shard", sentinel, LEASE_MS, 3, echo_ms, watch=True)
+    lone._carry_out()
+    return reply
+
+
+def test_watch_ends_the_lease_of_its_sentinel_at_once() -> None:
+    lone = armed()
+    reply = watch(lone, "s2", lone.now_ms)
+    assert (reply.armed, reply.fenced) == (True, True)
+    guard(lone, "s3", lone.now_ms)
+    assert not lone.core.is_fenced(lone.now_ms), "s1 and s3 are a majority"
+
+
+def test_primary_that_a_majority_only_watches_is_armed_and_fenced() -> None:
+    lone = LoneCore("P1")
+    watch(lone, "s1", lone.now_ms)
+    reply = watch(lone, "s2", lone.now_ms)
+    assert (reply.armed, reply.fenced) == (True, True)
+
+
+def test_replica_that_a_majority_watches_leaves_elections_to_the_sentinels() -> None:
+    lone = LoneCore("R1")
+    for sentinel in ("s1", "s2"):
+        watch(lone, sentinel, lone.now_ms)
+    assert lone.core.guard.rules_elections()
+    lone.now_ms += LEASE_MS
+    lone.core.step(lone.now_ms, Tick())
+    assert not lone.core.guard.rules_elections(), "they fell silent"
