@@ -473,6 +473,10 @@ class DataPlane:
     def _enforce_output_limit(self, client: Client) -> None:
         """Close a client that reads too slowly, by `client-output-buffer-limit` of its class."""
         hard, soft, soft_seconds = self.server.config.client_output_buffer_limit[client.kind]
+        if client.replica is not None:
+            # Below the size of the backlog it would close a replica that can resume at once, and cost no memory less.
+            least = self.server.config.repl_backlog_size
+            hard, soft = hard and max(hard, least), soft and max(soft, least)
         size = client.unsent_bytes
         over = bool(hard and size > hard)
         if soft and size > soft:

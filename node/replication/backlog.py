@@ -1,13 +1,18 @@
 """The backlog: the most recent bytes of the replication stream, kept for replicas that come back.
 
 It is a queue of the very chunks that were sent to the replicas, so a byte exists once, however many replicas wait for
-it. Whole chunks fall out at the old end, and of a chunk larger than the backlog only the end is kept; so the backlog
-holds less than twice its size.
+it. What a slow replica keeps in memory anyway therefore stays in the backlog too, for others to use. Apart from that
+whole chunks fall out at the old end, and of a chunk larger than the backlog only the end is kept; so it holds less than
+twice its size.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
+
+#: As an offset: no replica holds anything.
+NOTHING: Final = 1 << 62
 
 
 class Backlog:
@@ -26,26 +31,29 @@ class Backlog:
         """Offset of the next byte to come."""
         return self.first_offset + self.length
 
-    def append(self, data: bytes) -> None:
-        """Take the next bytes of the stream."""
+    def append(self, data: bytes, pinned: int = NOTHING) -> None:
+        """Take the next bytes of the stream. `pinned`: offset of the oldest byte that a replica holds."""
         excess = len(data) - self.size
-        if excess > 0:
+        if excess > 0 and pinned == NOTHING:
             self._chunks.clear()
             self.first_offset = self.next_offset + excess
             self.length = 0
             data = data[excess:]
         self._chunks.append(data)
         self.length += len(data)
-        self._trim()
+        self.trim(pinned)
 
     def resize(self, size: int) -> None:
         """Follow `repl-backlog-size`."""
         self.size = size
-        self._trim()
+        self.trim()
 
-    def _trim(self) -> None:
+    def trim(self, pinned: int = NOTHING) -> None:
+        """Drop what is too much, unless a replica holds it."""
         chunks = self._chunks
         while len(chunks) > 1 and self.length - len(chunks[0]) >= self.size:
+            if self.first_offset + len(chunks[0]) > pinned:
+                break
             gone = len(chunks.popleft())
             self.length -= gone
             self.first_offset += gone

@@ -49,14 +49,17 @@ def traffic_fields(server: Server) -> dict[str, Any]:
 
 
 def memory_fields(replication: Replication) -> dict[str, Any]:
-    """What the backlog and the replicas hold, for the `memory` section. Held chunks are those of the backlog."""
+    """What the backlog and the replicas hold, for the `memory` section.
+
+    They share their bytes: what is beyond the size of the backlog is there for a replica only.
+    """
     backlog = replication.stream.backlog
     held = backlog.length if backlog is not None else 0
-    waiting = max((replica.held_bytes for replica in replication.replicas), default=0)
+    size = backlog.size if backlog is not None else 0
     return {
-        "mem_replication_backlog": held,
-        "mem_total_replication_buffers": max(held, waiting),
-        "mem_clients_slaves": sum(replica.client.unsent_bytes for replica in replication.replicas),
+        "mem_replication_backlog": min(held, size),
+        "mem_total_replication_buffers": held,
+        "mem_clients_slaves": max(0, held - size),
     }
 
 

@@ -163,6 +163,9 @@ class Replication:
     def forget(self, client: Client) -> None:
         """A client is gone."""
         self.replicas.forget(client)
+        backlog = self.stream.backlog
+        if client.replica is not None and backlog is not None:
+            backlog.trim(self.replicas.oldest_held(backlog.next_offset))
 
     def aux_fields(self) -> list[tuple[bytes, bytes]]:
         """What an RDB of the present data says about its place in the history, as far as there is one."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from node.client import GATE_REPLICA, GATE_REPLY, KIND_REPLICA, REPLY_OFF, Client
+from node.replication.backlog import NOTHING
 from node.replication.replica import ONLINE, SNAPSHOT, WAITING, Introduction, Replica
 
 if TYPE_CHECKING:
@@ -90,6 +91,16 @@ class Replicas:
             elif replica.state != WAITING and not replica.intro.rdb_only:
                 replica.hold(chunk)
                 self._enforce_limit(replica)
+
+    def oldest_held(self, next_offset: int) -> int:
+        """Offset of the oldest byte of the stream before `next_offset` that waits here for a replica."""
+        oldest = NOTHING
+        for replica in self._replicas.values():
+            if replica.held:
+                oldest = min(oldest, replica.snapshot_offset + 1)
+            elif replica.held is None and replica.client.unsent_bytes:
+                oldest = min(oldest, next_offset - replica.client.unsent_bytes)
+        return oldest
 
     def send(self, replica: Replica, data: Sequence[bytes]) -> None:
         """Queue bytes for a replica's socket."""

@@ -38,6 +38,7 @@ class Serving:
         self.full_sync = FullSync(server, self.replicas, stream)
         self.waiting = Waiting(server.blocking, stream)
         stream.deliver = self.replicas.deliver
+        stream.oldest_held = self.replicas.oldest_held
         self._seconds = 0
 
     # -- letting in ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from node.replication.backlog import Backlog
+from node.replication.backlog import NOTHING, Backlog
 from node.replication.history import History
 from node.resp.encoder import encode_command
 
@@ -28,7 +28,8 @@ NO_DB: Final = -1
 class Stream:
     """Offsets, history and backlog. `offset` is that of the last byte produced, or applied on a replica.
 
-    `deliver` is called with every chunk, after the backlog has it. `ack_wanted`: ask the replicas how far they are, as
+    `deliver` is called with every chunk, after the backlog has it; `oldest_held` tells the offset of the oldest byte
+    that a replica has not been sent. `ack_wanted`: ask the replicas how far they are, as
     soon as `may_ask` allows it: while writes are paused the offset must stand still.
     """
 
@@ -41,6 +42,7 @@ class Stream:
         "history",
         "may_ask",
         "offset",
+        "oldest_held",
         "selected_db",
     )
 
@@ -54,6 +56,7 @@ class Stream:
         self.ack_wanted = False
         self.may_ask: Callable[[], bool] = lambda: True
         self.deliver: Callable[[bytes], None] = lambda chunk: None
+        self.oldest_held: Callable[[int], int] = lambda next_offset: NOTHING
 
     # -- opening and closing ---------------------------------------------------------------------------------
 
@@ -110,5 +113,5 @@ class Stream:
         chunk = pending[0] if len(pending) == 1 else b"".join(pending)
         pending.clear()
         if self.backlog is not None:
-            self.backlog.append(chunk)
+            self.backlog.append(chunk, self.oldest_held(self.backlog.next_offset))
         self.deliver(chunk)

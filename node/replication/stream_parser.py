@@ -46,11 +46,22 @@ class StreamParser:
         if cut > 2:
             commands = parse_quick(data[:cut])
             if commands is not None:
-                self._held = data[cut:]
-                self.used = self.fed - len(self._held)
+                self._take_last(commands, data[cut:])
                 return commands
         self._exact = RequestParser(_NO_LIMIT)
         return self._feed_exact(data)
+
+    def _take_last(self, commands: list[list[bytes]], last: bytes) -> None:
+        """Behind the last boundary is the beginning of a command, or a whole one that the quick road refuses."""
+        probe = RequestParser(_NO_LIMIT)
+        probe.feed(last)
+        argv = probe.next_command()
+        if argv is None:
+            self._held = last
+        else:
+            commands.append(argv)
+            self._held = last[len(last) - probe.unread_bytes :]
+        self.used = self.fed - len(self._held)
 
     def _feed_exact(self, data: bytes) -> list[list[bytes]]:
         parser = self._exact

@@ -55,6 +55,17 @@ def test_backlog_resized_smaller_trims_at_once() -> None:
     assert backlog.first_offset == 81
 
 
+def test_backlog_keeps_what_a_replica_holds_until_it_lets_go() -> None:
+    backlog = Backlog(10, 1)
+    for _ in range(10):
+        backlog.append(b"0123456789", pinned=15)
+    assert backlog.first_offset == 11, "the chunk with byte 15 and all behind it"
+    backlog.trim(pinned=45)
+    assert backlog.first_offset == 41
+    backlog.trim()
+    assert backlog.length == 10
+
+
 @given(st.integers(1, 50), st.lists(st.binary(min_size=1, max_size=12), max_size=40))
 def test_backlog_of_any_chunks_holds_the_last_bytes_of_the_stream(size: int, chunks: list[bytes]) -> None:
     backlog = Backlog(size, 1)

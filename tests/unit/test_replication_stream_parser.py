@@ -13,6 +13,8 @@ COMMANDS = [
     [b"SELECT", b"0"],
     [b"SET", b"key", b"value"],
     [b"SET", b"binary", b"\r\n*3\r\n$3\r\nSET\r\n"],
+    [b"SET", b"looks like a push", b"\r\n>3\r\n"],
+    [b"SET", b"looks like a large array", b"*123456\r\n"],
     [b"PING"],
     [b"RPUSH", b"list", b"", b"x" * 300],
 ]
@@ -70,3 +72,12 @@ def test_stream_with_garbage_raises_protocol_error() -> None:
     parser = StreamParser()
     with pytest.raises(ProtocolError):
         parser.feed(b"*1\r\n:5\r\n")
+
+
+@pytest.mark.parametrize("value", [b"\r\n>3\r\n", b"*123456", b"\r\n*1"])
+def test_stream_command_that_the_quick_road_refuses_is_returned_at_once(value: bytes) -> None:
+    parser = StreamParser()
+    commands = [[b"PING"], [b"SET", b"k", value]]
+    assert parser.feed(b"".join(map(encode_command, commands))) == commands
+    assert parser.used == parser.fed
+    assert parser.feed(encode_command([b"PING"])) == [[b"PING"]]
