@@ -129,9 +129,10 @@ class Config(ConfigValues):
                 raise _refusal(name, ConfigError("can't set protected config"))
             if directive.not_while_loading and loading:
                 raise errors.LOADING
-            if directive.name in chosen:
+            spelling = text_of(name).lower()  # an alias may stand beside the name: the last one counts, as in stock
+            if spelling in chosen:
                 raise _refusal(name, ConfigError("duplicate parameter"))
-            chosen[directive.name] = (directive, raw)
+            chosen[spelling] = (directive, raw)
         return list(chosen.values())
 
     def assign(self, parsed: Sequence[tuple[Directive, Any]]) -> None:

@@ -172,11 +172,10 @@ def execute(client: Client, argv: list[bytes]) -> Any:
     except CommandError as error:
         if spec is not None:
             spec.rejected_calls += 1
-        if client.multi is not None:
-            if spec is not None and spec.full_name == b"exec":
-                error = _reject_exec(client, error)
-            else:
-                client.multi_failed = True
+        if spec is not None and spec.full_name == b"exec":
+            error = _reject_exec(client, error)
+        elif client.multi is not None:
+            client.multi_failed = True
         client.server.stats.count_error(error)
         return _spoken(client, error)
     if client.multi is not None and not spec.flags & registry.NOT_QUEUED:
@@ -201,7 +200,7 @@ def _reject_exec(client: Client, error: CommandError) -> CommandError:
     leave_multi(client)
     if error.code in _REDIRECTIONS:
         return error
-    return CommandError(b"EXECABORT Transaction discarded because of: " + error.line)
+    return CommandError(b"EXECABORT Transaction discarded because of: " + error.line.removeprefix(b"ERR "))
 
 
 def _spoken(client: Client, result: Any) -> Any:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from node import registry
 from node.acl.check import key_flags
 from node.acl.rules import CATEGORIES
+from node.arguments import to_int64
 from node.commands.help import help_reply
 from node.errors import CommandError
 from node.glob import compile_glob
 from node.registry import FLAG_NAMES, LOADING, STALE, CommandSpec, Handler, KeySpec, command, container
-from node.resp.values import NULL_ARRAY, OrderedSet, Status
+from node.resp.values import OrderedSet, Status
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -50,9 +51,9 @@ def describe(spec: CommandSpec) -> list[Any]:
         spec.last_key,
         spec.key_step,
         OrderedSet([Status(b"@" + word.encode()) for word in CATEGORIES if word in spec.categories]),
-        list(spec.tips),
-        [_key_spec(key_spec) for key_spec in spec.key_specs],
-        [describe(sub) for sub in (spec.subcommands or {}).values()],
+        OrderedSet(spec.tips),
+        OrderedSet([_key_spec(key_spec) for key_spec in spec.key_specs]),
+        OrderedSet([describe(sub) for sub in (spec.subcommands or {}).values()]),
     ]
 
 
@@ -127,7 +128,7 @@ def cmd_command_info(client: Client, argv: list[bytes]) -> Any:
     if len(argv) == 2:
         return [describe(spec) for spec in _visible()]
     specs = [_named(name) for name in argv[2:]]
-    return [NULL_ARRAY if spec is None else describe(spec) for spec in specs]
+    return [None if spec is None else describe(spec) for spec in specs]
 
 
 @_declare(
@@ -206,11 +207,23 @@ def _keys_of(request: list[bytes]) -> list[tuple[int, tuple[bytes, ...]]]:
     if not spec.min_arity <= len(request) <= spec.max_arity:
         raise CommandError("ERR Invalid number of arguments specified for command")
     found = key_flags(spec, request)
+    if any(not _count_is_valid(key_spec, request) for key_spec in spec.key_specs):
+        raise CommandError("ERR Invalid arguments specified for command")
     if not found:
         if spec.flags & registry.NO_MANDATORY_KEYS:
             return []
         raise CommandError("ERR Invalid arguments specified for command")
     return found
+
+
+def _count_is_valid(key_spec: KeySpec, request: list[bytes]) -> bool:
+    """Whether the number that says how many keys follow is one, and that many follow."""
+    kind, count_index, first, step = key_spec.find
+    if kind != "keynum" or key_spec.begin[0] != "index":
+        return True
+    begin = int(key_spec.begin[1])
+    count = to_int64(request[begin + count_index]) if begin + count_index < len(request) else None
+    return count is not None and count >= 0 and begin + first + (count - 1) * step < len(request)
 
 
 @_declare(
