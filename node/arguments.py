@@ -57,11 +57,21 @@ def to_float(text: bytes | bytearray) -> float | None:
         return float(text)
     if _FLOAT.fullmatch(text):
         value = float(text)
-        # an overflow of a finite literal is an error in stock; only the words mean infinity
-        return None if math.isinf(value) and b"n" not in text.lower() else value
+        # a finite literal that overflows, or underflows to zero, is an error in stock
+        if math.isinf(value):
+            return value if b"n" in text.lower() else None
+        return value if value or not text.lower().partition(b"e")[0].strip(b"+-.0") else None
     if _HEX_FLOAT.fullmatch(text):
-        return float.fromhex(text.decode())
+        value = _from_hex(text)
+        return None if math.isinf(value) else value
     return None
+
+
+def _from_hex(text: bytes | bytearray) -> float:
+    try:
+        return float.fromhex(text.decode())
+    except OverflowError:
+        return -math.inf if text[:1] == b"-" else math.inf
 
 
 def floating(text: bytes, error: CommandError = errors.NOT_FLOAT) -> float:
@@ -124,7 +134,7 @@ def score_bound(text: bytes) -> ScoreBound:
     if _FLOAT.fullmatch(number):
         return float(number), exclusive
     if _HEX_FLOAT.fullmatch(number):
-        return float.fromhex(number.decode()), exclusive
+        return _from_hex(number), exclusive
     raise _BAD_SCORE_RANGE
 
 

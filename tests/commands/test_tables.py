@@ -4,14 +4,40 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support import tables_bits_and_geo, tables_keys, tables_strings
+from tests.support import (
+    tables_bits_and_geo,
+    tables_hashes,
+    tables_keys,
+    tables_lists,
+    tables_newer_collections,
+    tables_sets,
+    tables_sorted_set_ranges,
+    tables_sorted_sets,
+    tables_stream_claims,
+    tables_stream_groups,
+    tables_streams,
+    tables_strings,
+)
 from tests.support.inprocess import InProcessNode
 from tests.support.tables import Table, play
 
-MODULES = (tables_strings, tables_keys, tables_bits_and_geo)
+MODULES = (
+    tables_strings,
+    tables_keys,
+    tables_bits_and_geo,
+    tables_hashes,
+    tables_lists,
+    tables_sets,
+    tables_sorted_set_ranges,
+    tables_sorted_sets,
+    tables_stream_claims,
+    tables_stream_groups,
+    tables_streams,
+)
 ALL = {name: table for module in MODULES for name, table in module.TABLES.items()}
 ALL["newer strings"] = tables_strings.NEWER
 ALL["newer bits and geo"] = tables_bits_and_geo.NEWER
+ALL |= tables_newer_collections.TABLES
 
 
 @pytest.mark.parametrize("resp3", [False, True], ids=["resp2", "resp3"])

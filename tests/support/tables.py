@@ -39,6 +39,31 @@ def array(*items: bytes) -> bytes:
     return b"*%d\r\n%b" % (len(items), b"".join(items))
 
 
+def texts(*items: str | bytes) -> bytes:
+    """An array of bulk strings."""
+    return b"*%d\r\n%b" % (len(items), bulk(*items))
+
+
+def a_set(*items: bytes) -> bytes:
+    """A set of replies (RESP3)."""
+    return b"~%d\r\n%b" % (len(items), b"".join(items))
+
+
+def a_map(*items: bytes) -> bytes:
+    """A map of replies, key, value, key, value (RESP3)."""
+    return b"%%%d\r\n%b" % (len(items) // 2, b"".join(items))
+
+
+def map_of(*items: str | bytes) -> bytes:
+    """A map of bulk strings (RESP3)."""
+    return a_map(*(bulk(item) for item in items))
+
+
+def double(text: str) -> bytes:
+    """A double (RESP3)."""
+    return b",%b\r\n" % text.encode()
+
+
 def number(value: int) -> bytes:
     """An integer reply."""
     return b":%d\r\n" % value
@@ -50,6 +75,7 @@ def error(text: str) -> bytes:
 
 
 OK = b"+OK\r\n"
+NULL_ARRAY = b"*-1\r\n"
 NIL2, NIL3 = b"$-1\r\n", b"_\r\n"
 EMPTY = b"$0\r\n\r\n"
 WRONG_TYPE = error("WRONGTYPE Operation against a key holding the wrong kind of value")
