@@ -318,11 +318,6 @@ def apply_moves(owned: Mapping[str, SlotSet], moves: Sequence[Move]) -> dict[str
     return after
 
 
-def invert_moves(moves: Sequence[Move]) -> list[Move]:
-    """The moves that undo `moves`."""
-    return [Move(move.target, move.source, move.slots) for move in reversed(moves)]
-
-
 def _require_known(owned: Mapping[str, SlotSet], nodes: Sequence[str]) -> None:
     for node in nodes:
         if node not in owned:

@@ -16,7 +16,7 @@ from cluster.plan import Address
 from cluster.slot_set import SlotSet
 from cluster.terms import FLAG_MYSELF
 from tools.clusterctl.connect import Access, NodeLink, for_each, words
-from tools.clusterctl.errors import CannotConnect, OperationFailed
+from tools.clusterctl.errors import OperationFailed
 from tools.clusterctl.view import NodeLine, SlotMap, parse_nodes
 
 POLL_S = 0.05
@@ -100,18 +100,3 @@ def wait_for_state_ok(addresses: Sequence[Address], access: Access, deadline_s: 
 
     with open_links(addresses, access) as links:
         poll_until(missing, deadline_s)
-
-
-def wait_for_answers(addresses: Sequence[Address], access: Access, deadline_s: float) -> None:
-    """Until every address answers PING."""
-
-    def missing() -> str | None:
-        for address in addresses:
-            with NodeLink(address, access) as link:
-                try:
-                    link.call("PING")
-                except CannotConnect as error:
-                    return error.message
-        return None
-
-    poll_until(missing, deadline_s)
