@@ -212,6 +212,7 @@ class Aof:
         """
         files = self.files
         files.make_directory()
+        files.remove_leftovers()
         manifest = files.manifest
         if not manifest.files:
             manifest = manifest.with_base(files.stem, files.base_extension, 0)

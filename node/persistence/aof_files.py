@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 
@@ -38,6 +39,16 @@ class AofFiles:
     def waiting_path(self) -> str:
         """Where commands gather until the first rewrite of a log that was switched on at run time."""
         return self.path(f"temp-{self.stem}.incr")
+
+    def temp_base_path(self, pid: int) -> str:
+        """Where process `pid` writes a new base."""
+        return self.path(f"temp-{self.stem}.{pid}.base")
+
+    def remove_leftovers(self) -> None:
+        """Delete what a crash left of unfinished rewrites. Raises OSError."""
+        pattern = os.path.join(glob.escape(self.directory), glob.escape(f"temp-{self.stem}.") + "*")
+        for path in glob.glob(pattern):
+            os.unlink(path)
 
     @property
     def base_extension(self) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from node.config_kinds import ConfigError
 from node.errors import MISCONF, CommandError
 from node.persistence import aof as states
 from node.persistence.aof import Aof
@@ -55,7 +56,14 @@ class Persistence:
         self.latest_fork_us = 0
         self._nursery: trio.Nursery | None = None
         self._sync_due = trio.Event()
-        server.config.on_change("appendonly", self.rewriter.switch)
+        server.config.on_change("appendonly", self._on_appendonly)
+        for name in ("save", "stop-writes-on-bgsave-error"):
+            server.config.on_change(name, lambda _: server.refresh_write_gate())
+
+    def _on_appendonly(self, enabled: bool) -> None:
+        if not self.rewriter.switch(enabled):
+            self.rewriter.switch(False)
+            raise ConfigError("Unable to turn on AOF. Check server logs.")
 
     # -- calls of the data plane -----------------------------------------------------------------------------
 
@@ -204,7 +212,7 @@ class Persistence:
             raise StorageError(f"Fatal error loading the DB: {error}. Exiting.") from error
 
     def _write_first_base(self, path: str) -> None:
-        temp_path = self.aof.files.path(f"temp-{os.getpid()}.base")
+        temp_path = self.aof.files.temp_base_path(os.getpid())
         self.rewriter.write_base(temp_path, self.aof.files.base_extension)
         os.rename(temp_path, path)
 
@@ -234,6 +242,7 @@ class Persistence:
             log.warning("There is a child (%s). Killing it!", self.child.kind)
             self.child.kill()
             remove_if_there(temp_name(self.child.pid))
+            remove_if_there(self.aof.files.temp_base_path(self.child.pid))
         if self.loader.progress is not None:
             return True  # half a data set must not replace a whole one
         if save or (save is None and self._config.save):

@@ -49,7 +49,7 @@ class AofRewriter:
             self._persistence.set_feeding(aof.is_open)
             child = self._persistence.start_child(
                 AOF,
-                lambda report: self.write_base(self._temp_path(os.getpid()), extension, report.progress),
+                lambda report: self.write_base(aof.files.temp_base_path(os.getpid()), extension, report.progress),
                 lambda child, result: self._done(child, result, superseded, extension),
             )
         except OSError as error:
@@ -59,9 +59,6 @@ class AofRewriter:
         self.rewrites += 1
         log.info("Background append only file rewriting started by pid %d", child.pid)
         return True
-
-    def _temp_path(self, pid: int) -> str:
-        return self._aof.files.path(f"temp-rewriteaof-bg-{pid}.aof")
 
     def write_base(self, path: str, extension: str, progress: Callable[[int], None] = lambda keys: None) -> None:
         """Write the present data set as a base file. Raises OSError."""
@@ -79,7 +76,7 @@ class AofRewriter:
     def _done(self, child: Child, result: ChildResult, superseded: int, extension: str) -> None:
         self.last_seconds = int(result.seconds)
         self.cow_bytes = result.cow_bytes
-        temp_path = self._temp_path(child.pid)
+        temp_path = self._aof.files.temp_base_path(child.pid)
         if result.error:
             log.warning("Background AOF rewrite terminated with error: %s", result.error)
             remove_if_there(temp_path)
@@ -118,16 +115,20 @@ class AofRewriter:
         log.info("Starting automatic rewriting of AOF on %d%% growth", growth)
         return True
 
-    def switch(self, enabled: bool) -> None:
-        """CONFIG SET appendonly."""
+    def switch(self, enabled: bool) -> bool:
+        """Switch the log on or off while the server runs; False when its first rewrite could not start.
+
+        It is tried again then, until the log is switched off.
+        """
+        started = True
         child = self._persistence.child
         own_child = child if child is not None and child.kind == AOF else None
         if enabled and self._aof.state == states.OFF:
             self._aof.begin_waiting()
             if own_child is not None:
                 own_child.kill()  # it began without a file for what happens meanwhile
-            if child is not None or not self.start():
-                self.scheduled = True
+            started = child is not None or self.start()
+            self.scheduled = child is not None or not started
         elif not enabled and self._aof.state != states.OFF:
             if own_child is not None:
                 own_child.kill()
@@ -135,3 +136,4 @@ class AofRewriter:
             self._persistence.set_feeding(False)
             self.scheduled = False
         self._server.refresh_write_gate()
+        return started

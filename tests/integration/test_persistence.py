@@ -224,10 +224,11 @@ def test_rewrite_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
         _fill(node, 500)
         node.call("BGREWRITEAOF")
         node.call("SET", "during", "the rewrite")
-        wait_until(lambda: list(tmp_path.glob("appendonlydir/temp-rewriteaof-bg-*.aof")), 10, "the child's file")
+        wait_until(lambda: list(tmp_path.glob("appendonlydir/temp-*.base")), 10, "the child's file")
         node.kill9()
         assert len(list((tmp_path / "appendonlydir").glob("*.incr.aof"))) == 2
         node.restart()
+        assert not list(tmp_path.glob("appendonlydir/temp-*"))
         assert node.call("DBSIZE") == 501
         assert node.call("GET", "during") == b"the rewrite"
         node.call("CONFIG", "SET", "rdb-key-save-delay", "0")
@@ -279,6 +280,21 @@ def test_full_disk_under_always_ends_the_process_unanswered(tmp_path: Path) -> N
         assert node.process.wait(10) == 1
         node.restart()
         assert node.call("DBSIZE") == len(acknowledged) > 10
+
+
+def test_log_that_cannot_be_switched_on_is_refused_and_stays_off(tmp_path: Path) -> None:
+    with start_node(tmp_path) as node:
+        node.call("SET", "k", "v")
+        (tmp_path / "appendonlydir").write_text("in the way")
+        with pytest.raises(redis.ResponseError, match="Unable to turn on AOF"):
+            node.call("CONFIG", "SET", "appendonly", "yes")
+        assert node.client().config_get("appendonly") == {"appendonly": "no"}
+        assert _persistence(node)["aof_enabled"] == "0"
+        assert _persistence(node)["aof_rewrite_scheduled"] == "0"
+        assert node.call("SET", "k", "w") == b"OK"
+        (tmp_path / "appendonlydir").unlink()
+        node.call("CONFIG", "SET", "appendonly", "yes")
+        assert _settled(node)["aof_enabled"] == "1"
 
 
 # -- loading -------------------------------------------------------------------------------------------------------
