@@ -1,0 +1,141 @@
+"""What collection commands send to the append-only file and the replicas, and which keyspace events they raise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from node.keyspace.notify import parse_flags
+from tests.support.effects_collections import CHANGES, DELIVERED, EVENTS
+from tests.support.inprocess import START_MS, InProcessClient, InProcessNode
+
+
+@pytest.fixture
+def node() -> Iterator[InProcessNode]:
+    with InProcessNode() as running:
+        yield running
+
+
+@pytest.fixture
+def client(node: InProcessNode) -> InProcessClient:
+    return node.client()
+
+
+def _line(argv: list[bytes]) -> str:
+    return b" ".join(argv).decode()
+
+
+def _claim(entry: int, consumer: str, count: int, last: str, at_ms: int = START_MS) -> str:
+    return f"XCLAIM s g {consumer} 0 {entry}-0 TIME {at_ms} RETRYCOUNT {count} FORCE JUSTID LASTID {last}"
+
+
+#: commands that prepare, the command, what it propagates as (a list), None: nothing
+PROPAGATION: tuple[tuple[tuple[str, ...], str, list[str] | None], ...] = (
+    ((), "HSET h a 1", ["HSET h a 1"]),
+    (("HSET h a 1",), "HSETNX h a 1", None),
+    (("HSET h a 1",), "HDEL h none", None),
+    (("HSET h a 1.5",), "HINCRBYFLOAT h a 0.25", ["HSET h a 1.75"]),
+    (("HSET h a 1 b 2",), "HEXPIRE h 5 FIELDS 2 a none", [f"HPEXPIREAT h {START_MS + 5000} FIELDS 1 a"]),
+    (("HSET h a 1 b 2",), "HPEXPIREAT h 1 FIELDS 2 a b", ["HDEL h a b"]),
+    (("HSET h a 1",), "HEXPIRE h 5 XX FIELDS 1 a", None),
+    (("HSET h a 1",), "HPERSIST h FIELDS 1 a", None),
+    (("HSET h a 1",), "HGETEX h FIELDS 1 a", None),
+    (("HSET h a 1",), "HGETEX h EX 5 FIELDS 1 a", [f"HPEXPIREAT h {START_MS + 5000} FIELDS 1 a"]),
+    (("HSETEX h EX 5 FIELDS 1 a 1",), "HGETEX h PERSIST FIELDS 1 a", ["HPERSIST h FIELDS 1 a"]),
+    (("HSET h a 1",), "HGETDEL h FIELDS 2 a b", ["HDEL h a"]),
+    ((), "HSETEX h PX 5 FIELDS 1 a 1", [f"HSETEX h PXAT {START_MS + 5} FIELDS 1 a 1"]),
+    ((), "HSETEX h FIELDS 1 a 1", ["HSETEX h FIELDS 1 a 1"]),
+    (("RPUSH l a",), "LPUSHX l b", ["LPUSHX l b"]),
+    ((), "LPUSHX l b", None),
+    (("RPUSH l a b",), "LPOP l 2", ["LPOP l 2"]),
+    (("RPUSH l a b",), "BLPOP none l 0", ["LPOP l"]),
+    (("RPUSH l a b",), "BRPOP l 0", ["RPOP l"]),
+    (("RPUSH l a b",), "LMPOP 1 l RIGHT COUNT 9", ["RPOP l 2"]),
+    (("RPUSH l a b",), "BLMPOP 0 1 l LEFT", ["LPOP l 1"]),
+    (("RPUSH l a b",), "BLMOVE l m LEFT RIGHT 0", ["LMOVE l m LEFT RIGHT"]),
+    (("RPUSH l a b",), "BRPOPLPUSH l m 0", ["RPOPLPUSH l m"]),
+    (("RPUSH l a b",), "LREM l 0 none", None),
+    (("SADD s a",), "SADD s a", None),
+    (("SADD s a",), "SPOP s", ["SREM s a"]),
+    (("SADD s a",), "SPOP s 9", ["DEL s"]),
+    (("SADD s a",), "SINTERSTORE d s none", None),
+    (("SADD s a",), "SUNIONSTORE d s", ["SUNIONSTORE d s"]),
+    (("ZADD z 1 a",), "ZADD z 1 a", None),
+    (("ZADD z 1 a",), "ZINCRBY z 1 a", ["ZINCRBY z 1 a"]),
+    (("ZADD z 1 a 2 b",), "BZPOPMIN z 0", ["ZPOPMIN z"]),
+    (("ZADD z 1 a 2 b",), "ZMPOP 1 z MAX COUNT 9", ["ZPOPMAX z 2"]),
+    (("ZADD z 1 a 2 b",), "BZMPOP 0 1 z MIN", ["ZPOPMIN z 1"]),
+    ((), "XADD s * f v", [f"XADD s {START_MS}-0 f v"]),
+    ((), "XADD s 5-* f v", ["XADD s 5-0 f v"]),
+    (("XADD s 1 f v",), "XADD s MAXLEN 1 2 f v", ["XADD s MAXLEN = 1 2-0 f v"]),
+    (("XADD s 1 f v",), "XADD s MAXLEN ~ 1 LIMIT 5 2 f v", ["XADD s MAXLEN = 2 2-0 f v"]),
+    (("XADD s 1 f v",), "XADD s MINID ~ 2 2 f v", ["XADD s MINID = 1-0 2-0 f v"]),
+    (("XADD s 1 f v",), "XTRIM s MAXLEN 0", ["XTRIM s MAXLEN 0"]),
+    (("XADD s 1 f v",), "XTRIM s MAXLEN ~ 0", ["XTRIM s MAXLEN = 0"]),
+    (("XADD s 1 f v",), "XTRIM s MAXLEN 5", None),
+    (("XADD s 1 f v",), "XREAD STREAMS s 0", None),
+    (DELIVERED[:3], DELIVERED[3], [_claim(1, "c", 1, "1-0"), _claim(2, "c", 1, "2-0")]),
+    (
+        DELIVERED[:3],
+        "XREADGROUP GROUP g c NOACK STREAMS s >",
+        ["XGROUP CREATECONSUMER s g c", "XGROUP SETID s g 2-0 ENTRIESREAD 2"],
+    ),
+    (DELIVERED, "XREADGROUP GROUP g c STREAMS s 0", None),
+    (DELIVERED, "XREADGROUP GROUP g c STREAMS s >", None),
+    (DELIVERED, "XACK s g 1 9", ["XACK s g 1 9"]),
+    (DELIVERED, "XACK s g 9", None),
+    (DELIVERED, "XCLAIM s g d 0 1", [_claim(1, "d", 2, "2-0")]),
+    (DELIVERED, "XCLAIM s g d 99 1", None),
+    (DELIVERED, "XCLAIM s g d 99 1 LASTID 9", ["XGROUP SETID s g 9-0 ENTRIESREAD 2"]),
+    (DELIVERED, "XAUTOCLAIM s g d 0 0 COUNT 1 JUSTID", [_claim(1, "d", 1, "2-0")]),
+    ((*DELIVERED, "XDEL s 1"), "XAUTOCLAIM s g d 0 0 COUNT 1", [_claim(1, "c", 1, "2-0")]),
+    (DELIVERED, "XDELEX s ACKED IDS 1 1", None),
+    (DELIVERED, "XACKDEL s g IDS 1 1", ["XACKDEL s g IDS 1 1"]),
+)
+
+
+def _without_frame(lines: list[str]) -> list[str]:
+    """Several commands of one travel inside MULTI and EXEC."""
+    if len(lines) > 1:
+        assert (lines[0], lines[-1]) == ("MULTI", "EXEC")
+        return lines[1:-1]
+    return lines
+
+
+@pytest.mark.parametrize(("before", "command", "expected"), PROPAGATION, ids=[row[1] for row in PROPAGATION])
+def test_command_is_propagated_in_its_stable_form(
+    node: InProcessNode, client: InProcessClient, before: tuple[str, ...], command: str, expected: list[str] | None
+) -> None:
+    for line in before:
+        client.call(*line.split())
+    node.take_propagated()
+    client.call(*command.split())
+    assert _without_frame([_line(argv) for argv in node.take_propagated()]) == (expected or [])
+
+
+@pytest.mark.parametrize(("before", "command", "expected"), EVENTS, ids=[row[1] for row in EVENTS])
+def test_command_raises_its_events_in_order(
+    node: InProcessNode, client: InProcessClient, before: tuple[str, ...], command: str, expected: list[str]
+) -> None:
+    for line in before:
+        client.call(*line.split())
+    mask = parse_flags("AKEmn")
+    assert mask is not None
+    seen: list[str] = []
+    keyspace = node.server.keyspace
+    keyspace.on_event = lambda _mask, event, key, _db: seen.append(f"{event.decode()} {key.decode()}")
+    keyspace.set_notify_mask(mask)
+    client.call(*command.split())
+    assert seen == expected
+
+
+@pytest.mark.parametrize(("before", "command", "count"), CHANGES, ids=[row[1] for row in CHANGES])
+def test_command_counts_its_changes_as_stock_does(
+    node: InProcessNode, client: InProcessClient, before: tuple[str, ...], command: str, count: int
+) -> None:
+    for line in before:
+        client.call(*line.split())
+    dirty = node.server.keyspace.dirty
+    client.call(*command.split())
+    assert node.server.keyspace.dirty - dirty == count
