@@ -8,7 +8,10 @@ the clock: time stands still until `advance`.
 from __future__ import annotations
 
 import itertools
+import os
 import socket
+import tempfile
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -47,7 +50,12 @@ class InProcessNode:
 
     def __init__(self, *options: str) -> None:
         commands.load_all()
-        self.server = Server(Config.load(["--save", "", *options]))
+        config = Config.load(["--save", "", *options])
+        # Relative paths (dump.rdb, appendonlydir, nodes.conf) must not land where the tests were started.
+        self._home = tempfile.TemporaryDirectory(prefix="slotmesh-test-")
+        self._left = os.getcwd()
+        os.chdir(self._home.name)
+        self.server = Server(config)
         self.clock = ManualClock()
         self.server.clock = self.clock
         self.server.keyspace.now_ms = self.clock.now_ms
@@ -92,6 +100,9 @@ class InProcessNode:
         for client in self._clients:
             client.sock.close()
         self.server.data_plane.close()
+        if Path.cwd() == Path(self._home.name).resolve():
+            os.chdir(self._left)
+        self._home.cleanup()
 
     def __enter__(self) -> Self:
         return self
