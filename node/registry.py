@@ -37,6 +37,7 @@ SKIP_SLOWLOG: Final = 1 << 10
 ASKING: Final = 1 << 11
 FAST: Final = 1 << 12
 NO_AUTH: Final = 1 << 13
+#: Held back by CLIENT PAUSE WRITE though no write: it may propagate. Stock keeps this flag to itself.
 MAY_REPLICATE: Final = 1 << 14
 NO_ASYNC_LOADING: Final = 1 << 15
 NO_MULTI: Final = 1 << 16
@@ -64,7 +65,6 @@ FLAG_NAMES: Final = (
     (ASKING, b"asking"),
     (FAST, b"fast"),
     (NO_AUTH, b"no_auth"),
-    (MAY_REPLICATE, b"may_replicate"),
     (NO_ASYNC_LOADING, b"no_async_loading"),
     (NO_MULTI, b"no_multi"),
     (ALLOW_BUSY, b"allow_busy"),

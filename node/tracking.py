@@ -229,9 +229,9 @@ class Tracking:
             return
         self.pay()
         changed, self._changed = self._changed, {}
-        for prefix, keys in changed.items():
+        for prefix, keys in sorted(changed.items()):
             for state in list(self._prefixes.get(prefix, ())):
-                chosen = [key for key, by in keys.items() if not (state.noloop and by is state)]
+                chosen = sorted(key for key, by in keys.items() if not (state.noloop and by is state))
                 if chosen:
                     self._send(state, chosen)
 

@@ -42,17 +42,23 @@ KeyAccess = list[tuple[int, int]]
 
 def check_acl(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """Whether the client's user may run this command on these keys and channels. Raises CommandError (NOPERM)."""
-    if not client.gates & GATE_ACL:
-        return
-    verdict, index = judge(client.user, spec, argv)
+    verdict = denied(client, spec, argv)
     if verdict == ALLOWED:
         return
-    acl = client.server.acl
-    acl.log.add(client, verdict, spec.full_name if verdict == DENIED_COMMAND else argv[index])
     if verdict == DENIED_COMMAND:
         raise CommandError(b"NOPERM this user has no permissions to run the '%b' command" % spec.full_name)
     what = b"keys" if verdict == DENIED_KEY else b"channels"
     raise CommandError(b"NOPERM this user has no permissions to access one of the %b used as arguments" % what)
+
+
+def denied(client: Client, spec: CommandSpec, argv: list[bytes]) -> int:
+    """ALLOWED, or why a request is denied; a denial goes to the ACL log."""
+    if not client.gates & GATE_ACL:
+        return ALLOWED
+    verdict, index = judge(client.user, spec, argv)
+    if verdict != ALLOWED:
+        client.server.acl.log.add(client, verdict, spec.full_name if verdict == DENIED_COMMAND else argv[index])
+    return verdict
 
 
 def judge(user: User, spec: CommandSpec, argv: list[bytes]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from node import errors
 from node.client import Client
 from node.errors import CommandError
 from node.keyspace.notify import STRING
-from node.registry import ADMIN, DENYOOM, FAST, KEY_INSERT, READONLY, WRITE, command, key_at, keys_from
+from node.registry import ADMIN, DENYOOM, FAST, KEY_INSERT, MAY_REPLICATE, READONLY, WRITE, command, key_at, keys_from
 from node.resp.values import OK, Status
 from node.types import hyperloglog as hll
 
@@ -77,7 +77,7 @@ def cmd_pfadd(client: Client, argv: list[bytes]) -> Any:
 @command(
     "pfcount",
     arity=-2,
-    flags=READONLY,
+    flags=READONLY | MAY_REPLICATE,
     keys=keys_from(b"RW", b"ACCESS"),  # it may refresh the cached count
     group="hyperloglog",
     since="2.8.9",

@@ -7,14 +7,26 @@ from typing import TYPE_CHECKING, Any
 from node.commands.help import help_reply
 from node.errors import CommandError
 from node.glob import compile_glob
-from node.registry import FAST, IN_SUBSCRIBED, LOADING, NOSCRIPT, PUBSUB, STALE, command, container, key_at, keys_from
+from node.registry import (
+    FAST,
+    IN_SUBSCRIBED,
+    LOADING,
+    MAY_REPLICATE,
+    NOSCRIPT,
+    PUBSUB,
+    STALE,
+    command,
+    container,
+    key_at,
+    keys_from,
+)
 
 if TYPE_CHECKING:
     from node.client import Client
     from node.pubsub.registry import Subscribers
 
 _SUBSCRIBE = PUBSUB | NOSCRIPT | LOADING | STALE | IN_SUBSCRIBED
-_PUBLISH = PUBSUB | LOADING | STALE | FAST
+_PUBLISH = PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE
 
 
 def _deny_stand_in(client: Client, argv: list[bytes]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from node import dispatch, errors
-from node.acl.check import check_acl
+from node.acl.check import DENIED_COMMAND, DENIED_KEY, denied
 from node.client import GATE_MULTI
 from node.dispatch import leave_multi
 from node.errors import CommandError
@@ -151,10 +151,9 @@ def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
     server.propagation.begin_unit()
     try:
         for spec, argv in queue:
-            try:
-                check_acl(client, spec, argv)
-            except CommandError as error:
-                result: Any = _revoked(error)
+            denial = denied(client, spec, argv)
+            if denial:
+                result: Any = _revoked(denial)
             else:
                 result = dispatch.call(client, spec, argv)
             encode(replies, result, client.resp3)
@@ -165,9 +164,13 @@ def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
     return Raw(b"".join(replies))
 
 
-def _revoked(error: CommandError) -> CommandError:
+def _revoked(verdict: int) -> CommandError:
     """The rights of the user were cut between queueing and EXEC."""
+    reason = {
+        DENIED_COMMAND: b"no permission to execute the command or subcommand",
+        DENIED_KEY: b"no permission to touch the specified keys",
+    }.get(verdict, b"no permission to access one of the channels used as arguments")
     return CommandError(
         b"NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command "
-        b"is no longer allowed for the following reason: " + error.line.partition(b" ")[2]
+        b"is no longer allowed for the following reason: " + reason
     )
