@@ -7,7 +7,7 @@ from typing import Any, Final
 from node import errors
 from node.arguments import integer, to_int64
 from node.client import GATE_PRIMARY, Client
-from node.commands.strings import editable_string, read_string
+from node.commands.string_options import editable_string, read_string
 from node.errors import CommandError
 from node.keyspace.notify import GENERIC, STRING
 from node.registry import (

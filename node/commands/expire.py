@@ -12,7 +12,7 @@ from typing import Any, Final
 from node import errors
 from node.arguments import INT64_MAX, INT64_MIN, integer
 from node.client import Client
-from node.commands.strings import past, remove_expired
+from node.commands.string_options import past, remove_expired
 from node.errors import CommandError
 from node.keyspace.notify import GENERIC
 from node.registry import FAST, KEY_READ, KEY_UPDATE, READONLY, WRITE, command

@@ -1,12 +1,12 @@
-"""Strings: reading and writing whole values, and parts of them.
+"""Strings: reading and writing whole values.
 
 GET and SET are the hottest functions of the server, so each answers its plain form in the first lines and without a
 helper. A value is `bytes` until APPEND, SETRANGE or a bit command edits it, which turns it into a `bytearray` so that
 the next edit costs no copy; readers hand out a copy of that one, because a reply may be encoded only after later
 commands of the same MULTI have run.
 
-Counters are in `strings_counters.py`, comparisons (LCS, DIGEST) in `strings_compare.py`, the commands that newer
-servers added in `strings_conditional.py`.
+Parts of values are in `strings_parts.py`, counters in `strings_counters.py`, comparisons (LCS, DIGEST) in
+`strings_compare.py`, the commands that newer servers added in `strings_conditional.py`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,38 @@ from __future__ import annotations
 from typing import Any, Final
 
 from node import errors
-from node.arguments import INT64_MAX, integer
-from node.client import GATE_PRIMARY, Client
-from node.keyspace.database import DELETE
+from node.client import Client
+from node.commands.string_options import (
+    COMPARISON,
+    CONDITION,
+    EX,
+    EXAT,
+    EXPIRY,
+    EXPIRY_OPTIONS,
+    GET,
+    IFDEQ,
+    IFDNE,
+    IFEQ,
+    IFNE,
+    KEEPTTL,
+    NX,
+    PERSIST,
+    PX,
+    PXAT,
+    XX,
+    Options,
+    expiry_ms,
+    parse_options,
+    past,
+    remove_expired,
+    string_condition_holds,
+)
 from node.keyspace.notify import GENERIC, STRING
 from node.registry import (
     DENYOOM,
     FAST,
     KEY_ACCESS_UPDATE,
-    KEY_INSERT,
     KEY_READ,
-    KEY_UPDATE,
     READONLY,
     WRITE,
     command,
@@ -32,38 +53,10 @@ from node.registry import (
     keys_from,
 )
 from node.resp.values import OK
-from node.types.string import clamp_range
-from node.types.xxh3 import hex_digest
 
 _SETNX_KEY: Final = key_at(b"OW", b"INSERT")
 _OVERWRITE_KEY: Final = key_at(b"OW", b"UPDATE")
 
-# Options of SET and GETEX.
-NX: Final = 1 << 0
-XX: Final = 1 << 1
-GET: Final = 1 << 2
-KEEPTTL: Final = 1 << 3
-PERSIST: Final = 1 << 4
-EX: Final = 1 << 5
-PX: Final = 1 << 6
-EXAT: Final = 1 << 7
-PXAT: Final = 1 << 8
-IFEQ: Final = 1 << 9
-IFNE: Final = 1 << 10
-IFDEQ: Final = 1 << 11
-IFDNE: Final = 1 << 12
-EXPIRY: Final = EX | PX | EXAT | PXAT
-COMPARISON: Final = IFEQ | IFNE | IFDEQ | IFDNE
-CONDITION: Final = NX | XX | COMPARISON
-
-#: word -> (its bit, the bits it excludes, whether a value follows)
-Options = dict[bytes, tuple[int, int, bool]]
-EXPIRY_OPTIONS: Final[Options] = {
-    b"EX": (EX, KEEPTTL | PERSIST | EXPIRY & ~EX, True),
-    b"PX": (PX, KEEPTTL | PERSIST | EXPIRY & ~PX, True),
-    b"EXAT": (EXAT, KEEPTTL | PERSIST | EXPIRY & ~EXAT, True),
-    b"PXAT": (PXAT, KEEPTTL | PERSIST | EXPIRY & ~PXAT, True),
-}
 _SET_OPTIONS: Final[Options] = {
     b"NX": (NX, CONDITION & ~NX, False),
     b"XX": (XX, CONDITION & ~XX, False),
@@ -76,88 +69,6 @@ _SET_OPTIONS: Final[Options] = {
     **EXPIRY_OPTIONS,
 }
 _GETEX_OPTIONS: Final[Options] = {b"PERSIST": (PERSIST, EXPIRY, False), **EXPIRY_OPTIONS}
-
-
-def parse_options(argv: list[bytes], start: int, known: Options) -> tuple[int, bytes, bytes]:
-    """(bits, value of the expiry option, value to compare with) of the options from `argv[start]` on.
-
-    Raises CommandError for an unknown word, one that another excludes, or a missing value.
-    """
-    bits, expiry, operand = 0, b"", b""
-    i, count = start, len(argv)
-    while i < count:
-        option = known.get(argv[i]) or known.get(argv[i].upper())
-        if option is None or bits & option[1]:
-            raise errors.SYNTAX
-        bits |= option[0]
-        i += 1
-        if option[2]:
-            if i == count:
-                raise errors.SYNTAX
-            if option[0] & EXPIRY:
-                expiry = argv[i]
-            else:
-                operand = argv[i]
-            i += 1
-    return bits, expiry, operand
-
-
-def expiry_ms(text: bytes, bits: int, now_ms: int, command_name: bytes) -> int:
-    """The absolute time in ms that an expiry option means. Raises CommandError when it is not positive or overflows."""
-    when = integer(text)
-    if when <= 0 or (bits & (EX | EXAT) and when > INT64_MAX // 1000):
-        raise errors.invalid_expire(command_name)
-    if bits & (EX | EXAT):
-        when *= 1000
-    if bits & (EX | PX):
-        when += now_ms
-    if when > INT64_MAX:
-        raise errors.invalid_expire(command_name)
-    return when
-
-
-def read_string(client: Client, key: bytes) -> bytes | bytearray | None:
-    """The string for a reading command, or None. Raises WRONGTYPE."""
-    value = client.db.read(key)
-    if value is None or type(value) is bytes or type(value) is bytearray:
-        return value
-    raise errors.WRONG_TYPE
-
-
-def write_string(client: Client, key: bytes) -> bytes | bytearray | None:
-    """The string for a command that will change it, or None. Raises WRONGTYPE."""
-    value = client.db.write(key)
-    if value is None or type(value) is bytes or type(value) is bytearray:
-        return value
-    raise errors.WRONG_TYPE
-
-
-def editable_string(client: Client, key: bytes) -> bytearray | None:
-    """The string as the `bytearray` that the key holds from now on, or None when there is no key. Raises WRONGTYPE."""
-    value = write_string(client, key)
-    if type(value) is bytes:
-        value = bytearray(value)
-        client.db.put(key, value)
-    return value  # type: ignore[return-value]  # bytes was replaced
-
-
-def check_length(client: Client, size: int) -> None:
-    """Refuse a string beyond `proto-max-bulk-len`, except from our primary or the append-only file."""
-    if size > client.server.config.proto_max_bulk_len and client.sock is not None and not client.gates & GATE_PRIMARY:
-        raise errors.STRING_TOO_LONG
-
-
-def past(client: Client, at_ms: int) -> bool:
-    """Whether an absolute expiry has come, on a node that may act on it: not a replica, not while loading."""
-    keyspace = client.db.keyspace
-    return at_ms <= keyspace.now_ms and keyspace.expiry_mode == DELETE
-
-
-def remove_expired(client: Client, key: bytes) -> None:
-    """Delete a key that was given an expiry in the past, and propagate that instead of the command."""
-    client.db.delete(key)
-    client.db.changed(key, GENERIC, b"del")
-    client.propagate_as([client.server.propagation.expire_command, key])
 
 
 # -- whole values ------------------------------------------------------------------------------------------------------
@@ -239,20 +150,6 @@ def _condition_holds(client: Client, key: bytes, bits: int, operand: bytes) -> b
     if bits & XX:
         return value is not None
     return string_condition_holds(value, bits, operand)
-
-
-def string_condition_holds(value: Any, bits: int, operand: bytes) -> bool:
-    """IFEQ, IFNE, IFDEQ and IFDNE: compare a string, or its digest, with an operand. Raises WRONGTYPE.
-
-    An absent key equals nothing: the negative conditions hold.
-    """
-    if value is None:
-        return bool(bits & (IFNE | IFDNE))
-    if type(value) is not bytes and type(value) is not bytearray:
-        raise errors.WRONG_TYPE
-    if bits & (IFDEQ | IFDNE):
-        return (hex_digest(value) == operand.lower()) == bool(bits & IFDEQ)
-    return (value == operand) == bool(bits & IFEQ)
 
 
 @command(
@@ -454,111 +351,3 @@ def _set_all(client: Client, argv: list[bytes]) -> None:
     for i in range(1, len(argv), 2):
         db.set(argv[i], argv[i + 1])
         db.changed(argv[i], STRING, b"set")
-
-
-# -- parts of a value --------------------------------------------------------------------------------------------------
-
-
-@command(
-    "append",
-    arity=3,
-    flags=WRITE | DENYOOM | FAST,
-    keys=KEY_INSERT,
-    group="string",
-    since="2.0.0",
-    complexity="O(1) amortised, for a small addition",
-    summary="Adds bytes to the end of a string; an absent key counts as empty.",
-)
-def cmd_append(client: Client, argv: list[bytes]) -> Any:
-    db, key, addition = client.db, argv[1], argv[2]
-    value = write_string(client, key)
-    if value is None:
-        db.put(key, addition)
-        size = len(addition)
-    else:
-        check_length(client, len(value) + len(addition))
-        if type(value) is bytes:
-            value = bytearray(value)
-            db.put(key, value)
-        value += addition
-        size = len(value)
-    db.changed(key, STRING, b"append")
-    return size
-
-
-@command(
-    "strlen",
-    arity=2,
-    flags=READONLY | FAST,
-    keys=key_at(b"RO"),
-    group="string",
-    since="2.2.0",
-    complexity="O(1)",
-    summary="Returns the length of the string that a key holds.",
-)
-def cmd_strlen(client: Client, argv: list[bytes]) -> Any:
-    return len(read_string(client, argv[1]) or b"")
-
-
-@command(
-    "getrange",
-    arity=4,
-    flags=READONLY,
-    keys=KEY_READ,
-    group="string",
-    since="2.4.0",
-    complexity="O(N), N the length of the returned part",
-    summary="Returns a part of a string, by its first and last index.",
-)
-def cmd_getrange(client: Client, argv: list[bytes]) -> Any:
-    start, end = integer(argv[2]), integer(argv[3])
-    value = read_string(client, argv[1])
-    if not value:
-        return b""
-    begin, stop = clamp_range(start, end, len(value))
-    return bytes(value[begin:stop])
-
-
-@command(
-    "substr",
-    arity=4,
-    flags=READONLY,
-    keys=KEY_READ,
-    group="string",
-    since="1.0.0",
-    complexity="O(N), N the length of the returned part",
-    summary="Returns a part of a string, by its first and last index.",
-    deprecated=("2.0.0", "`GETRANGE`"),
-)
-def cmd_substr(client: Client, argv: list[bytes]) -> Any:
-    return cmd_getrange(client, argv)
-
-
-@command(
-    "setrange",
-    arity=4,
-    flags=WRITE | DENYOOM,
-    keys=KEY_UPDATE,
-    group="string",
-    since="2.2.0",
-    complexity="O(N), N the length of the written part",
-    summary="Overwrites a string from an offset on; a gap before it is filled with zero bytes.",
-)
-def cmd_setrange(client: Client, argv: list[bytes]) -> Any:
-    db, key, part = client.db, argv[1], argv[3]
-    offset = integer(argv[2])
-    if offset < 0:
-        raise errors.OFFSET_RANGE
-    value = write_string(client, key)
-    if not part:
-        return len(value or b"")
-    end = offset + len(part)
-    check_length(client, end)
-    if type(value) is not bytearray:
-        value = bytearray(value or b"")
-        db.put(key, value)
-    if len(value) < end:
-        value.extend(bytes(end - len(value)))
-    value[offset:end] = part
-    db.changed(key, STRING, b"setrange")
-    return len(value)

@@ -7,7 +7,7 @@ from typing import Any
 from node import errors
 from node.arguments import integer
 from node.client import Client
-from node.commands.strings import read_string
+from node.commands.string_options import read_string
 from node.errors import CommandError
 from node.registry import FAST, KEY_READ, READONLY, command, keys_from
 from node.types.lcs import lcs, lcs_length

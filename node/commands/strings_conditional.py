@@ -10,7 +10,7 @@ from typing import Any, Final
 from node import errors
 from node.arguments import INT64_MAX, integer_between
 from node.client import Client
-from node.commands.strings import (
+from node.commands.string_options import (
     EXPIRY,
     EXPIRY_OPTIONS,
     IFDEQ,

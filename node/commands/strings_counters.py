@@ -12,7 +12,7 @@ from typing import Any
 from node import errors
 from node.arguments import INT64_MAX, INT64_MIN, integer, to_int64
 from node.client import Client
-from node.commands.strings import write_string
+from node.commands.string_options import write_string
 from node.errors import CommandError
 from node.keyspace.notify import STRING
 from node.registry import DENYOOM, FAST, KEY_ACCESS_UPDATE, WRITE, command
