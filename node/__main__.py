@@ -13,7 +13,15 @@ import trio
 from node import commands, log
 from node.cluster_host import ClusterStartError
 from node.config import Config, ConfigFileError
-from node.process import banner, daemonize, pid_file, settle_maxclients
+from node.process import (
+    banner,
+    daemonize,
+    follow_oom_score,
+    pid_file,
+    set_title,
+    settle_maxclients,
+    start_syslog,
+)
 from node.server import Server
 
 _USAGE = """Usage: slotmesh-node [/path/to/redis.conf] [options] [-]
@@ -54,7 +62,11 @@ def serve(config: Config) -> int:
     """Run a node in this process; its exit code."""
     logger = logging.getLogger("node")
     logger.info("oO0OoO0OoO0Oo slotmesh is starting oO0OoO0OoO0Oo")
+    start_syslog(config)
     settle_maxclients(config)
+    follow_oom_score(config)
+    set_title(config)
+    config.on_change("proc-title-template", lambda _: set_title(config))
     try:
         server = Server(config)
     except (ClusterStartError, ConfigFileError) as error:

@@ -1,5 +1,5 @@
-"""What a node says and does about being a process: the banner in the log, the background, the pid file,
-and how many descriptors it may open.
+"""What a node says and does about being a process: the banner in the log, the background, the pid file, and
+what it tells or asks the system: open files, the system log, its title, its readiness to die.
 
 `daemonize` detaches before any thread or descriptor exists that a fork would break. Scripts of others look for ` PID: `
 in the banner and for the pid file, so both keep the stock server's form.
@@ -8,11 +8,14 @@ in the banner and for the pid file, so both keep the stock server's form.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
+import re
 import resource
 import sys
 from collections.abc import Iterator
+from logging.handlers import SysLogHandler
 from typing import TYPE_CHECKING, Final
 
 from node.config_kinds import ConfigError
@@ -117,3 +120,80 @@ def settle_maxclients(config: Config) -> None:
         log.warning("Current maximum open files allows %d clients: maxclients has been reduced to that.", possible)
         config.maxclients = possible
     config.on_change("maxclients", follow_maxclients)
+
+
+# -- what the system is told about us --------------------------------------------------------------------------------
+
+_SYSLOG_SOCKET: Final = "/dev/log"
+
+
+def start_syslog(config: Config) -> None:
+    """`syslog-enabled`: send the log to the system's as well."""
+    if not config.syslog_enabled:
+        return
+    try:
+        handler = SysLogHandler(_SYSLOG_SOCKET, SysLogHandler.facility_names[config.syslog_facility])
+    except OSError as error:
+        log.warning("No system log at %s: %s", _SYSLOG_SOCKET, os.strerror(error.errno or 0))
+        return
+    handler.ident = f"{config.syslog_ident}[{os.getpid()}]: "
+    logging.getLogger().addHandler(handler)
+
+
+def set_title(config: Config) -> None:
+    """`set-proc-title`: what `ps` shows, by `proc-title-template`; cut at the length of the original command line.
+
+    Linux shows the memory where the arguments were when the process began, so that is where the title is written.
+    """
+    if not config.set_proc_title:
+        return
+    mode = " [cluster]" if config.cluster_enabled else ""
+    host = config.bind[0].removeprefix("-") if config.bind else "*"
+    variables = {
+        "title": "slotmesh-node",
+        "listen-addr": config.unixsocket if not config.port and config.unixsocket else f"{host}:{config.port}",
+        "server-mode": mode.strip(),
+        "port": config.port,
+        "tls-port": config.tls_port,
+        "unixsocket": config.unixsocket,
+        "config-file": config.path or "",
+    }
+    title = re.sub(r"\{([^{}]+)\}", lambda match: str(variables[match[1]]), config.proc_title_template).strip()
+    with open("/proc/self/stat", "rb") as stat:
+        fields = stat.read().rpartition(b")")[2].split()
+    start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, counted behind the name in parentheses
+    if start and end > start:
+        raw = title.encode("utf-8", "surrogateescape")[: end - start - 1]
+        ctypes.memmove(start, raw.ljust(end - start, b"\0"), end - start)
+
+
+def adjust_oom_score(config: Config) -> None:
+    """`oom-score-adj`: how ready the kernel should be to end this process when memory runs out. Raises ConfigError."""
+    mode = config.oom_score_adj
+    if mode == "no":
+        return
+    wanted = config.oom_score_adj_values[0 if config.replicaof is None else 1]
+    if mode == "yes":
+        wanted += _initial_oom_score
+    try:
+        with open(_OOM_SCORE, "w", encoding="ascii") as file:
+            file.write(str(max(-1000, min(wanted, 1000))))
+    except OSError as error:
+        raise ConfigError("Failed to set current oom_score_adj. Check server logs.") from error
+
+
+def follow_oom_score(config: Config) -> None:
+    """Adjust the score now and whenever the configuration or the role changes."""
+    global _initial_oom_score
+    with contextlib.suppress(OSError), open(_OOM_SCORE, encoding="ascii") as file:
+        _initial_oom_score = int(file.read())
+    try:
+        adjust_oom_score(config)
+    except ConfigError as error:
+        log.warning("%s", error)
+    for name in ("oom-score-adj", "oom-score-adj-values"):
+        config.on_change(name, lambda _: adjust_oom_score(config))
+
+
+_OOM_SCORE: Final = "/proc/self/oom_score_adj"
+_initial_oom_score = 0
