@@ -33,7 +33,7 @@ class Cron:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.memory = Memory(server)
-        self.tasks: list[Callable[[], None]] = []
+        self.tasks: list[Callable[[], object]] = []
         self.active_expire = True
         #: DEBUG PAUSE-CRON: no periodic work, though deadlines are still met.
         self.paused = False

@@ -11,6 +11,7 @@ import logging
 import random
 import secrets
 import socket
+from functools import partial
 from typing import Final
 
 import trio
@@ -19,6 +20,7 @@ from node import dispatch, registry
 from node.acl.users import Acl
 from node.blocking import Blocking
 from node.client import Client
+from node.client_eviction import evict_clients
 from node.clock import Clock
 from node.cluster_host import ClusterHost
 from node.config import Config
@@ -132,6 +134,7 @@ class Server:
         config.on_change("latency-tracking", self._set_latency_tracking)
         self._set_latency_tracking(config.latency_tracking)
         self.cron.tasks.append(self.pause.check)
+        self.cron.tasks.append(partial(evict_clients, self))
         self.cron.tasks.append(self.shutdown.check)
         self.info.provide("server", self.shutdown.info_fields)
         self.cron.tasks.append(self.persistence.maybe_save)

@@ -57,6 +57,7 @@ class Stats:
         self.errors: dict[bytes, int] = {}
         self.query_buffer_disconnections = 0
         self.output_buffer_disconnections = 0
+        self.evicted_clients = 0
         self.repl_input_bytes = 0
         self.repl_output_bytes = 0
         self.sync_full = 0
