@@ -340,7 +340,7 @@ class DataPlane:
                     server.stats.count_error(error)
                 except Exception:
                     result = server.handler_failed(spec, argv)  # type: ignore[arg-type]
-                if keyspace.dirty != dirty or client.rewritten is not None:
+                if keyspace.dirty > dirty or client.rewritten is not None:
                     server.propagation.after_command(client, argv)
                     client.write_offset = stream.offset
                 now = perf_counter_ns()

@@ -252,7 +252,7 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
     spec.nanos += nanos
     if spec.timings is not None:
         server.note_latency(spec, nanos)
-    if keyspace.dirty != dirty or client.rewritten is not None:
+    if keyspace.dirty > dirty or client.rewritten is not None:
         server.propagation.after_command(client, argv)
         client.write_offset = server.write_offset()
     if nanos >= server.slow_nanos:

@@ -49,3 +49,10 @@ def set_up(level: str, path: str, role: str = "M") -> StockFormatter:
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[level])
     return formatter
+
+
+def set_role(letter: str) -> None:
+    """Let the log say what this process is: M for a primary, S for a replica."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, StockFormatter):
+            handler.formatter.role = letter

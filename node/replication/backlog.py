@@ -8,11 +8,13 @@ twice its size.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from typing import Final
 
 #: As an offset: no replica holds anything.
 NOTHING: Final = 1 << 62
+_CHUNK_COST: Final = sys.getsizeof(b"") + 8
 
 
 class Backlog:
@@ -30,6 +32,11 @@ class Backlog:
     def next_offset(self) -> int:
         """Offset of the next byte to come."""
         return self.first_offset + self.length
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory, bookkeeping included."""
+        return self.length + len(self._chunks) * _CHUNK_COST
 
     def append(self, data: bytes, pinned: int = NOTHING) -> None:
         """Take the next bytes of the stream. `pinned`: offset of the oldest byte that a replica holds."""

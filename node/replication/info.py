@@ -54,7 +54,7 @@ def memory_fields(replication: Replication) -> dict[str, Any]:
     They share their bytes: what is beyond the size of the backlog is there for a replica only.
     """
     backlog = replication.stream.backlog
-    held = backlog.length if backlog is not None else 0
+    held = backlog.memory if backlog is not None else 0
     size = backlog.size if backlog is not None else 0
     return {
         "mem_replication_backlog": min(held, size),

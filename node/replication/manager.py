@@ -23,6 +23,7 @@ from node import errors
 from node.client import GATE_MULTI
 from node.dispatch import SERVER_PAUSED, SERVER_REPLICA
 from node.keyspace.database import DELETE, HIDE, HIDE_FROM_READS
+from node.log import set_role
 from node.replication.applier import new_primary_client
 from node.replication.failover import Failover
 from node.replication.handshake import FullSync as FullSyncAnswer
@@ -259,6 +260,7 @@ class Replication:
         if server.cluster is None:
             server.config.replicaof = primary
         server.set_gate(SERVER_REPLICA, primary is not None)
+        set_role("M" if primary is None else "S")
         self.replicas.refresh_good()
         self._writability_changed()
         self.on_link_changed()
