@@ -45,6 +45,8 @@ SERVER_MONITORS: Final = 1 << 3
 SERVER_REPLICA: Final = 1 << 4  # this node is a replica
 SERVER_WRITES_REFUSED: Final = 1 << 5  # a failed save, too few replicas, a lost lease
 SERVER_TRACKING: Final = 1 << 6
+SERVER_ASYNC_LOADING: Final = 1 << 7  # other data is loaded while the old one is served
+_LOOK_AT_DATA: Final = SERVER_LOADING | SERVER_ASYNC_LOADING | SERVER_REPLICA
 
 INTERNAL_ERROR: Final = CommandError(
     "ERR internal error: the command failed in a way that is a bug of this server; see its log"
@@ -122,11 +124,13 @@ def check_subscribed(client: Client, spec: CommandSpec, argv: list[bytes]) -> No
 def check_loading(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """While the data set is loaded, or is stale by configuration, most commands must wait."""
     server = client.server
-    if not server.gates & (SERVER_LOADING | SERVER_REPLICA) or client.gates & GATE_PRIMARY or client.sock is None:
+    if not server.gates & _LOOK_AT_DATA or client.gates & GATE_PRIMARY or client.sock is None:
         return
     if server.gates & SERVER_REPLICA and not spec.flags & registry.STALE and server.is_stale():
         raise errors.MASTER_DOWN
     if server.gates & SERVER_LOADING and not spec.flags & registry.LOADING:
+        raise errors.LOADING
+    if server.gates & SERVER_ASYNC_LOADING and spec.flags & registry.NO_ASYNC_LOADING:
         raise errors.LOADING
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from node.dispatch import SERVER_ASYNC_LOADING
 from node.persistence import aof as states
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ def persistence_fields(server: Server, persistence: Persistence) -> Fields:
     rewriting = child is not None and child.kind == "aof"
     running_s = int(time.monotonic() - child.started_s) if child is not None else -1
     total_keys = server.keyspace.total_keys()
+    loads_aside = bool(server.gates & SERVER_ASYNC_LOADING)
     keys_done = child.keys_done if child is not None else 0
     fields: Fields = {
-        "loading": int(persistence.loader.progress is not None),
-        "async_loading": 0,
+        "loading": int(persistence.loader.progress is not None and not loads_aside),
+        "async_loading": int(loads_aside),
         "current_cow_peak": child.cow_peak if child is not None else 0,
         "current_cow_size": child.cow_bytes if child is not None else 0,
         "current_cow_size_age": max(running_s, 0),

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from time import time
 from typing import TYPE_CHECKING, Final
 
-from node.dispatch import SERVER_LOADING
+from node.dispatch import SERVER_ASYNC_LOADING, SERVER_LOADING
 from node.keyspace.keyspace import Keyspace
 from node.persistence.errors import LoadError
 from node.persistence.loading import ITEMS_PER_SLICE, KeyspaceSink, Progress, run_steps_slowly
@@ -158,7 +158,8 @@ class Snapshot:
         fresh = Keyspace(server.config.databases, clustered=server.keyspace.clustered)
         functions: list[bytes] = []
         sink = KeyspaceSink(fresh, functions.append)
-        server.set_gate(SERVER_LOADING, not self._same_history)
+        gate = SERVER_ASYNC_LOADING if self._same_history else SERVER_LOADING
+        server.set_gate(gate, True)
         try:
             await self._decode(sink, piece, receive)
             self._begin()
@@ -167,7 +168,7 @@ class Snapshot:
             for code in functions:
                 server.persistence.load_function(code)
         finally:
-            server.set_gate(SERVER_LOADING, False)
+            server.set_gate(gate, False)
 
     async def _decode(self, sink: KeyspaceSink, piece: bytes, receive: Receive) -> None:
         """Load what arrives until the snapshot ends; progress shows in INFO."""
