@@ -35,6 +35,8 @@ TYPE_NAMES: Final = {
 }
 #: What an idle client costs: the object and its containers.
 _BASE_BYTES: Final = 2048
+#: What one entry in a dict costs besides its content.
+_PLACE_BYTES: Final = 100
 
 
 def is_local(client: Client) -> bool:
@@ -80,6 +82,9 @@ def memory_bytes(client: Client) -> int:
     held = client.parser.held_bytes if client.parser is not None else 0
     waiting = sum(sum(map(len, argv)) for argv in client.commands)
     names = sum(map(len, (*client.channels, *client.patterns, *client.shard_channels)))
+    names += sum(len(key) + _PLACE_BYTES for _, key in client.watched)
+    if client.tracking is not None:
+        names += sum(len(prefix) + _PLACE_BYTES for prefix in client.tracking.prefixes)
     return _BASE_BYTES + held + waiting + names + queued_bytes(client) + output_bytes(client) + _reply_bytes(client)
 
 
