@@ -14,7 +14,7 @@ import trio
 from node import log
 from sentinel import statements
 from sentinel.access import Access
-from sentinel.config import ConfigFile, ConfigFileError, option_lines, parse_config, rewrite
+from sentinel.config import ConfigFile, ConfigFileError, ConfigText, option_lines, parse_config
 from sentinel.core import SentinelCore
 from sentinel.driver import Driver, monotonic_ms
 from sentinel.server import Server
@@ -79,11 +79,8 @@ def _new_core(config: ConfigFile) -> SentinelCore:
     if new:
         core.ctx.my_id = rng.randbytes(20).hex()
 
-    def render() -> str:
-        config.lines = rewrite(config.lines, statements.dump(core))
-        return "".join(line + "\n" for line in config.lines)
-
-    core.render = render
+    content = ConfigText(config.lines)
+    core.render = lambda: content.rewrite(statements.dump(core))
     if new:
         core.ctx.persist()
     return core

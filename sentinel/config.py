@@ -189,27 +189,42 @@ def _keep(options: ServerOptions, name: str, values: list[str]) -> None:
         options.loglevel = values[0].lower()
 
 
-def rewrite(lines: Sequence[str], state: Sequence[tuple[str, ...]]) -> list[str]:
-    """The lines of the file with the `sentinel` statements replaced by `state` (words behind `sentinel`)."""
-    kept = list(lines)
-    places: dict[str, list[int]] = {}
-    for index, line in enumerate(kept):
-        words = text_to_words(line.strip()) if not line.lstrip().startswith("#") else []
-        if words and words[0].lower() == "sentinel" and len(words) > 1:
-            places.setdefault(_current_name(words[1].lower()), []).append(index)
-    appended: list[str] = []
-    for statement in state:
-        text = " ".join(["sentinel", *(_quoted(word) for word in statement)])
-        free = places.get(statement[0])
-        if free:
-            kept[free.pop(0)] = text
-        else:
-            appended.append(text)
-    superfluous = {index for rest in places.values() for index in rest}
-    result = [line for index, line in enumerate(kept) if index not in superfluous]
-    if appended and SIGNATURE not in result:
-        result += ["", SIGNATURE]
-    return result + appended
+class ConfigText:
+    """The lines of the file, kept between rewrites; those of `sentinel` statements know which statement they are."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = [(_statement_name(line), line) for line in lines]
+        self._written: dict[tuple[str, ...], str] = {}
+
+    def rewrite(self, state: Sequence[tuple[str, ...]]) -> str:
+        """The content of the file with its `sentinel` statements replaced by `state` (words behind `sentinel`)."""
+        texts: dict[str, list[str]] = {}
+        written = {words: self._written.get(words) or _statement_text(words) for words in state}
+        for words, text in written.items():
+            texts.setdefault(words[0], []).append(text)
+        kept: list[tuple[str, str]] = []
+        for name, line in self._lines:
+            if not name:
+                kept.append((name, line))
+            elif texts.get(name):
+                kept.append((name, texts[name].pop(0)))
+        appended = [(words[0], text) for words, text in written.items() if text in texts[words[0]]]
+        if appended and ("", SIGNATURE) not in kept:
+            kept += [("", ""), ("", SIGNATURE)]
+        self._lines, self._written = kept + appended, written
+        return "".join(line + "\n" for _, line in self._lines)
+
+
+def _statement_name(line: str) -> str:
+    """Which `sentinel` statement a line is; empty for all other lines."""
+    words = text_to_words(line) or []
+    if len(words) < 2 or words[0].lower() != "sentinel":
+        return ""
+    return _current_name(words[1].lower())
+
+
+def _statement_text(words: tuple[str, ...]) -> str:
+    return " ".join(["sentinel", *(_quoted(word) for word in words)])
 
 
 def _current_name(name: str) -> str:

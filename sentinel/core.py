@@ -114,7 +114,8 @@ class SentinelCore:
 
     def next_deadline_ms(self) -> int:
         """When to step with a Tick at the latest."""
-        scripts = self.ctx.scripts.next_due_ms(self.ctx.timing.script_max_runtime)
+        queue = self.ctx.scripts
+        scripts = queue.next_due_ms(self.ctx.timing.script_max_runtime) if queue.jobs else None
         due = min(self.ctx.next_due_ms(), self._retry_store_ms)
         return due if scripts is None else min(due, max(scripts, self.ctx.now_ms + 1))
 
@@ -341,6 +342,8 @@ class SentinelCore:
 
     def _run_scripts(self) -> None:
         ctx = self.ctx
+        if not ctx.scripts.jobs:
+            return
         for job in ctx.scripts.startable(ctx.now_ms):
             ctx.effect(RunScript(job.job_id, job.argv))
         for job in ctx.scripts.overdue(ctx.now_ms, ctx.timing.script_max_runtime):

@@ -27,6 +27,7 @@ from sentinel.effects import NOTICE, WARNING, ErrorReply, Exit, Reply
 from sentinel.election import Election
 from sentinel.instance import (
     NONE,
+    PRIMARY,
     RECONF,
     SELECT,
     SEND_ORDER,
@@ -37,7 +38,7 @@ from sentinel.instance import (
     Instance,
     Unit,
 )
-from sentinel.leases import LEADER_TIME_MS, Leases
+from sentinel.leases import Leases
 from sentinel.links import DISCARD, ORDER, Links, transact
 from sentinel.roster import Roster
 from sentinel.selection import facts_awaited, select_replica
@@ -91,6 +92,10 @@ class Failover:
         self._election.start(unit)
         # A leased primary that is down may only be replaced by the votes of those who leased it.
         unit.failover.forced = not (unit.primary.sdown and self._leases.leased(unit))
+        if unit.failover.forced:
+            # Nobody else votes, so nobody else would hear of this epoch: have the next election use a later one.
+            self._election.cast_vote(unit, unit.failover.epoch, self._ctx.my_id)
+            self.announce_soon(unit)
         self._ctx.touch(unit)
 
     # ------------------------------------------------------------------------------------------------------ advancing
@@ -167,7 +172,7 @@ class Failover:
         assert replica is not None, "an order without a selected replica"
         over_ms = failover.change_ms + unit.settings.failover_timeout_ms
         if self._leases.leased(unit) and not failover.forced:
-            over_ms = min(over_ms, failover.start_ms + LEADER_TIME_MS)  # the voters' holds must outlast the order
+            over_ms = min(over_ms, failover.start_ms + ctx.leader_time_ms)  # the voters' holds must outlast the order
         if ctx.now_ms > over_ms:
             self.abort(unit, "slave-timeout")
             return NEVER
@@ -195,6 +200,9 @@ class Failover:
         """The replica answered the order: look at once whether it is a primary now."""
         unit = replica.unit
         if unit is None or unit.failover.promoted is not replica or unit.failover.state != WAIT_PROMOTION:
+            return
+        if isinstance(reply, ErrorReply) and unit.guard is not None and replica.role_reported == PRIMARY:
+            self.on_promoted(unit)  # it has taken over by itself before
             return
         if isinstance(reply, ErrorReply):
             self._ctx.log(f"{replica.name} refuses its promotion: {reply.text}")

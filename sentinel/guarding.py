@@ -11,8 +11,9 @@ shard with different primaries, a sentinel that starts listens to the others' he
 takes over their names; should names differ after all, everybody moves to the alphabetically first one.
 
 Trust in views. A view adds nodes at once. It makes another member the primary only with a larger cluster config epoch
-than the one known (as the bus itself decides), and not while we lead a failover of that shard. It removes a node only
-after several views without it, and a view that lacks half of the nodes we know is not believed at all.
+than that of the primary we know (as the bus itself decides), or when both nodes say so themselves; and not while we
+lead a failover of that shard, nor between a switch and the first view that shows it. It removes a node only after
+several views without it, and a view that lacks half of the nodes we know is not believed at all.
 """
 
 from __future__ import annotations
@@ -185,19 +186,26 @@ class Guarding:
         unit.shard_id = unit.shard_id or shard.shard_id
         for view in shard.members():
             self._apply_member(guard, unit, view, teller)
-        current = unit.primary
-        if current.node_id == shard.primary.node_id:
-            unit.cluster_epoch = max(unit.cluster_epoch, shard.primary.config_epoch)
-        elif shard.primary.config_epoch > unit.cluster_epoch:
+        if unit.primary.node_id == shard.primary.node_id:
+            if unit.unconfirmed or shard.primary.config_epoch > unit.cluster_epoch:
+                unit.cluster_epoch, unit.unconfirmed = max(unit.cluster_epoch, shard.primary.config_epoch), False
+                self._ctx.persist()
+        elif not unit.failover.active and self._deposed(unit, shard.primary):
             self._follow_cluster(unit, shard.primary)
+
+    @staticmethod
+    def _deposed(unit: Unit, view: NodeView) -> bool:
+        """Whether a view that shows another primary is newer than what we know."""
+        if unit.primary.role_reported == REPLICA:
+            return view.myself  # both say so themselves: the old one that it follows, the new one that it leads
+        return not unit.unconfirmed and view.config_epoch > unit.cluster_epoch
 
     def _follow_cluster(self, unit: Unit, view: NodeView) -> None:
         """The cluster made another member the primary: by hand, by its own election, or by a leader we missed."""
         member = next((m for m in unit.replicas.values() if m.node_id == view.node_id), None)
-        if member is None or unit.failover.active:
-            return
-        unit.cluster_epoch = view.config_epoch
-        self._failover.switch(unit, member.address)
+        if member is not None:
+            self._failover.switch(unit, member.address)
+            unit.cluster_epoch, unit.unconfirmed = view.config_epoch, False
 
     def _unit_of(self, guard: Guard, shard: ShardView) -> Unit | None:
         for unit in guard.units.values():

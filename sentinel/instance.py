@@ -257,6 +257,7 @@ class Unit:
     lease_holder: str = ""  # node id of the one node that may hold a write lease of ours; on disk
     left_until_ms: int = 0  # end of the last lease of a node that left the unit
     cluster_epoch: int = 0  # the primary's config epoch on the cluster bus
+    unconfirmed: bool = True  # no view has shown this primary as the primary yet, so its epoch is unknown
     slotless_views: int = 0
     # Scheduling.
     due_ms: int = 0

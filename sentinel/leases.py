@@ -44,19 +44,13 @@ does it.
 from __future__ import annotations
 
 from sentinel.effects import Reply
-from sentinel.instance import Instance, Unit
-from sentinel.links import GUARD, Links, ping_period_ms
+from sentinel.instance import REPLICA, Instance, Unit
+from sentinel.links import GUARD, NODE_ID, Links, ping_period_ms
 from sentinel.state import Context
 
 MIN_DRIFT_MS = 20
 DRIFT_PART = 100
 """Two clocks may drift apart by a hundredth of the measured time: a hundred times more than a sick quartz does."""
-
-VOTE_HOLD_MS = 10_000
-"""How long rule 3 holds when no outcome is heard of. The leader must give up well before (`LEADER_TIME_MS`)."""
-
-LEADER_TIME_MS = 5_000
-"""A leader sends its promotion order within this time of its first vote, or aborts."""
 
 
 def drift_ms(lease_ms: int) -> int:
@@ -82,7 +76,8 @@ class Leases:
     def may_grant(self, unit: Unit, instance: Instance) -> bool:
         """Rules 1 and 3."""
         held = unit.hold_until_ms > self._ctx.now_ms
-        return instance is unit.primary and not held and self.clear_at_ms(unit, besides=instance) == 0
+        claimed = instance is unit.primary and instance.role_reported != REPLICA
+        return claimed and not held and self.clear_at_ms(unit, besides=instance) == 0
 
     def on_node_id(self, instance: Instance, reply: Reply) -> bool:
         """The process told its node id; False when it is not the node we take it for."""
@@ -92,6 +87,7 @@ class Leases:
         if instance.node_id and told != instance.node_id:
             return False
         instance.confirmed_conn_id = instance.link.commands.conn_id
+        self.renew(instance)
         return True
 
     def may_vote_at_ms(self, unit: Unit) -> int:
@@ -108,7 +104,7 @@ class Leases:
     def hold(self, unit: Unit) -> None:
         """Rule 3: we voted in a failover of `unit`."""
         if self.leased(unit):
-            unit.hold_until_ms = self._ctx.now_ms + VOTE_HOLD_MS
+            unit.hold_until_ms = self._ctx.now_ms + self._ctx.vote_hold_ms
             self.renew(unit.primary)  # ends what may be left of a lease, instead of only letting it run out
 
     def drop_hold(self, unit: Unit) -> None:
@@ -156,6 +152,9 @@ class Leases:
             return
         lease_ms = instance.settings.down_after_ms
         if instance.confirmed_conn_id != instance.link.commands.conn_id:
+            # Another node may listen at this address by now: first it tells who it is.
+            lease.sent_ms = self._ctx.now_ms
+            self._links.send(instance, NODE_ID, "CLUSTER", "MYID")
             return
         grant = bool(lease.echo_ms) and self.may_grant(unit, instance)
         if grant:

@@ -134,9 +134,6 @@ class Links:
         else:
             instance.lease.echo_ms = 0
             self.ping(instance)
-            if instance.guard is not None:
-                # Another node may listen at this address now: no leases before it has told who it is.
-                self.send(instance, NODE_ID, "CLUSTER", "MYID")
         return instance
 
     def on_closed(self, event: Closed) -> Instance | None:

@@ -160,6 +160,7 @@ class Roster:
             peer.peer.primary_down, peer.peer.voted_for, peer.peer.vote_epoch = False, "", 0
         unit.failover = FailoverState()
         unit.hold_until_ms = 0
+        unit.unconfirmed = True
         self._refresh(unit)
         for replica in unit.replicas.values():
             self._ctx.emit(NOTICE, "+slave", replica)

@@ -30,6 +30,14 @@ quiet.
 """
 
 
+VOTE_HOLD_MS = 10_000
+"""After a vote in a shard's failover nobody there is leased for this long, if no outcome is heard of. The order of the
+leader must arrive within it; the difference to `LEADER_TIME_MS` is what it may take on the way."""
+
+LEADER_TIME_MS = 3_000
+"""A leader sends the promotion order of a shard within this time of the start of its attempt, or aborts."""
+
+
 @define
 class Timing:
     """The knobs of SENTINEL DEBUG, in milliseconds, with stock's defaults."""
@@ -83,6 +91,8 @@ class Context:
     scripts: ScriptQueue = Factory(ScriptQueue)
     tilt: bool = False
     tilt_start_ms: int = 0
+    vote_hold_ms: int = VOTE_HOLD_MS
+    leader_time_ms: int = LEADER_TIME_MS
     storage_ok: bool = True
     crash_after_election: bool = False
     crash_after_promotion: bool = False

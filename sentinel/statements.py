@@ -4,7 +4,7 @@ Loading and dumping stand next to each other on purpose: whatever `dump` writes,
 
 Two statements are ours, for guarded clusters; a stock sentinel does not know them (nor could it guard a cluster):
 
-    sentinel known-shard <guard> <unit id> <shard id or -> <primary node id> <lease holder node id or ->
+    sentinel known-shard <guard> <unit id> <shard id or -> <primary node id> <cluster epoch> <lease holder node id or ->
     sentinel known-node <guard> <unit id> <node id> <ip> <port>
 
 The other per-unit statements (config-epoch, leader-epoch, known-sentinel) name a shard's unit as <guard>/<unit id>.
@@ -58,7 +58,7 @@ def _apply(core: SentinelCore, words: list[str], executable: Callable[[str], boo
         return
     if name == "monitor" and len(args) == 4:
         _monitor(core, args)
-    elif name == "known-shard" and len(args) == 5:
+    elif name == "known-shard" and len(args) == 6:
         _known_shard(core, args)
     elif name == "known-node" and len(args) == 5:
         _known_node(core, args)
@@ -215,7 +215,7 @@ def _known_sentinel(core: SentinelCore, args: list[str]) -> None:
 
 def _known_shard(core: SentinelCore, args: list[str]) -> None:
     """The first known shard of a monitored name makes it a guarded cluster again."""
-    guard_name, unit_id, shard_id, primary_id, holder = args
+    guard_name, unit_id, shard_id, primary_id, epoch, holder = args
     guard = core.ctx.guards.get(guard_name)
     if guard is None:
         plain = _unit(core, guard_name)
@@ -224,6 +224,7 @@ def _known_shard(core: SentinelCore, args: list[str]) -> None:
         guard = core.guarding.add_guard(guard_name, seed, settings)
     unit = core.guarding.new_unit(guard, f"{guard_name}/{unit_id}", primary_id, guard.seed)
     unit.shard_id = "" if shard_id == _NONE else shard_id
+    unit.cluster_epoch, unit.unconfirmed = _number(epoch), _number(epoch) == 0
     unit.lease_holder = "" if holder == _NONE else holder
 
 
@@ -325,8 +326,10 @@ def _dump_shard(core: SentinelCore, unit: Unit) -> list[tuple[str, ...]]:
     if promoted is not None and core.failover.current_address(unit) is promoted.address:
         primary = promoted
     holder = unit.lease_holder or _NONE
+    confirmed = not unit.unconfirmed and primary is unit.primary
+    epoch = str(unit.cluster_epoch if confirmed else 0)
     lines: list[tuple[str, ...]] = [
-        ("known-shard", guard.name, unit_id, unit.shard_id or _NONE, primary.node_id, holder)
+        ("known-shard", guard.name, unit_id, unit.shard_id or _NONE, primary.node_id, epoch, holder)
     ]
     for member in unit.members():
         host, port = core.ctx.announce(member.address), str(member.address.port)

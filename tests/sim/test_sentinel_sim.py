@@ -1,0 +1,157 @@
+"""Sentinels under simulated faults: safety after every step, recovery afterwards, and proof that the checks can fail.
+
+First many seeds of random faults. Then scenarios, one per rule that keeps two primaries apart: each passes, and fails
+as soon as its rule is switched off. A check that has never caught anything proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sentinel import election
+from sentinel.effects import Effect
+from sentinel.instance import Instance, Unit
+from sentinel.leases import Leases
+from tests.sim.sentinel_hosts import SimSentinel, VoteSaved
+from tests.sim.sentinel_world import LEADER_MS, SafetyViolation, SentinelWorld, run_seed
+
+SEEDS_PER_BATCH = 25
+BATCHES = 8
+CLUSTER_SEED = 37  # one shard of three, 10.0.0.1 is its primary; three sentinels; down-after 2 s
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_sentinels_under_random_faults_stay_safe_and_recover(batch: int) -> None:
+    writes = 0
+    for seed in range(batch * SEEDS_PER_BATCH, (batch + 1) * SEEDS_PER_BATCH):
+        writes += run_seed(seed).write_count
+    assert writes > SEEDS_PER_BATCH * 50, "hardly anything was written: the checks had little to look at"
+
+
+def test_same_seed_gives_the_same_run() -> None:
+    assert SentinelWorld(3).run() == SentinelWorld(3).run()
+
+
+# Scenarios
+
+
+def _ready_cluster() -> SentinelWorld:
+    world = SentinelWorld(CLUSTER_SEED)
+    assert world.clustered
+    assert world.shards == 1
+    assert world.down_after_ms == 2_000
+    world.warm_up()
+    return world
+
+
+def _at_first_vote(world: SentinelWorld, act: Callable[[VoteSaved], None], own: bool = True) -> list[VoteSaved]:
+    """Have something happen at the first vote (not for oneself, unless `own`); returns a list that gets that vote."""
+    watch = world.sentinels[0].watch
+    votes: list[VoteSaved] = []
+
+    def on_effect(sentinel: SimSentinel, effect: Effect | VoteSaved) -> None:
+        watch(sentinel, effect)
+        if isinstance(effect, VoteSaved) and not votes and (own or effect.candidate != sentinel.core.ctx.my_id):
+            votes.append(effect)
+            act(effect)
+
+    for sentinel in world.sentinels:
+        sentinel.watch = on_effect
+    return votes
+
+
+def hidden_primary_and_a_manual_takeover() -> None:
+    """The primary is cut off with fresh leases, and a replica takes over by hand: it must wait for the leases to
+    end.
+    """
+    world = _ready_cluster()
+    world.network.cut([world.servers[0]], world.hosts, both_ways=True)
+    world.servers[1].take_over(0)
+    world.run_for(3 * world.down_after_ms)
+    assert world.servers[1].writable()
+    world.make_peace()
+    world.recover()
+
+
+def hidden_primary_and_restarted_sentinels() -> None:
+    """As before, and all sentinels restart: they must remember whom they may have leased."""
+    world = _ready_cluster()
+    world.network.cut([world.servers[0]], world.hosts, both_ways=True)
+    for sentinel in world.sentinels:
+        world.bounce(sentinel)
+    world.servers[1].take_over(0)
+    world.run_for(3 * world.down_after_ms)
+    assert world.servers[1].writable()
+    world.make_peace()
+    world.recover()
+
+
+def one_blind_sentinel_with_quorum_one() -> None:
+    """One sentinel loses sight of a healthy primary and is enough for ODOWN: the others must not vote it down.
+
+    From its own vote on nothing reaches the primary any more, so that no lease can be taken back.
+    """
+    world = _ready_cluster()
+    blind = world.sentinels[0]
+    for unit in blind.core.ctx.units.values():
+        unit.settings.quorum = 1
+    _at_first_vote(world, lambda vote: world.network.cut(world.sentinels, [world.servers[0]], both_ways=False))
+    world.network.cut([world.servers[0]], [blind], both_ways=True)
+    world.run_for(3 * world.down_after_ms)
+    world.make_peace()
+    world.recover()
+
+
+def late_candidate_after_the_primary_came_back() -> None:
+    """The votes are cast, the primary comes back, and the candidate counts them late: it must not be leased
+    meanwhile.
+    """
+    world = _ready_cluster()
+
+    def stop_candidate(vote: VoteSaved) -> None:
+        world.network.heal()
+        candidate = next(one for one in world.sentinels if one.core.ctx.my_id == vote.candidate)
+        world.network.after(0, candidate.freeze, LEADER_MS * 2 // 3)
+
+    votes = _at_first_vote(world, stop_candidate, own=False)
+    world.network.cut([world.servers[0]], world.sentinels, both_ways=True)
+    world.run_for(2 * world.down_after_ms + 2 * LEADER_MS)
+    assert votes, "no election took place"
+    world.make_peace()
+    world.recover()
+
+
+def _lease_without_rule_1(self: Leases, unit: Unit, instance: Instance) -> bool:
+    return instance is unit.primary and unit.hold_until_ms <= self._ctx.now_ms
+
+
+Rule = tuple[Callable[[], None], Any, str, Callable[..., Any]]
+RULES: list[Rule] = [
+    (hidden_primary_and_a_manual_takeover, Leases, "may_grant", _lease_without_rule_1),
+    (hidden_primary_and_restarted_sentinels, Leases, "restarted", lambda self, unit, holder: None),
+    (one_blind_sentinel_with_quorum_one, Leases, "may_vote_at_ms", lambda self, unit: 0),
+    (late_candidate_after_the_primary_came_back, Leases, "hold", lambda self, unit: None),
+    (lambda: run_seed(1) and None, election, "votes_to_win", lambda voters, quorum: quorum),
+]
+NAMES = ["one_lease", "restart", "no_vote_over_a_lease", "no_lease_after_a_vote", "majority"]
+
+
+@pytest.mark.parametrize("scenario", [rule[0] for rule in RULES], ids=NAMES)
+def test_scenario_with_all_rules_is_safe(scenario: Callable[[], None]) -> None:
+    scenario()
+
+
+@pytest.mark.parametrize(("scenario", "owner", "name", "broken"), RULES, ids=NAMES)
+def test_scenario_with_its_rule_switched_off_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+    scenario: Callable[[], None],
+    owner: Any,
+    name: str,
+    broken: Callable[..., Any],
+) -> None:
+    monkeypatch.setattr(owner, name, broken)
+    with pytest.raises(SafetyViolation):
+        scenario()
