@@ -50,9 +50,9 @@ def cmd_hscan(client: Client, argv: list[bytes]) -> Any:
     value = read_hash(client.db, argv[1])
     if value is None:
         return _NOTHING
-    options = ScanOptions(argv[3:], with_novalues=True)
+    options = ScanOptions(argv[3:], bare_word=b"NOVALUES")
     next_cursor, names = _page(value.fields, value.packed, cursor, options)
-    if options.novalues:
+    if options.bare:
         return next_cursor, names
     fields = value.fields
     return next_cursor, [part for name in names for part in (name, fields[name])]
@@ -97,11 +97,13 @@ def cmd_zscan(client: Client, argv: list[bytes]) -> Any:
     value = client.db.read_as(argv[1], SortedSetValue)
     if value is None:
         return _NOTHING
-    options = ScanOptions(argv[3:])
+    options = ScanOptions(argv[3:], bare_word=b"NOSCORES")
     if value.packed:
         next_cursor, names = _page([member for _, member in value], True, cursor, options)
     else:
         next_cursor, names = _page(value.scores, False, cursor, options)
+    if options.bare:
+        return next_cursor, names
     scores, text = value.scores, _packed_text if value.packed else format_double
     return next_cursor, [part for name in names for part in (name, text(scores[name]))]
 

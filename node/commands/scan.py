@@ -30,21 +30,21 @@ def parse_cursor(text: bytes) -> int:
 
 
 class ScanOptions:
-    """COUNT, MATCH, and TYPE where it is allowed. `fits` is None when every name does."""
+    """COUNT, MATCH, and TYPE where it is allowed. `fits` is None when every name does; `bare`: names without values."""
 
-    __slots__ = ("count", "fits", "kind", "novalues")
+    __slots__ = ("bare", "count", "fits", "kind")
 
-    def __init__(self, words: list[bytes], *, with_type: bool = False, with_novalues: bool = False) -> None:
-        """Parse the options. Raises CommandError."""
+    def __init__(self, words: list[bytes], *, with_type: bool = False, bare_word: bytes = b"") -> None:
+        """Parse the options; `bare_word` is how this command spells "no values". Raises CommandError."""
         self.count = _DEFAULT_COUNT
         self.fits: Any = None
         self.kind: bytes | None = None
-        self.novalues = False
+        self.bare = False
         i = 0
         while i < len(words):
             word = words[i].upper()
-            if word == b"NOVALUES" and with_novalues:
-                self.novalues = True
+            if word == bare_word:
+                self.bare = True
                 i += 1
                 continue
             if i + 1 == len(words):
@@ -81,9 +81,9 @@ def cmd_scan(client: Client, argv: list[bytes]) -> Any:
     if options.fits is not None:
         fits = options.fits
         keys = [key for key in keys if fits(key)]
-    if options.kind is not None:
-        kind = options.kind
-        keys = [key for key in keys if (value := db.peek(key)) is not None and type_word(value) == kind]
     if db.expires.at:
         keys = [key for key in keys if not db.expire_if_past(key)]
+    if options.kind is not None:
+        kind = options.kind
+        keys = [key for key in keys if type_word(db.peek(key)) == kind]
     return [b"%d" % next_cursor, keys]

@@ -178,3 +178,15 @@ def test_copy_of_edited_string_is_independent(client: InProcessClient) -> None:
     client.call("APPEND", "k", "c")
     assert client.call("GET", "l") == b"ab"
     assert client.call("OBJECT", "ENCODING", "l") == b"raw"
+
+
+def test_scan_removes_the_expired_keys_it_meets_whatever_their_type(
+    node: InProcessNode, client: InProcessClient
+) -> None:
+    client.call("SET", "stays", "v")
+    client.call("SET", "string", "v", "PX", "1")
+    client.call("HSET", "hash", "f", "v")
+    client.call("PEXPIRE", "hash", "1")
+    node.advance(10)
+    assert client.call("SCAN", "0", "TYPE", "string") == [b"0", [b"stays"]]
+    assert client.call("DBSIZE") == 1

@@ -36,6 +36,7 @@ MODULES = (
 )
 ALL = {name: table for module in MODULES for name, table in module.TABLES.items()}
 ALL["newer strings"] = tables_strings.NEWER
+ALL["newer keys"] = tables_keys.NEWER
 ALL["newer bits and geo"] = tables_bits_and_geo.NEWER
 ALL |= tables_newer_collections.TABLES
 

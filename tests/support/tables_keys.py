@@ -130,6 +130,10 @@ LISTING: Table = (
     ("SCAN 0 COUNT 0", SYNTAX),
     ("SCAN 0 COUNT x", NOT_INTEGER),
     ("SCAN 0 COUNT", SYNTAX),
+    ("ZADD z 1 a", number(1)),
+    ("ZSCAN z 0", array(bulk("0"), array(bulk("a"), bulk("1")))),
+    ("HSET h f v", number(1)),
+    ("HSCAN h 0 MATCH f*", array(bulk("0"), array(bulk("f"), bulk("v")))),
 )
 
 OBJECT: Table = (
@@ -183,6 +187,17 @@ SORT: Table = (
     ("ZADD z 1 b 2 a", number(2)),
     ("SORT z BY nosort DESC", array(bulk("a"), bulk("b"))),
     ("SORT list LIMIT 1", SYNTAX),
+)
+
+#: Options that 7.0 lacks; played on ours only.
+NEWER: Table = (
+    ("ZADD z 1 a", number(1)),
+    ("ZSCAN z 0 NOSCORES", array(bulk("0"), array(bulk("a")))),
+    ("HSET h f v", number(1)),
+    ("HSCAN h 0 NOVALUES", array(bulk("0"), array(bulk("f")))),
+    ("HSCAN h 0 NOSCORES", SYNTAX),
+    ("SADD s a", number(1)),
+    ("SSCAN s 0 NOVALUES", SYNTAX),
 )
 
 TABLES = {"names": NAMES, "expiry": EXPIRY, "listing": LISTING, "object": OBJECT, "sort": SORT}
