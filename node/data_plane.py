@@ -315,7 +315,7 @@ class DataPlane:
             if (
                 spec is None
                 or client.gates
-                or server.gates
+                or server.gates & spec.minds
                 or not spec.quick
                 or not spec.min_arity <= len(argv) <= spec.max_arity
             ):

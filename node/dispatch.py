@@ -46,7 +46,9 @@ SERVER_REPLICA: Final = 1 << 4  # this node is a replica
 SERVER_WRITES_REFUSED: Final = 1 << 5  # a failed save, too few replicas, a lost lease
 SERVER_TRACKING: Final = 1 << 6
 SERVER_ASYNC_LOADING: Final = 1 << 7  # other data is loaded while the old one is served
-_LOOK_AT_DATA: Final = SERVER_LOADING | SERVER_ASYNC_LOADING | SERVER_REPLICA
+SERVER_STALE: Final = 1 << 8  # a replica that lost its primary and may not serve what it has
+_LOOK_AT_DATA: Final = SERVER_LOADING | SERVER_ASYNC_LOADING | SERVER_STALE
+assert registry.GATES_OF_WRITES == SERVER_REPLICA | SERVER_WRITES_REFUSED
 
 INTERNAL_ERROR: Final = CommandError(
     "ERR internal error: the command failed in a way that is a bug of this server; see its log"
@@ -126,7 +128,7 @@ def check_loading(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     server = client.server
     if not server.gates & _LOOK_AT_DATA or client.gates & GATE_PRIMARY or client.sock is None:
         return
-    if server.gates & SERVER_REPLICA and not spec.flags & registry.STALE and server.is_stale():
+    if server.gates & SERVER_STALE and not spec.flags & registry.STALE:
         raise errors.MASTER_DOWN
     if server.gates & SERVER_LOADING and not spec.flags & registry.LOADING:
         raise errors.LOADING

@@ -74,6 +74,10 @@ FLAG_NAMES: Final = (
 )
 
 
+#: The server's gates that commands which only read need not heed (dispatch: SERVER_REPLICA, SERVER_WRITES_REFUSED).
+GATES_OF_WRITES: Final = 1 << 4 | 1 << 5
+
+
 class KeySpec:
     """Where the keys of a command stand, in the terms of COMMAND INFO's key specifications.
 
@@ -182,6 +186,7 @@ class CommandSpec:
         "latency",
         "max_arity",
         "min_arity",
+        "minds",
         "name",
         "nanos",
         "quick",
@@ -242,6 +247,8 @@ class CommandSpec:
             self.single_key = -1 if keys or find_keys is not None else 0
         #: Fit for the data plane's short road: no subcommands, nothing that changes the client's own standing.
         self.quick = handler is not None and not flags & NOT_QUEUED
+        #: The server's gates that this command must heed.
+        self.minds = ~GATES_OF_WRITES if flags & READONLY and not flags & WRITE else ~0
         self.categories = acl_categories(group, flags, categories)
         self.calls = self.nanos = self.rejected_calls = self.failed_calls = 0
         #: The histogram of this command's latencies, and the list in it that every call increments

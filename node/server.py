@@ -237,10 +237,6 @@ class Server:
         """To be called when something changed that `write_refusal` depends on."""
         self.set_gate(dispatch.SERVER_WRITES_REFUSED, self.write_refusal() is not None)
 
-    def is_stale(self) -> bool:
-        """A replica that lost its primary and may not serve what it has."""
-        return self.replication.is_stale()
-
     def write_offset(self) -> int:
         """The replication offset after the last write."""
         return self.replication.stream.offset

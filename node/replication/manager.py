@@ -7,7 +7,7 @@ that one's successor may let it go on.
     become_replica_of    keeps the data until the new primary says whether it is of the same history
     become_primary       goes on under a new name of the history; who followed the old one may resume here
 
-The rest of the node uses: `offset`, `flush`, `write_refusal`, `is_stale`, `is_replica`, `role`, `primary_link_up`,
+The rest of the node uses: `offset`, `flush`, `write_refusal`, `is_replica`, `role`, `primary_link_up`,
 `primary_offset_age_ms`, the two calls above, and `link_listeners`.
 """
 
@@ -21,7 +21,7 @@ import trio
 
 from node import errors
 from node.client import GATE_MULTI
-from node.dispatch import SERVER_PAUSED, SERVER_REPLICA
+from node.dispatch import SERVER_PAUSED, SERVER_REPLICA, SERVER_STALE
 from node.keyspace.database import DELETE, HIDE, HIDE_FROM_READS
 from node.log import set_role
 from node.replication.applier import new_primary_client
@@ -74,6 +74,7 @@ class Replication:
         for name in ("min-replicas-to-write", "min-replicas-max-lag"):
             config.on_change(name, lambda _: self._recount())
         config.on_change("replica-read-only", lambda _: self._writability_changed())
+        config.on_change("replica-serve-stale-data", lambda _: self.on_link_changed())
         self._server.cron.tasks.append(self._tick)
         provide = self._server.info.provide
         provide("replication", lambda: replication_fields(self._server, self))
@@ -279,6 +280,7 @@ class Replication:
 
     def on_link_changed(self) -> None:
         """The link has another state."""
+        self._server.set_gate(SERVER_STALE, self.is_stale())
         for listener in self.link_listeners:
             listener()
 
