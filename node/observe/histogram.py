@@ -42,7 +42,7 @@ class Histogram:
 
     def percentile_micros(self, percent: float) -> float:
         """The latency that `percent` of the calls did not exceed, in microseconds."""
-        wanted = max(1, round(self.total * percent / 100))
+        wanted = max(1, int(self.total * percent / 100 + 0.5))
         seen = 0
         for bound, count in self._steps():
             seen += count
