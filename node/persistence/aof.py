@@ -68,6 +68,10 @@ class Aof:
         self.size_after_rewrite = 0
         # syncing
         self._synced_size = 0
+        #: Bytes written and synced since the start, whatever the file: they only ever grow.
+        self._written_total = 0
+        self._total_at_sync = 0
+        self.synced_total = 0
         self._last_sync_ms = 0
         self.sync_running = False
         self.retired: list[int] = []
@@ -108,6 +112,16 @@ class Aof:
         """Bytes that a power cut would lose."""
         return self._increment_size - self._synced_size
 
+    @property
+    def fed_total(self) -> int:
+        """Bytes fed since the start: once `synced_total` has reached this, all that was fed until now is on disk."""
+        return self._written_total + self.buffered_bytes
+
+    def ask_for_sync(self) -> None:
+        """Sync soon, whatever the policy: somebody waits for it (WAITAOF)."""
+        if self.is_open and self.synced_total < self.fed_total:
+            self._request_sync()
+
     def flush(self) -> None:
         """End of a pass: write what was fed, sync as the policy says. Raises AofFailure under `always`."""
         policy = self._config.appendfsync
@@ -145,6 +159,7 @@ class Aof:
 
     def _grow(self, count: int) -> None:
         self._increment_size += count
+        self._written_total += count
         self.size += count
 
     def _undo(self, data: bytes, written: int) -> bytes:
@@ -186,11 +201,13 @@ class Aof:
                     f"{error.strerror}. Exiting...",
                 ) from error
         self._synced_size = self._increment_size
+        self.synced_total = self._written_total
         self._last_sync_ms = self._clock.mono_ms
 
     def take_sync_job(self) -> tuple[int, int, list[int]]:
         """For the syncing thread: the descriptor, the size that will be on disk, and files to be synced and closed."""
         self.sync_running = True
+        self._total_at_sync = self._written_total
         retired, self.retired = self.retired, []
         return self._fd, self._increment_size, retired
 
@@ -200,7 +217,9 @@ class Aof:
         self.sync_error = error
         if error is not None:
             log.warning("Fail to fsync the AOF file: %s", error.strerror)
-        elif fd == self._fd:
+            return
+        self.synced_total = max(self.synced_total, self._total_at_sync)
+        if fd == self._fd:
             self._synced_size = max(self._synced_size, size)
 
     # -- files -----------------------------------------------------------------------------------------------

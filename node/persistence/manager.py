@@ -55,6 +55,8 @@ class Persistence:
         self.child: Child | None = None
         self.latest_fork_us = 0
         self._nursery: trio.Nursery | None = None
+        #: Told when more of the log is on disk.
+        self.on_synced: Callable[[], None] = lambda: None
         self._sync_due = trio.Event()
         server.config.on_change("appendonly", self._on_appendonly)
         for name in ("save", "stop-writes-on-bgsave-error"):
@@ -196,6 +198,7 @@ class Persistence:
 
         before = aof.sync_error
         aof.sync_finished(fd, size, await trio.to_thread.run_sync(sync))
+        self.on_synced()
         if before is not aof.sync_error:
             self._server.refresh_write_gate()
 

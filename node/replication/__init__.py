@@ -15,7 +15,8 @@ Read in this order:
     applier.py        running the primary's commands here
     loading.py        taking in the snapshot of a full sync
     serving.py        what a node does for its replicas, with the parts above
-    waiting.py        WAIT
+    waiting.py        WAIT and WAITAOF
+    on_disk.py        how much of the stream is in the synced log
     local_expiry.py   expiry of what clients wrote to a writable replica
     failover.py       FAILOVER, the change of roles that loses nothing
     manager.py        `Replication`: roles and their changes, and the door for the rest of the node

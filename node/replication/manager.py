@@ -32,6 +32,7 @@ from node.replication.history import ID_LENGTH, History
 from node.replication.info import memory_fields, replication_fields, traffic_fields
 from node.replication.link import CONNECTED, PrimaryLink, encode_ack
 from node.replication.local_expiry import LocalExpiry
+from node.replication.on_disk import OnDisk
 from node.replication.replica import Replica
 from node.replication.serving import Serving, new_replication_id
 from node.replication.stream import NO_DB, Stream
@@ -58,6 +59,7 @@ class Replication:
         self.replicas = self.serving.replicas
         self.failover = Failover(server, self)
         self.local_expiry = LocalExpiry(server)
+        self.on_disk = OnDisk(server)
         self.link: PrimaryLink | None = None
         #: Whether the data here is the state of history `stream.history` at `stream.offset`.
         self.can_resume = False
@@ -81,6 +83,7 @@ class Replication:
         provide("stats", lambda: traffic_fields(self._server))
         provide("memory", lambda: memory_fields(self))
         self._server.persistence.replication_aux = self.aux_fields
+        self._server.persistence.on_synced = self._log_synced
         self._recount()
         if config.replicaof is not None:
             self._follow(*config.replicaof)  # from where, only a loaded RDB could tell
@@ -159,8 +162,10 @@ class Replication:
         return self.is_replica and not self.primary_link_up and not self._server.config.replica_serve_stale_data
 
     def flush(self) -> None:
-        """End of a pass: the stream goes to the backlog and the replicas."""
+        """End of a pass, after the log's: the stream goes to the backlog and the replicas."""
         self.stream.flush()
+        if self.is_replica:
+            self.on_disk.note(self.stream.offset)
 
     def forget(self, client: Client) -> None:
         """A client is gone."""
@@ -300,6 +305,7 @@ class Replication:
     def on_snapshot_begins(self) -> None:
         """The data here is about to be replaced by the primary's."""
         self.can_resume = False
+        self.on_disk.restart()
         self.serving.full_sync.abort()
         self.replicas.drop_all()
         self.stream.close()
@@ -339,7 +345,13 @@ class Replication:
 
     def ack_command(self) -> bytes:
         """REPLCONF ACK with the offset reached."""
-        return encode_ack(self.stream.offset, None)
+        return encode_ack(self.stream.offset, self.on_disk.offset)
+
+    def _log_synced(self) -> None:
+        """More of the log is on disk: clients in WAITAOF wait for it, here or at our primary."""
+        self.serving.waiting.check()
+        if self.link is not None:
+            self.link.ack_soon()
 
     def ack_requested(self) -> None:
         """REPLCONF GETACK came down the stream."""

@@ -313,3 +313,22 @@ def test_commands_that_concern_one_node_are_not_passed_on(pair: tuple[ServerHand
     commandstats = replica.info("commandstats")
     assert "cmdstat_save" not in commandstats
     assert "cmdstat_shutdown" not in commandstats
+
+
+def test_waitaof_waits_for_the_logs_of_both_sides(tmp_path: Path) -> None:
+    logged = (*OPTIONS, "--appendonly", "yes")
+    with start_node(tmp_path / "p", *logged) as primary, start_node(tmp_path / "r", *logged) as replica:
+        assert primary.call("WAITAOF", 1, 0, 1000) == [1, 0]
+        with primary.client().client() as connection:
+            connection.set("alone", "1")
+            assert connection.execute_command("WAITAOF", 1, 0, 5000) == [1, 0]
+            assert connection.execute_command("WAITAOF", 1, 1, 50) == [1, 0]
+            follow(replica, primary.port)
+            connection.set("both", "1")
+            assert connection.execute_command("WAITAOF", 1, 1, 20_000) == [1, 1]
+            replica.call("CONFIG", "SET", "appendonly", "no")
+            connection.set("not on the replica's disk", "1")
+            assert connection.execute_command("WAITAOF", 0, 1, 300)[1] == 0
+            primary.call("CONFIG", "SET", "appendonly", "no")
+            assert "appendonly is disabled" in error_of(primary, "WAITAOF", 1, 0, 0)
+        assert "cannot be used with replica instances" in error_of(replica, "WAITAOF", 0, 0, 0)
