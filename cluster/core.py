@@ -173,7 +173,7 @@ class ClusterCore:
             self._gossip.maybe_ping_due(member)
             self._detector.check_silence(member)
         self._gossip.maybe_ping_random()
-        self._manual.remind_replica()
+        self._manual.remind_partner()
         view.election_changed = True
         if view.myself.is_replica:
             maybe_migrate(view, self._topology)

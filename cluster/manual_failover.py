@@ -55,8 +55,11 @@ class ManualFailover:
             self._allow("forced manual failover accepted")
         else:
             view.notice("manual-failover", "manual failover accepted, asking the primary to pause writers")
-            assert self._partner is not None
-            view.send(self._partner.link, ManualFailoverStart(build_header(view)))
+            self._ask_primary()
+
+    def _ask_primary(self) -> None:
+        assert self._partner is not None
+        self._view.send(self._partner.link, ManualFailoverStart(build_header(self._view)))
 
     def on_header(self, sender: Member, header: Header) -> None:
         """Our primary may be telling the offset it stands still at."""
@@ -87,6 +90,8 @@ class ManualFailover:
         view = self._view
         if replica.primary is not view.myself:
             return
+        if self._pausing and self._partner is replica:
+            return  # it asks again because it has not heard of the pause; the next reminder tells it
         self.reset()
         self._partner = replica
         self.end_ms = view.now_ms + TIMEOUT_MS
@@ -98,15 +103,20 @@ class ManualFailover:
         """The host stopped the writers at ``offset``: tell the replica."""
         if self._pausing:
             self._view.paused_offset = offset
-            self.remind_replica()
+            self.remind_partner()
 
-    def remind_replica(self) -> None:
-        """Tell the replica our offset (again; a heartbeat may get lost)."""
+    # On both
+
+    def remind_partner(self) -> None:
+        """Say again what the other waits for: our offset to the replica, our wish to the primary.
+
+        A heartbeat may get lost; and a primary that has not heard yet that we replicate it ignores the wish.
+        """
         if self._view.paused_offset is not None and self._partner is not None:
             link: Link | None = self._partner.link
             send_heartbeat(self._view, link, Ping)
-
-    # On both
+        elif self.in_progress and not self._pausing and not self.may_start and self._primary_offset < 0:
+            self._ask_primary()
 
     def check_end(self) -> None:
         """Stop when time is up, or when roles changed so that there is nothing left to do."""

@@ -166,3 +166,15 @@ def test_confirmation_without_a_failover_changes_nothing() -> None:
     lone.hear("R2")
     assert not lone.sent(Pong)[0].header.message_flags & MESSAGE_PAUSED
     assert node_id("R2") == lone.member("R2").node_id
+
+
+def test_replica_asks_again_until_its_primary_tells_an_offset() -> None:
+    lone = replica()
+    lone.order("failover")
+    lone.pass_ms(300)
+    asked = len(lone.receivers(ManualFailoverStart))
+    assert asked > 1, "a primary that does not know yet that we replicate it ignores the wish"
+    lone.hear("P2", offset=100, message_flags=MESSAGE_PAUSED)
+    asked = len(lone.receivers(ManualFailoverStart))
+    lone.pass_ms(300)
+    assert len(lone.receivers(ManualFailoverStart)) == asked
