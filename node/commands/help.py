@@ -11,6 +11,6 @@ def help_reply(container: bytes, entries: Sequence[tuple[str, str]]) -> list[Sta
     """The lines of `<container> HELP`: simple strings in the stock layout. An entry is (syntax, explanation)."""
     lines = [container.decode() + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]
     for syntax, text in (*entries, ("HELP", "Print this help.")):
-        lines.append(syntax)
+        lines += syntax.splitlines()
         lines += ("    " + row for row in text.splitlines())
     return [Status(line.encode()) for line in lines]
