@@ -106,7 +106,8 @@ class Stream:
         """End of a pass: hand out what came together."""
         if self.ack_wanted and self.may_ask():
             self.ack_wanted = False
-            self._append(_GET_ACK)
+            if self.backlog is not None:  # else there is no stream, and nobody to ask
+                self._append(_GET_ACK)
         pending = self._pending
         if not pending:
             return
