@@ -92,8 +92,9 @@ def _inner_containers(value: Any) -> Iterator[Any]:
     """The containers that an object refers to; nothing for a container, which is empty by now, and for leaves."""
     if type(value) in _CONTAINERS or type(value) in _LEAVES:
         return
-    names = getattr(type(value), "__slots__", None)
-    held = vars(value).values() if names is None else [getattr(value, name, None) for name in names]
+    held = list(getattr(value, "__dict__", {}).values())
+    for base in type(value).__mro__:
+        held += [getattr(value, name, None) for name in base.__dict__.get("__slots__", ())]
     for inner in held:
         if type(inner) not in _LEAVES and not callable(inner):
             yield inner

@@ -48,6 +48,17 @@ def test_large_value_is_freed_in_steps_and_counted(value: object) -> None:
     assert (lazy.pending, lazy.freed) == (0, 1)
 
 
+def test_no_step_frees_more_than_a_slice_and_a_nested_list() -> None:
+    """A sorted set keeps its order in a list of lists inside an object of another library: it must be opened, too."""
+    lazy = LazyFree()
+    lazy.add(SortedSetValue({name: float(i) for i, name in enumerate(_names(10 * SMALL))}))
+    rounds = 0
+    while lazy.step(_steps(1)):
+        rounds += 1
+    # Members and pairs are apart: each of them is taken off in slices.
+    assert rounds >= 2 * 10
+
+
 def test_small_value_is_freed_at_once() -> None:
     lazy = LazyFree()
     lazy.add(ListValue(_names(SMALL - 1)))
