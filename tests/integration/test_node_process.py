@@ -1,0 +1,106 @@
+"""A node as a process: stock files start it, the background, the pid file, ports that change, limits."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support.processes import OUR_NODE, PROJECT_ROOT, free_ports, start_node, start_server, wait_until
+
+DEBIAN_CONF = Path("/etc/redis/redis.conf")
+_ENV = os.environ | {"PYTHONPATH": str(PROJECT_ROOT)}
+
+
+@pytest.mark.stock
+@pytest.mark.skipif(not DEBIAN_CONF.exists(), reason="no stock configuration file on this machine")
+def test_stock_configuration_file_of_debian_starts_a_node(tmp_path: Path) -> None:
+    own_places = ("--daemonize", "no", "--logfile", "", "--pidfile", str(tmp_path / "pid"), "--supervised", "no")
+    with start_server((*OUR_NODE, str(DEBIAN_CONF)), tmp_path, *own_places) as node:
+        assert node.call("PING") == b"PONG"
+        assert node.client().config_get("protected-mode") == {"protected-mode": "yes"}
+        assert node.info("server")["config_file"] == str(DEBIAN_CONF)
+
+
+def test_node_goes_into_the_background_and_removes_its_pid_file_at_the_end(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    pid_file, log_file = tmp_path / "node.pid", tmp_path / "node.log"
+    argv = [
+        *OUR_NODE,
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--dir",
+        str(tmp_path),
+        "--save",
+        "--daemonize",
+        "yes",
+    ]
+    argv += ["--pidfile", str(pid_file), "--logfile", str(log_file)]
+    parent = subprocess.run(argv, env=_ENV, timeout=20, check=False)
+    assert parent.returncode == 0
+    client = redis.Redis(port=port, socket_timeout=5)
+    wait_until(lambda: client.ping(), 20, "the node in the background answers")
+    pid = int(pid_file.read_text())
+    assert client.info("server")["process_id"] == pid
+    assert os.getsid(pid) == pid
+    client.shutdown(nosave=True)
+    client.close()
+    wait_until(lambda: not pid_file.exists(), 20, "the pid file is removed")
+    assert "Removing the pid file" in log_file.read_text()
+
+
+def test_banner_tells_the_process_id_when_asked_for(tmp_path: Path) -> None:
+    with start_node(tmp_path, "--always-show-logo", "yes") as node:
+        assert f" PID: {node.pid}" in node.log()
+
+
+def test_port_and_addresses_follow_the_configuration(tmp_path: Path) -> None:
+    with start_node(tmp_path) as node:
+        (other,) = free_ports(1)
+        kept = node.client()
+        assert kept.config_set("port", other)
+        assert redis.Redis(port=other).ping()
+        with pytest.raises(redis.ConnectionError):
+            redis.Redis(port=node.port).ping()
+        assert kept.ping(), "connections outlive the port they came through"
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            with pytest.raises(redis.ResponseError, match="Unable to listen on this port"):
+                kept.config_set("port", taken.getsockname()[1])
+        with pytest.raises(redis.ResponseError, match="Failed to bind to specified addresses"):
+            kept.config_set("bind", "127.0.0.1 192.0.2.1")
+        assert kept.config_get("port")["port"] == str(other)
+        assert kept.config_set("bind", "127.0.0.1 -192.0.2.1")
+        assert redis.Redis(port=other).ping()
+
+
+def test_more_clients_than_allowed_are_turned_away(tmp_path: Path) -> None:
+    with start_node(tmp_path, "--maxclients", "2") as node:
+        node.client().ping()
+        with (
+            socket.create_connection(("127.0.0.1", node.port)),
+            socket.create_connection(("127.0.0.1", node.port)) as third,
+        ):
+            third.settimeout(5)
+            assert third.recv(100) == b"-ERR max number of clients reached\r\n"
+
+
+def test_renamed_command_answers_to_its_new_name_only(tmp_path: Path) -> None:
+    with start_node(tmp_path, "--rename-command", "FLUSHALL", "wipe", "--rename-command", "KEYS", "") as node:
+        assert node.call("WIPE") == b"OK"
+        for gone in ("FLUSHALL", "KEYS"):
+            with pytest.raises(redis.ResponseError, match="unknown command"):
+                node.call(gone)
+
+
+def test_process_title_says_what_it_serves(tmp_path: Path) -> None:
+    with start_node(tmp_path, "--proc-title-template", "{title} {port}") as node:
+        cmdline = Path(f"/proc/{node.pid}/cmdline").read_bytes().rstrip(b"\0")
+        assert cmdline == b"slotmesh-node %d" % node.port
