@@ -21,7 +21,7 @@ def fill_first_shard(cluster: ClusterHandle) -> None:
     for key in KEYS:
         pipe.set(key, key)
     pipe.execute()
-    wait_until(lambda: cluster.nodes[3].call("DBSIZE") == len(KEYS), 30, "the replica has all keys")
+    wait_until(lambda: cluster.nodes[3].call("DBSIZE") == len(KEYS), 60, "the replica has all keys")
 
 
 @pytest.mark.parametrize("outcome", ["resume", "rollback"])
@@ -34,13 +34,13 @@ def test_source_killed_during_reshard_fix_finds_every_key(flavour: Flavour, outc
         tool = clusterctl.start(
             tmp_path, "reshard", *seed, "--from", source.address, "--to", target.address, "--slots", 5000, "--yes"
         )
-        wait_until(lambda: target.call("DBSIZE") > 1500, 30, "the move is under way", poll_s=0.001)
+        wait_until(lambda: target.call("DBSIZE") > 1500, 60, "the move is under way", poll_s=0.001)
         source.kill9()
-        stdout, stderr = tool.communicate(timeout=100)
+        stdout, stderr = tool.communicate(timeout=200)
         assert tool.returncode == 1, (stdout, stderr)
         assert "Traceback" not in stderr
         assert "clusterctl fix" in stderr
-        wait_until(lambda: cluster.nodes[3].call("ROLE")[0] == b"master", 40, "the cluster has failed over by itself")
+        wait_until(lambda: cluster.nodes[3].call("ROLE")[0] == b"master", 60, "the cluster has failed over by itself")
         fixed = clusterctl.run(tmp_path, "fix", *seed, f"--{outcome}", "--yes", "--json").ok().json
         assert fixed["plans"][0]["outcome"] == outcome
         holders = keys_per_primary(cluster.nodes)

@@ -21,7 +21,9 @@ KEYS = [b"{fix}:%d" % number for number in range(40)]
 
 @pytest.fixture(scope="module")
 def shared(flavour: Flavour, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterHandle]:
-    with start_cluster(flavour.node, tmp_path_factory.mktemp("nodes"), primaries=3, replicas=1) as handle:
+    # Nobody dies here: a long node timeout, so that a starved machine is not taken for a failure.
+    patience = ("--cluster-node-timeout", "20000")
+    with start_cluster(flavour.node, tmp_path_factory.mktemp("nodes"), *patience, primaries=3, replicas=1) as handle:
         yield handle
 
 
@@ -195,9 +197,9 @@ def test_fix_target_of_a_move_dead_its_replica_gets_the_slot(mortal: ClusterHand
     target = slot.others[0]
     slot.open(target, moved=KEYS[:15])
     stand_in = mortal.nodes[mortal.nodes.index(target) + 3]
-    wait_until(lambda: stand_in.call("DBSIZE") == 15, 10, "the moved keys are replicated")
+    wait_until(lambda: stand_in.call("DBSIZE") == 15, 60, "the moved keys are replicated")
     target.kill9()
-    wait_until(lambda: _suspected(slot.owner, target), 20, "the target is suspected")
+    wait_until(lambda: _suspected(slot.owner, target), 60, "the target is suspected")
     fix(tmp_path, slot.owner)
     slot.assert_whole()
     assert_green(tmp_path, slot.owner)
@@ -206,10 +208,10 @@ def test_fix_target_of_a_move_dead_its_replica_gets_the_slot(mortal: ClusterHand
 def test_fix_two_of_three_primaries_dead_promotes_their_replicas(mortal: ClusterHandle, tmp_path: Path) -> None:
     slot = Slot(mortal)
     survivor = slot.others[0]
-    wait_until(lambda: _replica_of(slot).call("DBSIZE") == len(KEYS), 10, "the keys are replicated")
+    wait_until(lambda: _replica_of(slot).call("DBSIZE") == len(KEYS), 60, "the keys are replicated")
     for node in (slot.owner, slot.others[1]):
         node.kill9()
-    wait_until(lambda: _suspected(survivor, slot.owner) and _suspected(survivor, slot.others[1]), 20, "both suspected")
+    wait_until(lambda: _suspected(survivor, slot.owner) and _suspected(survivor, slot.others[1]), 60, "both suspected")
     assert "slots_unreachable" in codes(tmp_path, survivor)
     report = fix(tmp_path, survivor)
     assert len(report["takeovers"]) <= 2
@@ -231,7 +233,7 @@ def test_fix_dead_primary_without_replica_needs_an_explicit_word(mortal: Cluster
     _replica_of(slot).kill9()
     slot.owner.kill9()
     survivor = slot.others[0]
-    wait_until(lambda: _suspected(survivor, slot.owner), 20, "the owner is suspected")
+    wait_until(lambda: _suspected(survivor, slot.owner), 60, "the owner is suspected")
     refused = clusterctl.run(tmp_path, "fix", "-n", survivor.address, "--yes")
     assert refused.code == 3
     assert "--give-up-dead-slots" in refused.stdout

@@ -106,7 +106,7 @@ def test_up_partly_dead_cluster_starts_only_what_is_missing(home: Path, up: Up) 
     processes = clusterctl.run(home, "ps", "--dir", "c", "--json").ok().json["processes"]
     victim = processes[1]
     os.kill(victim["pid"], signal.SIGKILL)
-    wait_until(lambda: _state(home, victim["name"]) == "stopped", 10, "the victim is gone")
+    wait_until(lambda: _state(home, victim["name"]) == "stopped", 60, "the victim is gone")
     assert clusterctl.run(home, "status", "--dir", "c").code == 3
     started = clusterctl.run(home, "up", "--dir", "c", "--json").ok().json["started"]
     assert started == [victim["name"]]

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.parametrize("flavour", BOTH, scope="module")
 
 @pytest.fixture(scope="module")
 def shared(flavour: Flavour, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterHandle]:
-    with start_cluster(flavour.node, tmp_path_factory.mktemp("nodes"), primaries=3, replicas=1) as handle:
+    # Nobody dies here: a long node timeout, so that a starved machine is not taken for a failure.
+    patience = ("--cluster-node-timeout", "20000")
+    with start_cluster(flavour.node, tmp_path_factory.mktemp("nodes"), *patience, primaries=3, replicas=1) as handle:
         yield handle
 
 
@@ -127,7 +129,7 @@ def test_failover_back_and_forth_under_load_loses_nothing(cluster: ClusterHandle
         load.wait_for_operations(50)
         done = clusterctl.run(tmp_path, "failover", replica.address, *seed).ok().json
         assert done["address"] == replica.address
-        assert done["downtime_ms"] < 5000
+        assert done["downtime_ms"] < 10_000
         back = clusterctl.run(tmp_path, "failover", replica.address, *seed).ok().json
         assert back["address"] == primary.address
         load.wait_for_operations(50)

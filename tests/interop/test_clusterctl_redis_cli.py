@@ -36,7 +36,7 @@ def test_cluster_made_by_redis_cli_is_green_for_clusterctl(flavour: Flavour, tmp
     with running_nodes(flavour.node, tmp_path / "nodes", 6) as nodes:
         redis_cli("create", *(node.address for node in nodes), "--cluster-replicas", "1", "--cluster-yes")
         seed = nodes[0].address
-        wait_until(lambda: clusterctl.run(tmp_path, "check", "-n", seed, "--strict").code == 0, 30, "check is green")
+        wait_until(lambda: clusterctl.run(tmp_path, "check", "-n", seed, "--strict").code == 0, 60, "check is green")
         ranges = clusterctl.run(tmp_path, "slots", "-n", seed, "--json").ok().json["ranges"]
         assert [(row["first"], row["last"]) for row in ranges] == [(0, 5460), (5461, 10922), (10923, 16383)]
 
@@ -47,7 +47,7 @@ def test_cluster_changed_by_clusterctl_is_green_for_redis_cli_at_once(cluster: C
     clusterctl.run(tmp_path, "reshard", "-n", seed, "--to", cluster.nodes[2].address, "--slots", 500, "--yes").ok()
     assert "[OK] All 16384 slots covered." in redis_cli("check", seed).stdout
     redis_cli("rebalance", seed, "--cluster-threshold", "1")
-    wait_until(lambda: clusterctl.run(tmp_path, "check", "-n", seed).code == 0, 30, "check is green")
+    wait_until(lambda: clusterctl.run(tmp_path, "check", "-n", seed).code == 0, 60, "check is green")
 
 
 @pytest.mark.parametrize("flavour", BOTH)

@@ -57,7 +57,7 @@ def start(home: Path, *args: str | int) -> subprocess.Popen[str]:
     )
 
 
-def run(home: Path, *args: str | int, timeout_s: float = 120.0) -> Outcome:
+def run(home: Path, *args: str | int, timeout_s: float = 240.0) -> Outcome:
     """clusterctl to its end. No run may ever show a traceback."""
     with start(home, *args) as process:
         try:

@@ -162,7 +162,7 @@ class ServerHandle:
         text = bytes(self.call("INFO", section)).decode()
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith("#"))
 
-    def wait_ready(self, deadline_s: float = 20.0) -> None:
+    def wait_ready(self, deadline_s: float = 60.0) -> None:
         """Until PING is answered; fails at once, with the log, when the process has died."""
 
         def answered() -> bool:
@@ -318,7 +318,7 @@ class ClusterHandle:
         startup = [_cluster_node(node.port) for node in self.nodes if node.running]
         return redis.RedisCluster(startup_nodes=startup, socket_timeout=5)
 
-    def wait_ok(self, deadline_s: float = 30.0) -> None:
+    def wait_ok(self, deadline_s: float = 60.0) -> None:
         """Until every running node answers cluster_state:ok and all agree on the slot map."""
         wait_until(self._settled, deadline_s, "all nodes ok and agreeing")
 
@@ -408,8 +408,8 @@ def _join(nodes: list[ServerHandle], primaries: int) -> None:
 
 
 def _replicate(node: ServerHandle, primary_id: bytes) -> None:
-    wait_until(lambda: node.call("CLUSTER", "REPLICATE", primary_id) == b"OK", 20, f"{node.address} accepts REPLICATE")
+    wait_until(lambda: node.call("CLUSTER", "REPLICATE", primary_id) == b"OK", 60, f"{node.address} accepts REPLICATE")
 
 
 def _wait_linked(node: ServerHandle) -> None:
-    wait_until(lambda: node.info("replication").get("master_link_status") == "up", 20, f"{node.address} linked")
+    wait_until(lambda: node.info("replication").get("master_link_status") == "up", 60, f"{node.address} linked")

@@ -48,7 +48,7 @@ class Workload:
         for thread in self._threads:
             thread.join()
 
-    def wait_for_operations(self, count: int, deadline_s: float = 20.0) -> None:
+    def wait_for_operations(self, count: int, deadline_s: float = 60.0) -> None:
         """Until `count` more operations have been acknowledged."""
         target = self.operations + count
         end = time.monotonic() + deadline_s
@@ -59,7 +59,7 @@ class Workload:
 
     def _run(self, number: int) -> None:
         nodes = [redis.cluster.ClusterNode("127.0.0.1", port) for port in self._ports]  # type: ignore[no-untyped-call]
-        client = redis.RedisCluster(startup_nodes=nodes, socket_timeout=10)
+        client = redis.RedisCluster(startup_nodes=nodes, socket_timeout=30)
         keys = [f"{self._tag}:{number}:{index}".encode() for index in range(self._keys_per_worker)]
         turn = 0
         try:
@@ -95,7 +95,7 @@ class Workload:
             for node in nodes
             if node.running
         ]
-        client = redis.RedisCluster(startup_nodes=nodes_list, socket_timeout=10)
+        client = redis.RedisCluster(startup_nodes=nodes_list, socket_timeout=30)
         try:
             for key, value in self._acked.items():
                 found = int(client.get(key) or 0)
