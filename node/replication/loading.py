@@ -18,6 +18,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from time import time
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from node.dispatch import SERVER_ASYNC_LOADING, SERVER_LOADING
 from node.keyspace.keyspace import Keyspace
 from node.persistence.errors import LoadError
@@ -85,7 +87,7 @@ class Snapshot:
             with contextlib.suppress(OSError):
                 os.unlink(temp_path)
             raise
-        sync_directory(os.path.dirname(path))
+        await trio.to_thread.run_sync(sync_directory, os.path.dirname(path))
         self._begin_loading()
         empty_data(server)
         loader = server.persistence.loader
@@ -112,10 +114,10 @@ class Snapshot:
                 if transfer.finished:
                     break
                 if unsynced >= _SYNC_EVERY:
-                    os.fdatasync(fd)
+                    await trio.to_thread.run_sync(os.fdatasync, fd)
                     unsynced = 0
                 piece = transfer.feed(await receive())
-            os.fsync(fd)
+            await trio.to_thread.run_sync(os.fsync, fd)
         finally:
             os.close(fd)
 
