@@ -1,4 +1,4 @@
-"""`make docs`: write docs/commands.md from the declarations of the commands. `--check` only says if it is current."""
+"""`make docs`: write docs/commands.md and docs/settings.md from the declarations; `--check`: are they current?"""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Final
 import click
 
 from node import commands, registry
+from node.config_effects import EFFECTS
 from node.registry import CommandSpec
 
-_TARGET: Final = Path(__file__).resolve().parent.parent / "docs" / "commands.md"
+_DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 _GROUPS: Final = (
     ("string", "Strings"),
     ("hash", "Hashes"),
@@ -32,8 +33,28 @@ _GROUPS: Final = (
 )
 
 
-def render() -> str:
-    """The whole page. Raises KeyError when a command belongs to no group of this page."""
+def render_pages() -> dict[Path, str]:
+    """All generated pages with their content."""
+    return {_DOCS / "commands.md": render_commands(), _DOCS / "settings.md": render_settings()}
+
+
+def render_settings() -> str:
+    """docs/settings.md: the directives that do less here than in the stock server."""
+    lines = [
+        "# Settings that do less here",
+        "",
+        "Every directive of redis.conf is read, checked, shown by CONFIG GET and kept by CONFIG REWRITE. One that is not in",
+        "this list has its full effect. Made by `make docs`; do not edit.",
+        "",
+        "| directive | effect | why |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {name} | {effect.degree} | {effect.reason} |" for name, effect in sorted(EFFECTS.items())]
+    return "\n".join(lines) + "\n"
+
+
+def render_commands() -> str:
+    """docs/commands.md. Raises KeyError when a command belongs to no group of this page."""
     commands.load_all()
     by_group: dict[str, list[CommandSpec]] = {name: [] for name, _ in _GROUPS}
     for spec in registry.every_spec():
@@ -71,15 +92,15 @@ def _row(spec: CommandSpec) -> str:
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Exit 1 when docs/commands.md is not what would be written.")
+@click.option("--check", is_flag=True, help="Exit 1 when a page is not what would be written.")
 def main(check: bool) -> None:
-    """Write docs/commands.md."""
-    text = render()
-    if not check:
-        _TARGET.write_text(text, encoding="utf-8")
-        click.echo(f"wrote {_TARGET.name}: {text.count(chr(10))} lines")
-    elif not _TARGET.exists() or _TARGET.read_text(encoding="utf-8") != text:
-        sys.exit("docs/commands.md is out of date: run `make docs`")
+    """Write the generated pages of docs/."""
+    for page, text in render_pages().items():
+        if not check:
+            page.write_text(text, encoding="utf-8")
+            click.echo(f"wrote {page.name}: {text.count(chr(10))} lines")
+        elif not page.exists() or page.read_text(encoding="utf-8") != text:
+            sys.exit(f"docs/{page.name} is out of date: run `make docs`")
 
 
 if __name__ == "__main__":
