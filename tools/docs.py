@@ -43,8 +43,8 @@ def render_settings() -> str:
     lines = [
         "# Settings that do less here",
         "",
-        "Every directive of redis.conf is read, checked, shown by CONFIG GET and kept by CONFIG REWRITE. One that is not in",
-        "this list has its full effect. Made by `make docs`; do not edit.",
+        "Every directive of redis.conf is read, checked, shown by CONFIG GET and kept by CONFIG REWRITE. One that is",
+        "not in this list has its full effect. Made by `make docs`; do not edit.",
         "",
         "| directive | effect | why |",
         "|---|---|---|",
@@ -64,7 +64,7 @@ def render_commands() -> str:
     lines = [
         "# Commands",
         "",
-        f"{total} commands and subcommands. Made by `make docs` from the declarations beside the handlers; do not edit.",
+        f"{total} commands and subcommands, from the declarations beside the handlers. Made by `make docs`; do not edit.",
         "Flags and categories are those of COMMAND INFO; a negative arity means at least that many words.",
     ]
     for group, title in _GROUPS:
