@@ -64,7 +64,7 @@ def render_commands() -> str:
     lines = [
         "# Commands",
         "",
-        f"{total} commands and subcommands, from the declarations beside the handlers. Made by `make docs`; do not edit.",
+        f"{total} commands and subcommands, declared beside the handlers. Made by `make docs`; do not edit.",
         "Flags and categories are those of COMMAND INFO; a negative arity means at least that many words.",
     ]
     for group, title in _GROUPS:
