@@ -276,12 +276,12 @@ class SentinelCore:
     def _review_instance(self, instance: Instance) -> int:
         self.links.open_missing(instance)
         due_ms = self._send_periodic(instance)
+        if not self.ctx.tilt:
+            self.detector.judge(instance)
+            due_ms = min(due_ms, self.detector.due_ms(instance))
         if not instance.link.complete:
-            due_ms = min(due_ms, max(instance.link.retry_at_ms, self.ctx.now_ms + 1))
-        if self.ctx.tilt:
-            return due_ms
-        self.detector.judge(instance)
-        return min(due_ms, self.detector.due_ms(instance))
+            due_ms = min(due_ms, instance.link.retry_at_ms)
+        return due_ms
 
     def _send_periodic(self, instance: Instance) -> int:
         """PING, INFO, hello and GUARD, each when due; returns when the next one is."""

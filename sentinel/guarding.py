@@ -24,7 +24,7 @@ from sentinel.failover import Failover
 from sentinel.hello import Hello
 from sentinel.instance import REPLICA, Address, Guard, Instance, Settings, Unit
 from sentinel.leases import Leases
-from sentinel.links import EPOCHS, NODES, SHARDS, Links
+from sentinel.links import DISCARD, EPOCHS, NODES, SHARDS, Links
 from sentinel.roster import Roster
 from sentinel.state import Context
 from sentinel.topology import (
@@ -82,7 +82,13 @@ class Guarding:
         return guard
 
     def remove_guard(self, guard: Guard) -> None:
-        """Stop guarding: forget all units and nodes."""
+        """Stop guarding: forget all units and nodes, and tell our nodes that they are free again.
+
+        Sentinels that still guard the cluster arm them again with their next ping; the last one to leave frees them.
+        """
+        for node in guard.nodes():
+            if node.ours:
+                self._links.send(node, DISCARD, "CLUSTER", "UNGUARD", guard.name)
         for unit in list(guard.units.values()):
             self._roster.remove_unit(unit)
         for spare in guard.spares.values():
@@ -145,9 +151,8 @@ class Guarding:
             return
         guard.heard_ms = self._ctx.now_ms
         shards = group_shards(views, self._shard_ids.get(guard.name, {}))
-        for shard in shards:
-            self._apply_shard(guard, shard, node)
-        self._apply_absence(guard, views, shards)
+        alive = [self._apply_shard(guard, shard, node) for shard in shards]
+        self._apply_absence(guard, views, [unit for unit in alive if unit is not None])
 
     def _identify(self, guard: Guard, node: Instance, myself: NodeView) -> None:
         """A node told its own id: the seed gets its name, an address taken over by another node is noticed."""
@@ -176,12 +181,13 @@ class Guarding:
 
     # -------------------------------------------------------------------------------------------------- following views
 
-    def _apply_shard(self, guard: Guard, shard: ShardView, teller: Instance) -> None:
+    def _apply_shard(self, guard: Guard, shard: ShardView, teller: Instance) -> Unit | None:
+        """Bring the unit of a shard up to date; None while it has none."""
         unit = self._unit_of(guard, shard)
         if unit is None:
             unit = self._maybe_add_unit(guard, shard, teller)
             if unit is None:
-                return
+                return None
         unit.slotless_views = 0
         unit.shard_id = unit.shard_id or shard.shard_id
         for view in shard.members():
@@ -192,6 +198,7 @@ class Guarding:
                 self._ctx.persist()
         elif not unit.failover.active and self._deposed(unit, shard.primary):
             self._follow_cluster(unit, shard.primary)
+        return unit
 
     @staticmethod
     def _deposed(unit: Unit, view: NodeView) -> bool:
@@ -230,6 +237,8 @@ class Guarding:
             node.node_id, node.guard = view.node_id, guard
             self._join(unit, node)
         elif node.unit is not unit:
+            if node.unit is not None and node is node.unit.primary:
+                return  # its own shard is about to be dropped; it moves after that
             self._leave(guard, node)
             self._join(unit, node)
         elif not node.address.same_place(address) and (view.myself or view.linked):
@@ -265,12 +274,11 @@ class Guarding:
         self._ctx.persist()
         self._ctx.touch_unit(unit)
 
-    def _apply_absence(self, guard: Guard, views: list[NodeView], shards: list[ShardView]) -> None:
-        """Count what a view lacks; drop what several views in a row lacked."""
+    def _apply_absence(self, guard: Guard, views: list[NodeView], alive: list[Unit]) -> None:
+        """Count what a view lacks; drop what several views in a row lacked. `alive`: units with slots."""
         told = {view.node_id for view in views}
-        with_slots = {member.node_id for shard in shards for member in shard.members()}
         for unit in list(guard.units.values()):
-            if any(member.node_id in with_slots for member in unit.members()):
+            if any(unit is one for one in alive):
                 continue
             unit.slotless_views += 1
             if unit.slotless_views >= ABSENT_VIEWS and not unit.failover.active:

@@ -137,6 +137,8 @@ class Leases:
         if unit is None or instance is not unit.primary or instance.lease.granted_until_ms > self._ctx.now_ms:
             return due
         # A primary without a lease cannot serve: lease it as soon as the rules allow.
+        if instance.lease.echo_ms and self.may_grant(unit, instance):
+            return self._ctx.now_ms
         allowed = max(unit.hold_until_ms, self.clear_at_ms(unit, besides=instance))
         return min(due, allowed) if allowed > self._ctx.now_ms else due
 

@@ -128,7 +128,7 @@ class Roster:
         unit.replicas.clear()
         unit.sentinels.clear()
         self._links.close(unit.primary.link)
-        unit.primary.link.retry_at_ms = 0
+        unit.primary.link.retry_at_ms = unit.primary.link.refusals = 0
         unit.voted_for = ""
         unit.failover = FailoverState()
         self._refresh(unit)

@@ -12,7 +12,6 @@ The other per-unit statements (config-epoch, leader-epoch, known-sentinel) name 
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Callable
 
 from sentinel.config import ConfigFileError, Statement, fatal
@@ -176,7 +175,7 @@ def _apply_setting(core: SentinelCore, name: str, args: list[str], executable: C
         settings.reboot_down_after_ms = _number(value)
     elif name in ("notification-script", "client-reconfig-script"):
         settings = _settings(core, args[0])
-        if not executable(os.path.expanduser(value)):
+        if not executable(value):
             what = "Notification" if name.startswith("n") else "Client reconfiguration"
             raise StatementError(f"{what} script seems non existing or non executable.")
         setattr(settings, name.replace("-", "_"), value)

@@ -1,0 +1,396 @@
+"""Guarding a cluster: learning shards, naming units, leases, promotions with a fence."""
+
+from __future__ import annotations
+
+import pytest
+
+from sentinel.effects import ErrorReply, Persist, Send
+from sentinel.leases import drift_ms
+from sentinel.state import REFUSED_RETRY_MS, VOTE_HOLD_MS
+from tests.support.sentinel_bench import SentinelBench, info
+
+A, B, C, D = "a" * 40, "b" * 40, "c" * 40, "d" * 40
+PORTS = {A: 7001, B: 7002, C: 7003, D: 7004}
+DOWN_AFTER_MS = 2_000
+CONFIG = f"""\
+sentinel monitor shop 10.0.0.1 7001 1
+sentinel down-after-milliseconds shop {DOWN_AFTER_MS}
+sentinel failover-timeout shop 5000
+"""
+NODE_CLOCK_MS = 77_000
+
+
+def nodes_text(teller: str, owners: dict[str, tuple[str, int]], epochs: dict[str, int] | None = None) -> bytes:
+    """CLUSTER NODES as `teller` gives it: node -> (its primary, or "" for a primary with slots; config epoch)."""
+    lines = []
+    for node, (primary, epoch) in owners.items():
+        flags = ("myself," if node == teller else "") + ("slave" if primary else "master")
+        slots = "" if primary else f" {PORTS[node]}-{PORTS[node]}"
+        lines.append(f"{node} 10.0.0.1:{PORTS[node]}@17000 {flags} {primary or '-'} 0 0 {epoch} connected{slots}")
+    return "\n".join(lines).encode()
+
+
+TWO_SHARDS = {A: ("", 1), B: ("", 2), C: (A, 1), D: (B, 2)}
+
+
+class Cluster:
+    """A bench with the nodes of a cluster behind it."""
+
+    def __init__(self, config: str = CONFIG, *, ours: bool = True, shard_ids: bool = True) -> None:
+        self.bench = SentinelBench(config)
+        self.ours, self.shard_ids = ours, shard_ids
+        self.owners = dict(TWO_SHARDS)
+        self.alive = set(PORTS)
+        self.sent: list[tuple[int, tuple[bytes, ...]]] = []
+        self.events: list[str] = []
+        self.clock_ms = NODE_CLOCK_MS
+
+    def run(self, ms: int) -> list[str]:
+        """Let time pass with all living nodes answering at once; the events of that time."""
+        first = len(self.events)
+        end_ms = self.bench.now_ms + ms
+        while True:
+            for _ in range(4):
+                for node in PORTS:
+                    self._serve(node)
+            if self.bench.now_ms >= end_ms:
+                return self.events[first:]
+            self.clock_ms += 20
+            self._note(self.bench.advance(20))
+
+    def _note(self, effects: list[object]) -> None:
+        self.events += self.bench.events(effects)  # type: ignore[arg-type]
+        self.sent += [(self.bench.ports[e.conn_id], e.argv) for e in effects if isinstance(e, Send)]
+
+    def _serve(self, node: str) -> None:
+        bench, port = self.bench, PORTS[node]
+        if node not in self.alive:
+            self._note(bench.drop(port))
+            self._note(bench.refuse(port))
+            return
+        self._note(bench.accept(port))
+        if not any(bench.core.ctx.connections[one][0].pubsub is False for one in bench.open_connections(port)):
+            return
+        primary = self.owners[node][0]
+        facts = {"cluster_enabled": 1, "server_name": "slotmesh" if self.ours else "redis"}
+        if primary:
+            facts |= {"master_host": "10.0.0.1", "master_port": PORTS[primary], "slave_repl_offset": 5}
+        shards = [[b"nodes", [[b"id", n.encode()], [b"id", r.encode()]], b"id", i] for n, r, i in _SHARDS]
+        answers = {
+            "PING": b"PONG",
+            "INFO": info("slave" if primary else "master", **facts).replace(b"a" * 40, node.encode()),
+            "GUARD": [self.clock_ms, 0, 1] if self.ours else ErrorReply("ERR unknown subcommand"),
+            "MYID": node.encode(),
+            "NODES": nodes_text(node, self.owners),
+            "EPOCHS": b"cluster_current_epoch:9\r\n",
+            "SHARDS": shards if self.shard_ids else [],
+            "ORDER": b"OK",
+        }
+        self._note(bench.answer(port, answers))
+
+    def guards_to(self, node: str) -> list[tuple[bytes, ...]]:
+        """GUARD commands sent to a node so far."""
+        return [argv for port, argv in self.sent if port == PORTS[node] and argv[1:2] == (b"GUARD",)]
+
+    def kill(self, node: str) -> list[str]:
+        self.alive.discard(node)
+        return self.run(REFUSED_RETRY_MS + 40)
+
+
+_SHARDS = ((A, C, b"1111aaaa2222"), (B, D, b"3333bbbb4444"))
+
+
+# Learning the cluster
+
+
+def test_one_monitor_line_on_a_cluster_node_guards_all_shards() -> None:
+    cluster = Cluster()
+    events = cluster.run(300)
+    units = cluster.bench.core.ctx.units
+    assert list(units) == ["shop/1111aaaa", "shop/3333bbbb"]
+    assert [unit.primary.node_id for unit in units.values()] == [A, B]
+    assert [[r.node_id for r in unit.replicas.values()] for unit in units.values()] == [[C], [D]]
+    assert events.count("+monitor") == 2
+    assert cluster.bench.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "shop/3333bbbb") == [b"10.0.0.1", b"7002"]
+    reply = cluster.bench.call("SENTINEL", "MASTER", "shop")
+    assert isinstance(reply, ErrorReply)
+    assert "name one of its shards" in reply.text
+
+
+def test_guarded_cluster_survives_a_restart_of_the_sentinel() -> None:
+    cluster = Cluster()
+    cluster.run(300)
+    cluster.bench.call("SENTINEL", "FLUSHCONFIG")
+    again = SentinelBench(cluster.bench.saved())
+    units = again.core.ctx.units
+    assert list(units) == ["shop/1111aaaa", "shop/3333bbbb"]
+    assert units["shop/1111aaaa"].primary.address.port == 7001
+    assert [r.node_id for r in units["shop/3333bbbb"].replicas.values()] == [D]
+
+
+def test_shards_without_ids_are_named_after_their_first_primary_once_others_were_listened_to() -> None:
+    cluster = Cluster(shard_ids=False)
+    cluster.run(1_000)
+    assert list(cluster.bench.core.ctx.units) == []
+    cluster.run(2_500)
+    assert list(cluster.bench.core.ctx.units) == ["shop/aaaaaaaa", "shop/bbbbbbbb"]
+
+
+def test_name_that_another_sentinel_uses_is_taken_over() -> None:
+    cluster = Cluster(shard_ids=False)
+    cluster.run(300)
+    cluster.bench.hear(7001, f"10.0.1.2,26001,{'e' * 40},0,shop/cccccccc,10.0.0.1,7001,0")
+    cluster.run(3_000)
+    assert list(cluster.bench.core.ctx.units) == ["shop/cccccccc", "shop/bbbbbbbb"]
+
+
+def test_differing_names_end_in_the_alphabetically_first_one() -> None:
+    cluster = Cluster(shard_ids=False)
+    cluster.run(3_500)
+    cluster.bench.hear(7001, f"10.0.1.2,26001,{'e' * 40},0,shop/11111111,10.0.0.1,7001,0")
+    assert "shop/11111111" in cluster.bench.core.ctx.units
+    cluster.bench.hear(7002, f"10.0.1.2,26001,{'e' * 40},0,shop/zzzzzzzz,10.0.0.1,7002,0")
+    assert "shop/bbbbbbbb" in cluster.bench.core.ctx.units
+
+
+def test_replica_that_moves_to_another_shard_is_followed() -> None:
+    cluster = Cluster()
+    cluster.run(300)
+    cluster.owners[C] = (B, 2)
+    cluster.run(1_500)
+    units = cluster.bench.core.ctx.units
+    assert [r.node_id for r in units["shop/3333bbbb"].replicas.values()] == [D, C]
+    assert not units["shop/1111aaaa"].replicas
+
+
+def test_forgotten_node_is_dropped_after_several_views() -> None:
+    cluster = Cluster()
+    cluster.run(300)
+    del cluster.owners[C]
+    cluster.alive.discard(C)
+    cluster.run(5_000)
+    assert not cluster.bench.core.ctx.units["shop/1111aaaa"].replicas
+
+
+def test_view_that_lacks_most_nodes_is_not_believed() -> None:
+    cluster = Cluster()
+    cluster.run(300)
+    cluster.owners = {A: ("", 1)}
+    cluster.alive = {A}
+    cluster.run(6_000)
+    assert len(cluster.bench.core.ctx.units) == 2
+
+
+def test_failover_by_hand_is_followed_with_a_larger_config_epoch_only() -> None:
+    cluster = Cluster()
+    cluster.run(300)
+    cluster.owners = {A: (C, 1), B: ("", 2), C: ("", 1), D: (B, 2)}
+    assert "+switch-master" not in cluster.run(200)
+    cluster.owners[C] = ("", 7)
+    assert "+switch-master" in cluster.run(2_500)
+    assert cluster.bench.core.ctx.units["shop/1111aaaa"].primary.node_id == C
+
+
+def test_shard_that_lost_all_slots_is_no_unit_any_more() -> None:
+    cluster = Cluster()
+    cluster.run(300)
+    cluster.owners[B], cluster.owners[D] = (A, 2), (A, 2)
+    assert "-monitor" in cluster.run(6_000)
+    assert list(cluster.bench.core.ctx.units) == ["shop/1111aaaa"]
+
+
+# Leases
+
+
+def test_primary_is_leased_by_its_own_clock_and_replica_only_watched() -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    first, second, *_ = cluster.guards_to(A)
+    assert first[2:5] == (b"shop", b"f" * 40, b"0")
+    assert first[5:] == (b"2000", b"1", b"0", b"WATCH"), "nothing is leased before there is an echo"
+    assert len(second) == 8, "a lease"
+    assert int(second[7]) >= NODE_CLOCK_MS
+    assert all(argv[-1] == b"WATCH" for argv in cluster.guards_to(C))
+
+
+def test_lease_is_counted_as_alive_from_the_receipt_of_its_echo() -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    unit = cluster.bench.core.ctx.units["shop/1111aaaa"]
+    lease = unit.primary.lease
+    assert 0 < lease.granted_until_ms - cluster.bench.now_ms <= DOWN_AFTER_MS + drift_ms(DOWN_AFTER_MS)
+    assert cluster.bench.core.leases.may_vote_at_ms(unit) == lease.granted_until_ms
+
+
+def test_first_lease_of_a_node_is_on_disk_before_it_is_sent() -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    history = cluster.bench.history
+    first = next(
+        i for i, e in enumerate(history) if isinstance(e, Send) and e.argv[1:2] == (b"GUARD",) and len(e.argv) == 8
+    )
+    saved = [e.content for e in history[:first] if isinstance(e, Persist)][-1]
+    assert f"known-shard shop 1111aaaa 1111aaaa2222 {A}" in saved
+    assert f" {A}\n" in saved.split("known-shard shop 1111aaaa", 1)[1], "the holder"
+
+
+def test_vote_over_a_live_lease_is_refused_and_given_when_it_is_over() -> None:
+    cluster = Cluster(CONFIG.replace("7001 1", "7001 2"))
+    cluster.run(600)
+    bench = cluster.bench
+    question = ("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "10.0.0.1", "7001", "5", "e" * 40)
+    assert bench.call(*question) == [0, b"*", 0]
+    cluster.kill(A)
+    assert bench.call(*question)[1:] == [b"e" * 40, 5], "a dead process has no lease"  # type: ignore[index]
+
+
+def test_nobody_of_the_shard_is_leased_after_a_vote_until_the_hold_ends() -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    unit = cluster.bench.core.ctx.units["shop/1111aaaa"]
+    cluster.bench.core.leases.died(unit.primary)
+    cluster.bench.call("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "10.0.0.1", "7001", "5", "e" * 40)
+    before = len(cluster.guards_to(A))
+    cluster.run(VOTE_HOLD_MS - 500)
+    held = cluster.guards_to(A)[before:]
+    assert held
+    assert all(argv[-1] == b"WATCH" for argv in held)
+    cluster.run(1_500)
+    assert cluster.guards_to(A)[-1][-1] != b"WATCH"
+
+
+def test_new_primary_is_leased_at_once_when_the_old_one_is_dead() -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    events = cluster.kill(A)
+    assert "+odown" in events
+    orders = []
+    for _ in range(20):
+        cluster.run(20)
+        orders = [argv for port, argv in cluster.sent if port == PORTS[C] and argv[1:2] == (b"FAILOVER",)]
+        if orders:
+            break
+    assert orders == [(b"CLUSTER", b"FAILOVER", b"TAKEOVER", b"FENCE", b"1", b"10")]
+    cluster.owners = {A: (C, 1), B: ("", 2), C: ("", 10), D: (B, 2)}
+    events = cluster.run(300)
+    assert "+promoted-slave" in cluster.events
+    assert "+switch-master" in cluster.events
+    assert cluster.bench.core.ctx.units["shop/1111aaaa"].config_epoch == 1
+    assert cluster.guards_to(C)[-1][-1] != b"WATCH"
+    assert not any(argv[0] == b"SLAVEOF" for _, argv in cluster.sent), "the bus does that"
+
+
+def test_second_lease_in_a_shard_waits_for_the_first_to_end() -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    unit = cluster.bench.core.ctx.units["shop/1111aaaa"]
+    cluster.bench.core.ctx.timing.min_link_reconnect_period = 10**9
+    ends_ms = unit.primary.lease.granted_until_ms
+    cluster.owners = {A: ("", 1), B: ("", 2), C: ("", 7), D: (B, 2)}
+    cluster.bench.hear(7002, f"10.0.1.2,26001,{'e' * 40},4,shop/1111aaaa,10.0.0.1,7003,4")
+    assert unit.primary.node_id == C
+    silent = set(PORTS) - {A}
+    cluster._serve_only = silent  # type: ignore[attr-defined]
+    while cluster.bench.now_ms < ends_ms - 100:
+        cluster.clock_ms += 20
+        cluster._note(cluster.bench.advance(20))
+        for node in sorted(silent):
+            cluster._serve(node)
+    assert all(argv[-1] == b"WATCH" for argv in cluster.guards_to(C))
+    for _ in range(30):
+        cluster.clock_ms += 20
+        cluster._note(cluster.bench.advance(20))
+        for node in sorted(silent):
+            cluster._serve(node)
+    assert cluster.guards_to(C)[-1][-1] != b"WATCH"
+
+
+def test_end_of_a_lease_that_the_node_confirmed_frees_the_next_one() -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    unit = cluster.bench.core.ctx.units["shop/1111aaaa"]
+    old = unit.primary
+    assert old.lease.granted_until_ms > cluster.bench.now_ms
+    cluster.owners = {A: (C, 1), B: ("", 2), C: ("", 7), D: (B, 2)}
+    cluster.bench.hear(7002, f"10.0.1.2,26001,{'e' * 40},4,shop/1111aaaa,10.0.0.1,7003,4")
+    started_ms = cluster.bench.now_ms
+    cluster.run(900)
+    assert old.lease.granted_until_ms == 0
+    assert cluster.guards_to(C)[-1][-1] != b"WATCH"
+    assert cluster.bench.now_ms - started_ms < DOWN_AFTER_MS
+
+
+def test_restarted_sentinel_votes_only_after_one_lease_period() -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    cluster.bench.call("SENTINEL", "FLUSHCONFIG")
+    again = Cluster(cluster.bench.saved())
+    again.run(300)
+    question = ("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "10.0.0.1", "7001", "5", "e" * 40)
+    again.kill(A)
+    assert again.bench.call(*question)[1:] == [b"*", 0]  # type: ignore[index]
+    again.run(DOWN_AFTER_MS)
+    assert again.bench.call(*question)[1:] != [b"*", 0]  # type: ignore[index]
+
+
+def test_other_node_at_the_address_gets_no_lease() -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    bench = cluster.bench
+    leased = len(cluster.guards_to(A))
+    bench.drop(7001)
+    bench.advance(300)
+    bench.accept(7001)
+    stranger = {"PING": b"PONG", "MYID": b"9" * 40, "INFO": info()}
+    for _ in range(20):
+        channels = [channel for channel, _, instance in bench.core.ctx.connections.values() if instance.node_id == A]
+        if not any(channel.up and not channel.pubsub for channel in channels):
+            break  # the connection to a stranger was closed
+        bench.answer(7001, stranger)
+        bench.advance(50)
+    else:
+        pytest.fail("still connected to the stranger")
+    assert (b"CLUSTER", b"MYID") in bench.sent(bench.history)
+    assert len(cluster.guards_to(A)) == leased
+
+
+# Stock nodes, operators
+
+
+def test_stock_nodes_get_no_leases_and_a_plain_takeover() -> None:
+    cluster = Cluster(ours=False)
+    cluster.run(600)
+    assert not cluster.guards_to(A)
+    cluster.kill(A)
+    cluster.run(300)
+    orders = [argv for port, argv in cluster.sent if port == PORTS[C] and argv[1:2] == (b"FAILOVER",)]
+    assert orders == [(b"CLUSTER", b"FAILOVER", b"TAKEOVER")]
+
+
+def test_ordered_failover_of_a_healthy_shard_is_a_coordinated_one() -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    cluster.bench.call("SENTINEL", "FAILOVER", "shop/1111aaaa")
+    orders = [argv for argv in cluster.bench.sent() if argv[1:2] == (b"FAILOVER",)]
+    assert orders == [(b"CLUSTER", b"FAILOVER")]
+
+
+@pytest.mark.parametrize("command", [("SET", "quorum", "2"), ("REMOVE",)])
+def test_shard_is_set_and_removed_only_with_its_cluster(command: tuple[str, ...]) -> None:
+    cluster = Cluster()
+    cluster.run(300)
+    reply = cluster.bench.call("SENTINEL", command[0], "shop/1111aaaa", *command[1:])
+    assert isinstance(reply, ErrorReply)
+    assert "guarded cluster 'shop'" in reply.text
+
+
+def test_removed_guard_frees_the_nodes() -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    cluster.bench.call("SENTINEL", "SET", "shop", "down-after-milliseconds", "3000")
+    assert {unit.settings.down_after_ms for unit in cluster.bench.core.ctx.units.values()} == {3000}
+    cluster.bench.call("SENTINEL", "REMOVE", "shop")
+    assert [argv for argv in cluster.bench.sent() if argv[1] == b"UNGUARD"] == [(b"CLUSTER", b"UNGUARD", b"shop")] * 4
+    assert not cluster.bench.core.ctx.units
+    assert not cluster.bench.core.ctx.guards
+    assert "known-shard" not in cluster.bench.saved()
