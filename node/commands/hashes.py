@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
-from node.arguments import integer, random_count, to_int64
+from node.arguments import integer, negatable, random_count, to_int64
 from node.errors import CommandError
 from node.keyspace.field_expiry import read_hash, write_hash
 from node.keyspace.notify import HASH
@@ -334,7 +334,7 @@ def cmd_hrandfield(client: Client, argv: list[bytes]) -> Any:
         return None if value is None else value.random_field(rng)
     with_values = len(argv) == 4
     if len(argv) > 4 or (with_values and argv[3].lower() != b"withvalues"):
-        integer(argv[2])
+        negatable(argv[2])
         raise errors.SYNTAX
     count = random_count(argv[2], with_values)
     value = read_hash(client.db, argv[1])

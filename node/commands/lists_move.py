@@ -97,6 +97,11 @@ def cmd_rpoplpush(client: Client, argv: list[bytes]) -> Any:
     return _move(client, argv[1], argv[2], False, True)
 
 
+def _wait_for_source(client: Client, key: bytes, wait_ms: int) -> Block | None:
+    """Nothing to move. As in stock, a client that may not wait gets a null, one that waited in vain a null array."""
+    return None if client.deny_blocking or client.in_exec else Block([key], wait_ms)
+
+
 @command(
     "blmove",
     arity=6,
@@ -112,7 +117,7 @@ def cmd_blmove(client: Client, argv: list[bytes]) -> Any:
     wait_ms = timeout_ms(argv[5])
     element = _move(client, argv[1], argv[2], from_left, to_left)
     if element is None:
-        return Block([argv[1]], wait_ms, on_timeout=None)
+        return _wait_for_source(client, argv[1], wait_ms)
     client.propagate_as([b"LMOVE", *argv[1:5]])
     return element
 
@@ -132,7 +137,7 @@ def cmd_brpoplpush(client: Client, argv: list[bytes]) -> Any:
     wait_ms = timeout_ms(argv[3])
     element = _move(client, argv[1], argv[2], False, True)
     if element is None:
-        return Block([argv[1]], wait_ms, on_timeout=None)
+        return _wait_for_source(client, argv[1], wait_ms)
     client.propagate_as([b"RPOPLPUSH", *argv[1:3]])
     return element
 

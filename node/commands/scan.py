@@ -20,7 +20,9 @@ _DEFAULT_COUNT: Final = 10
 
 
 def parse_cursor(text: bytes) -> int:
-    """A cursor argument: any unsigned 64-bit number. Raises CommandError otherwise."""
+    """A cursor argument: any unsigned 64-bit number, or nothing for 0. Raises CommandError otherwise."""
+    if not text:
+        return 0
     if _CURSOR.fullmatch(text) is None or len(text) > 24:
         raise _BAD_CURSOR
     value = int(text)

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
-from node.arguments import floating, integer, random_count, to_float
+from node.arguments import floating, negatable, random_count, to_float
 from node.errors import CommandError
 from node.keyspace.notify import ZSET
 from node.registry import (
@@ -275,7 +275,7 @@ def cmd_zrandmember(client: Client, argv: list[bytes]) -> Any:
         return None if value is None else value.at(int(rng.random() * len(value)))[1]
     with_scores = len(argv) == 4
     if len(argv) > 4 or (with_scores and argv[3].lower() != b"withscores"):
-        integer(argv[2])
+        negatable(argv[2])
         raise errors.SYNTAX
     count = random_count(argv[2], with_scores)
     value = client.db.read_as(argv[1], SortedSetValue)

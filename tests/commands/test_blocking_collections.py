@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.inprocess import InProcessClient, InProcessNode
-from tests.support.tables import NIL2, NULL_ARRAY, array, bulk, number, texts
+from tests.support.tables import NULL_ARRAY, array, bulk, number, texts
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ TIMEOUTS: tuple[tuple[str, bytes], ...] = (
     ("BLPOP l 0.1", NULL_ARRAY),
     ("BRPOP l 0.1", NULL_ARRAY),
     ("BLMPOP 0.1 1 l LEFT", NULL_ARRAY),
-    ("BLMOVE l m LEFT LEFT 0.1", NIL2),
-    ("BRPOPLPUSH l m 0.1", NIL2),
+    ("BLMOVE l m LEFT LEFT 0.1", NULL_ARRAY),
+    ("BRPOPLPUSH l m 0.1", NULL_ARRAY),
     ("BZPOPMIN z 0.1", NULL_ARRAY),
     ("BZPOPMAX z 0.1", NULL_ARRAY),
     ("BZMPOP 0.1 1 z MIN", NULL_ARRAY),
