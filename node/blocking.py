@@ -77,9 +77,15 @@ class Blocking:
                 self._deadlines = [item for item in self._deadlines if item[2].blocked is item[3]]
                 heapify(self._deadlines)
 
-    def complete(self, client: Client, reply: Any) -> None:
-        """Wake `client` with `reply`. It must be blocked."""
+    def complete(self, client: Client, reply: Any, *, counted: bool = False) -> None:
+        """Wake `client` with `reply`. It must be blocked. `counted`: the statistics know of this end already."""
+        block = self.blocked[client]
         self.forget(client)
+        if not counted:
+            block.spec.calls += 1
+            if isinstance(reply, errors.CommandError):
+                block.spec.failed_calls += 1
+                client.server.stats.count_error(reply)
         client.reply(reply)
         client.server.resume(client)
 
@@ -120,7 +126,7 @@ class Blocking:
                     except errors.CommandError as error:
                         reply = error
                     if not isinstance(reply, Block):
-                        self.complete(client, reply)
+                        self.complete(client, reply, counted=True)
 
     def next_deadline_ms(self) -> int | None:
         """When the next wait times out."""

@@ -352,7 +352,7 @@ class DataPlane:
                         timings[now - last >> LATENCY_SHIFT] += 1
                     except IndexError:
                         server.note_latency(spec, now - last)  # type: ignore[arg-type]
-                if now - last >= slow_nanos:
+                if now - last >= slow_nanos and type(result) is not Block:
                     server.note_slow(client, spec, argv, now - last)  # type: ignore[arg-type]
                 last = now
             else:

@@ -261,7 +261,7 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
     if keyspace.dirty > dirty or client.rewritten is not None:
         server.propagation.after_command(client, argv)
         client.write_offset = server.write_offset()
-    if nanos >= server.slow_nanos:
+    if nanos >= server.slow_nanos and type(result) is not Block:
         server.note_slow(client, spec, argv, nanos)
     if server.gates & SERVER_MONITORS and not again and not spec.flags & (registry.SKIP_MONITOR | registry.ADMIN):
         server.monitors.feed(client, spec, argv)
