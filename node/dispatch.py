@@ -21,6 +21,7 @@ from node.client import (
     GATE_MULTI,
     GATE_NO_TOUCH,
     GATE_PRIMARY,
+    GATE_REPLICA,
     GATE_REPLY,
     GATE_SUBSCRIBED,
     GATE_TRACKING,
@@ -55,6 +56,8 @@ INTERNAL_ERROR: Final = CommandError(
 )
 
 
+_NO_KEYSPACE: Final = CommandError("ERR Replica can't interact with the keyspace")
+_WORDS_OF_REPLICAS: Final = frozenset((b"replconf", b"psync", b"sync"))
 _REDIRECTIONS: Final = frozenset((b"MOVED", b"ASK", b"CROSSSLOT", b"CLUSTERDOWN", b"TRYAGAIN"))
 
 
@@ -66,6 +69,13 @@ def check_arity(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """The number of arguments, and that the bare name of a container is not a command by itself."""
     if not spec.min_arity <= len(argv) <= spec.max_arity or spec.handler is None:
         raise errors.wrong_arity(spec.full_name)
+
+
+def check_replica(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+    """A replica speaks of replication only: a pause does not hold it back, and a reply would end up in its stream."""
+    if client.gates & GATE_REPLICA and spec.name not in _WORDS_OF_REPLICAS:
+        client.server.replication.replicas.turn_out(client, spec.full_name)
+        raise _NO_KEYSPACE
 
 
 def check_auth(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
@@ -151,6 +161,7 @@ def check_paused(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
 
 CHECKS: Final[tuple[Callable[[Client, CommandSpec, list[bytes]], None], ...]] = (
     check_arity,
+    check_replica,
     check_auth,
     check_multi_allowed,
     check_acl,

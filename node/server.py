@@ -273,7 +273,7 @@ class Server:
     @property
     def is_loading(self) -> bool:
         """Whether the data set is being loaded."""
-        return bool(self.gates & dispatch.SERVER_LOADING)
+        return bool(self.gates & (dispatch.SERVER_LOADING | dispatch.SERVER_ASYNC_LOADING))
 
     def refresh_clock(self) -> None:
         """Read the time outside a pass of the data plane."""

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
-from node.arguments import INT64_MAX, integer, integer_between
+from node.arguments import integer, integer_between, to_int64
 from node.client import GATE_PRIMARY
 from node.errors import CommandError
 from node.observe.client_info import describe_client
@@ -125,8 +125,10 @@ def cmd_psync(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 3 and argv[3].lower() == b"failover":
         _take_over(client, argv)
     _check_sync_allowed(client)
-    name = argv[1]
-    offset = integer_between(argv[2], -INT64_MAX - 1, INT64_MAX, errors.NOT_INTEGER)
+    name, offset = argv[1], to_int64(argv[2])
+    if offset is None:
+        log.warning("Replica %s asks for synchronization but with a wrong offset", client.addr)
+        raise errors.NOT_INTEGER
     if server.replication.serving.attach_resumed(client, name, offset):
         server.stats.sync_partial_ok += 1
         return NO_REPLY

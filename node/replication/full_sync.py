@@ -194,6 +194,13 @@ class FullSync:
         for replica in current.alive():
             self._replicas.drop(replica)
 
+    def left(self) -> None:
+        """A replica is gone: a file that nobody waits for any more is not worth its memory, unless it is a save, too."""
+        current = self._round
+        if current is not None and not current.streamed and not current.alive() and not self._server.config.save:
+            log.info("Background saving for replicas is of no use any more: killing it.")
+            self._kill_child(current)
+
     def abort(self) -> None:
         """The data is about to be replaced: a snapshot of the old one is of no use to anybody."""
         if self._round is not None:
@@ -214,7 +221,7 @@ class FullSync:
         fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         os.set_blocking(read_fd, False)
         try:
-            self._server.persistence.start_child(
+            child = self._server.persistence.start_child(
                 RDB,
                 lambda report: _write_to_pipe(write_fd, keyspace, options, with_data, report),
                 lambda _child, result: self._child_ended(current, result),
@@ -225,6 +232,7 @@ class FullSync:
             raise
         finally:
             os.close(write_fd)
+        log.info("Background RDB transfer started by pid %d", child.pid)
         self._nursery.start_soon(self._pass_on, current, read_fd)
 
     async def _pass_on(self, current: Round, read_fd: int) -> None:
@@ -236,6 +244,8 @@ class FullSync:
                 await trio.lowlevel.wait_readable(read_fd)
                 data = os.read(read_fd, _READ_SIZE)
                 if not data:
+                    up = len(current.alive())
+                    log.info("Diskless rdb transfer, done reading from pipe, %d replicas still up.", up)
                     break
                 self._send_to_all(current, data)
                 await self._sockets_took(current)

@@ -170,8 +170,11 @@ class Replication:
     def forget(self, client: Client) -> None:
         """A client is gone."""
         self.replicas.forget(client)
+        if client.replica is None:
+            return
+        self.serving.full_sync.left()
         backlog = self.stream.backlog
-        if client.replica is not None and backlog is not None:
+        if backlog is not None:
             backlog.trim(self.replicas.oldest_held(backlog.next_offset))
 
     def aux_fields(self) -> list[tuple[bytes, bytes]]:

@@ -70,6 +70,14 @@ class Replicas:
         """Close a replica's connection; it will come back if it wants to."""
         self._server.data_plane.drop(replica.client)
 
+    def turn_out(self, client: Client, command: bytes) -> None:
+        """A replica sent a command that is for clients: close the connection."""
+        log.warning(
+            "Replica generated a reply to command '%s', disconnecting it: Replica can't interact with the keyspace",
+            command.decode(errors="replace"),
+        )
+        client.close_at_once = True
+
     def drop_all(self) -> None:
         """Make all replicas connect again: the history they follow has another name now, or is another one."""
         for replica in self:

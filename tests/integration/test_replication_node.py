@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -332,3 +333,19 @@ def test_waitaof_waits_for_the_logs_of_both_sides(tmp_path: Path) -> None:
             primary.call("CONFIG", "SET", "appendonly", "no")
             assert "appendonly is disabled" in error_of(primary, "WAITAOF", 1, 0, 0)
         assert "cannot be used with replica instances" in error_of(replica, "WAITAOF", 0, 0, 0)
+
+
+def test_replica_that_sends_commands_of_clients_is_turned_out(tmp_path: Path) -> None:
+    with start_node(tmp_path / "p", *OPTIONS) as primary:
+        for command in (b"GET k\r\n", b"SET k v\r\n", b"PING\r\n"):
+            with socket.create_connection(("127.0.0.1", primary.port), timeout=10) as fake:
+                fake.sendall(b"PSYNC ? -1\r\n")
+                received = fake.recv(1000)
+                assert received.startswith(b"+FULLRESYNC")
+                fake.sendall(command)
+                while chunk := fake.recv(65536):
+                    received += chunk
+            assert b"PONG" not in received
+            assert b"-ERR" not in received
+        assert primary.call("EXISTS", "k") == 0
+        assert "Replica generated a reply to command 'get', disconnecting it" in primary.log()
