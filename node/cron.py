@@ -73,12 +73,17 @@ class Cron:
             self._next_sweep_ms = server.clock.mono_ms + SCAN_SWEEP_MS
             INDEXES.sweep()
         if self.active_expire:
-            await self._in_slices(lambda in_time: server.keyspace.expire_cycle(in_time) > 0)
+            nanos = await self._in_slices(lambda in_time: server.keyspace.expire_cycle(in_time) > 0)
+            server.latency.add("expire-cycle", nanos // 1_000_000, server.clock.now_ms // 1000)
+            server.stats.expire_nanos += nanos
         await self._in_slices(server.keyspace.lazy_free.step)
         server.data_plane.flush()
 
-    async def _in_slices(self, work: Callable[[Callable[[], bool]], bool]) -> None:
-        """Do work that can stop any time, in slices, up to the period's share; `work` tells if something is left."""
+    async def _in_slices(self, work: Callable[[Callable[[], bool]], bool]) -> int:
+        """Do work that can stop any time, in slices, up to the period's share; `work` tells if something is left.
+
+        The result is the time it took in ns, what others did in between left out.
+        """
         budget = int(SLICES_SHARE * 1e9 / self.server.config.hz)
         spent = 0
         while spent < budget:
@@ -87,9 +92,10 @@ class Cron:
             left = work(lambda end=end: perf_counter_ns() < end)  # type: ignore[misc]
             spent += perf_counter_ns() - started
             if perf_counter_ns() < end or not left:
-                return
+                break
             self.server.data_plane.flush()
             await trio.lowlevel.checkpoint()
+        return spent
 
     def _close_idle(self) -> None:
         """Enforce `timeout`: clients that neither speak, wait, listen nor replicate."""

@@ -205,7 +205,7 @@ def stats_fields(server: Server) -> Fields:
         ("expired_keys", keyspace.expired_keys),
         ("expired_stale_perc", "0.00"),
         ("expired_time_cap_reached_count", 0),
-        ("expire_cycle_cpu_milliseconds", 0),
+        ("expire_cycle_cpu_milliseconds", stats.expire_nanos // 1_000_000),
         ("evicted_keys", keyspace.evicted_keys),
         ("evicted_clients", stats.evicted_clients),
         ("total_eviction_exceeded_time", 0),

@@ -58,6 +58,7 @@ class Stats:
         self.query_buffer_disconnections = 0
         self.output_buffer_disconnections = 0
         self.evicted_clients = 0
+        self.expire_nanos = 0
         self.repl_input_bytes = 0
         self.repl_output_bytes = 0
         self.sync_full = 0
