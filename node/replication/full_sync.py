@@ -195,7 +195,7 @@ class FullSync:
             self._replicas.drop(replica)
 
     def left(self) -> None:
-        """A replica is gone: a file that nobody waits for any more is not worth its memory, unless it is a save, too."""
+        """A replica is gone: a file that nobody waits for is not worth its memory, unless it is a save, too."""
         current = self._round
         if current is not None and not current.streamed and not current.alive() and not self._server.config.save:
             log.info("Background saving for replicas is of no use any more: killing it.")
