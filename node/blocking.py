@@ -57,7 +57,9 @@ class Blocking:
         self._waiters: dict[tuple[int, bytes], dict[Client, None]] = {}
         #: Keys that were written while somebody waits for them; the data plane tests it after every command.
         self.ready: dict[tuple[int, bytes], None] = {}
+        #: (end, running number, client, block): the number keeps clients and blocks from being compared.
         self._deadlines: list[tuple[int, int, Client, Block]] = []
+        self._pushed = 0
         self.blocked: dict[Client, Block] = {}
         keyspace.waiting_ready = self._key_ready
 
@@ -72,7 +74,8 @@ class Blocking:
             self._keyspace.waiting += 1
             self._keyspace.refresh_observed()
         if block.deadline_ms:
-            heappush(self._deadlines, (block.deadline_ms, client.id, client, block))
+            self._pushed += 1
+            heappush(self._deadlines, (block.deadline_ms, self._pushed, client, block))
             if len(self._deadlines) > _STALE_LIMIT + 2 * len(self.blocked):
                 self._deadlines = [item for item in self._deadlines if item[2].blocked is item[3]]
                 heapify(self._deadlines)
