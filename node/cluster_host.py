@@ -39,7 +39,6 @@ from cluster.state_file import StateFileError
 from node import errors
 from node.keyspace.notify import GENERIC
 from node.pause import FAILOVER, WRITES
-from node.resp.values import Push
 from node.routing import Routing
 
 if TYPE_CHECKING:
@@ -295,12 +294,7 @@ class ClusterHost:
 
     def _end_shard_subscriptions(self, lost: SlotSet) -> None:
         """Shard channels follow their slot: whoever listens here is told to go."""
-        shard_channels = self.server.pubsub.shard_channels
-        for channel in list(shard_channels.subscribers):
-            if key_slot(channel) in lost:
-                for client in list(shard_channels.subscribers[channel]):
-                    shard_channels.remove(client, channel)
-                    client.reply(Push((b"sunsubscribe", channel, len(client.shard_channels))))
+        self.server.pubsub.drop_shard_channels(lambda channel: key_slot(channel) in lost)
 
     # -- the lease of the sentinels --------------------------------------------------------------------------
 

@@ -83,8 +83,9 @@ class Routing:
         assert owner is not None
         if not view.cluster_ok:
             self._check_down(spec, writes)
-        target = slots.migrating_to.get(slot) if owner is me else None
-        importing = slot in slots.importing_from
+        is_message = _is_message(client, spec)  # shard channels have no keys that may have moved already
+        target = slots.migrating_to.get(slot) if owner is me and not is_message else None
+        importing = slot in slots.importing_from and not is_message
         if (target is not None or importing) and spec.full_name in _MIGRATES:
             return
         if target is not None or importing:
@@ -99,7 +100,7 @@ class Routing:
                 return
         if owner is me:
             return
-        if client.readonly and me.primary is owner and not writes and self._reads(client, spec):
+        if me.primary is owner and (is_message or (client.readonly and not writes and self._reads(client, spec))):
             return
         raise errors.moved(slot, *self.endpoint(owner, client))
 
@@ -162,6 +163,13 @@ class Routing:
         if client.readonly and view.myself.primary is owner:
             return None
         return errors.moved(slot, *self.endpoint(owner, client))
+
+
+def _is_message(client: Client, spec: CommandSpec) -> bool:
+    """Shard channels are open at replicas of their slot as well, READONLY or not; so is a transaction that uses one."""
+    if spec.full_name == b"exec":
+        return any(queued.flags & registry.PUBSUB for queued, _ in client.multi or ())
+    return bool(spec.flags & registry.PUBSUB)
 
 
 def _keys(spec: CommandSpec, argv: list[bytes]) -> list[bytes]:
