@@ -22,7 +22,6 @@ import os
 import select
 import socket
 from binascii import crc_hqx
-from collections import deque
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +33,7 @@ from node.client import GATE_PRIMARY, Client
 from node.dispatch import Deferred, execute
 from node.errors import CommandError
 from node.observe.histogram import SHIFT as LATENCY_SHIFT
+from node.output import IN, OUT, Output
 from node.registry import LOOKUP
 from node.resp.encoder import BULK_HEADER, CRLF, INTEGER, encode
 from node.resp.parser import ProtocolError, RequestParser, parse_quick
@@ -47,11 +47,6 @@ log = logging.getLogger("node")
 SLICE_NS: Final = 2_000_000
 READ_SIZE: Final = 64 * 1024
 ACCEPTS_PER_PASS: Final = 64
-#: Replies up to this size are copied into one send; larger ones are kept as they are.
-JOIN_LIMIT: Final = 1 << 20
-
-_IN: Final = select.EPOLLIN | select.EPOLLRDHUP
-_OUT: Final = select.EPOLLOUT
 
 
 class DataPlane:
@@ -60,6 +55,7 @@ class DataPlane:
     def __init__(self, server: Server) -> None:
         self.server = server
         self._epoll = select.epoll()
+        self._output = Output(server, self._epoll, self.drop)
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._listeners: dict[int, socket.socket] = {}
@@ -124,10 +120,10 @@ class DataPlane:
         for fd, event in events:
             client = clients.get(fd)
             if client is not None:
-                if event & ~_OUT:
+                if event & ~OUT:
                     self._read(client)
-                if event & _OUT and client.unsent is not None:
-                    self._send_more(client)
+                if event & OUT and client.unsent is not None:
+                    self._output.send_more(client)
             elif fd in self._listeners:
                 self._accept(self._listeners[fd])
             elif fd == self._wake_fd:
@@ -151,7 +147,7 @@ class DataPlane:
             if unsafe:
                 self.drop(client)  # it may not be told of a write that the successor of this primary does not have
             else:
-                self._send(client)
+                self._output.send(client)
 
     def touch(self, client: Client) -> None:
         """`client` has replies to be sent at the end of this pass, or soon if no pass is under way."""
@@ -198,7 +194,7 @@ class DataPlane:
     def attach(self, client: Client) -> None:
         """Serve a client whose socket is connected and non-blocking."""
         self._clients[client.fd] = client
-        self._epoll.register(client.fd, _IN)
+        self._epoll.register(client.fd, IN)
 
     def detach(self, client: Client) -> socket.socket:
         """Give a client's socket away (a replica link that another task will drive); nothing is closed."""
@@ -407,86 +403,3 @@ class DataPlane:
         except KeyError:
             log.exception("a handler returned what no reply can be: %r", type(result))
             encode(client.out, self.server.internal_error, client.resp3)
-
-    # -- writing ---------------------------------------------------------------------------------------------
-
-    def _send(self, client: Client) -> None:
-        """Send the replies of this pass, or queue them behind what the socket has not taken yet."""
-        out = client.out
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
-        if client.unsent is not None:
-            client.unsent.append(data)
-            client.unsent_bytes += len(data)
-            self._enforce_output_limit(client)
-            return
-        try:
-            sent = client.sock.send(data)  # type: ignore[union-attr]  # the caller knows that it is connected
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.drop(client)
-            return
-        stats = self.server.stats
-        stats.output_bytes += sent
-        stats.writes += 1
-        if sent != len(data):
-            client.unsent = deque((memoryview(data)[sent:] if sent else data,))
-            client.unsent_bytes = len(data) - sent
-            self._epoll.modify(client.fd, _IN | _OUT)
-            self._enforce_output_limit(client)
-        elif client.close_after_reply:
-            self.drop(client)
-
-    def _send_more(self, client: Client) -> None:
-        """The socket takes bytes again."""
-        unsent = client.unsent
-        assert unsent is not None
-        assert client.sock is not None
-        budget = JOIN_LIMIT
-        while unsent and budget > 0:
-            piece = unsent[0]
-            try:
-                sent = client.sock.send(piece)
-            except BlockingIOError:
-                return
-            except OSError:
-                self.drop(client)
-                return
-            self.server.stats.output_bytes += sent
-            client.unsent_bytes -= sent
-            budget -= sent
-            if sent == len(piece):
-                unsent.popleft()
-            else:
-                unsent[0] = memoryview(piece)[sent:]
-                return
-        if not unsent:
-            client.unsent = None
-            client.unsent_bytes = 0
-            self._epoll.modify(client.fd, _IN)
-            if client.replica is not None:
-                client.replica.on_drained()
-            if client.close_after_reply:
-                self.drop(client)
-
-    def _enforce_output_limit(self, client: Client) -> None:
-        """Close a client that reads too slowly, by `client-output-buffer-limit` of its class."""
-        hard, soft, soft_seconds = self.server.config.client_output_buffer_limit[client.kind]
-        if client.replica is not None:
-            # Below the size of the backlog it would close a replica that can resume at once, and cost no memory less.
-            least = self.server.config.repl_backlog_size
-            hard, soft = hard and max(hard, least), soft and max(soft, least)
-        size = client.unsent_bytes
-        over = bool(hard and size > hard)
-        if soft and size > soft:
-            now = self.server.clock.mono_ms
-            if not client.soft_limit_since_ms:
-                client.soft_limit_since_ms = now
-            over = over or now - client.soft_limit_since_ms > soft_seconds * 1000
-        else:
-            client.soft_limit_since_ms = 0
-        if over:
-            log.warning("Client %s closed for overcoming of output buffer limits.", client.addr)
-            self.server.stats.output_buffer_disconnections += 1
-            self.drop(client)

@@ -1,0 +1,114 @@
+"""Sending replies: one send per client and pass, and what happens when a client does not read.
+
+What a socket does not take at once waits in `Client.unsent` until epoll says that it takes bytes again. A client whose
+queue grows beyond `client-output-buffer-limit` of its class is closed: a slow reader must not cost the node its memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from node.client import Client
+    from node.server import Server
+
+log = logging.getLogger("node")
+
+IN: Final = select.EPOLLIN | select.EPOLLRDHUP
+OUT: Final = select.EPOLLOUT
+#: Bytes that one client with a long queue may be sent before others have their turn.
+SEND_BUDGET: Final = 1 << 20
+
+
+class Output:
+    """The sending half of the data plane. `drop` closes a client."""
+
+    def __init__(self, server: Server, epoll: select.epoll, drop: Callable[[Client], None]) -> None:
+        self._server = server
+        self._epoll = epoll
+        self._drop = drop
+
+    def send(self, client: Client) -> None:
+        """Send the replies of this pass, or queue them behind what the socket has not taken yet."""
+        out = client.out
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        if client.unsent is not None:
+            client.unsent.append(data)
+            client.unsent_bytes += len(data)
+            self._enforce_limit(client)
+            return
+        try:
+            sent = client.sock.send(data)  # type: ignore[union-attr]  # the caller knows that it is connected
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._drop(client)
+            return
+        stats = self._server.stats
+        stats.output_bytes += sent
+        stats.writes += 1
+        if sent != len(data):
+            client.unsent = deque((memoryview(data)[sent:] if sent else data,))
+            client.unsent_bytes = len(data) - sent
+            self._epoll.modify(client.fd, IN | OUT)
+            self._enforce_limit(client)
+        elif client.close_after_reply:
+            self._drop(client)
+
+    def send_more(self, client: Client) -> None:
+        """The socket takes bytes again."""
+        unsent = client.unsent
+        assert unsent is not None
+        assert client.sock is not None
+        budget = SEND_BUDGET
+        while unsent and budget > 0:
+            piece = unsent[0]
+            try:
+                sent = client.sock.send(piece)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._drop(client)
+                return
+            self._server.stats.output_bytes += sent
+            client.unsent_bytes -= sent
+            budget -= sent
+            if sent == len(piece):
+                unsent.popleft()
+            else:
+                unsent[0] = memoryview(piece)[sent:]
+                return
+        if not unsent:
+            client.unsent = None
+            client.unsent_bytes = 0
+            self._epoll.modify(client.fd, IN)
+            if client.replica is not None:
+                client.replica.on_drained()
+            if client.close_after_reply:
+                self._drop(client)
+
+    def _enforce_limit(self, client: Client) -> None:
+        """Close a client that reads too slowly, by `client-output-buffer-limit` of its class."""
+        hard, soft, soft_seconds = self._server.config.client_output_buffer_limit[client.kind]
+        if client.replica is not None:
+            # Below the size of the backlog it would close a replica that can resume at once, and cost no memory less.
+            least = self._server.config.repl_backlog_size
+            hard, soft = hard and max(hard, least), soft and max(soft, least)
+        size = client.unsent_bytes
+        over = bool(hard and size > hard)
+        if soft and size > soft:
+            now = self._server.clock.mono_ms
+            if not client.soft_limit_since_ms:
+                client.soft_limit_since_ms = now
+            over = over or now - client.soft_limit_since_ms > soft_seconds * 1000
+        else:
+            client.soft_limit_since_ms = 0
+        if over:
+            log.warning("Client %s closed for overcoming of output buffer limits.", client.addr)
+            self._server.stats.output_buffer_disconnections += 1
+            self._drop(client)
