@@ -1,8 +1,9 @@
 """Expiry times of one database, indexed by when they fall due.
 
-A dict gives a key's time; buckets of 128 ms give the keys of a time, and a heap of bucket numbers the next one due. So the
-active cycle never samples: it pops what is due, in order, as much as its budget allows, and a key whose time changes
-leaves no stale entry behind. All operations are O(1) but for the heap, which holds one number per bucket in use.
+A dict gives a key's time; buckets of 128 ms give the keys of a time, and a heap of bucket numbers the next one due. So
+the active cycle never samples: it pops what is due, in order, as much as its budget allows, and a key whose time
+changes leaves no stale entry behind. All operations are O(1) but for the heap, which holds one number per bucket in
+use.
 """
 
 from __future__ import annotations

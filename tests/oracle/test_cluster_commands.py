@@ -1,4 +1,4 @@
-"""CLUSTER on a node that knows nobody: the same calls on ours and on the stock server, the same replies and error texts."""
+"""CLUSTER on a node that knows nobody: the same calls get the same replies and error texts from ours and from stock."""
 
 from __future__ import annotations
 
