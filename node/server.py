@@ -242,7 +242,9 @@ class Server:
         return self.replication.stream.offset
 
     def make_room(self) -> bool:
-        """Whether memory use is (again) below `maxmemory`."""
+        """Whether memory use is (again) below `maxmemory`. A replica holds what its primary holds."""
+        if self.replication.is_replica and self.config.replica_ignore_maxmemory:
+            return True
         return self.cron.memory.make_room()
 
     def note_slow(self, client: Client, spec: CommandSpec, argv: list[bytes], nanos: int) -> None:

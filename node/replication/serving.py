@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import socket
 from typing import TYPE_CHECKING, Final
 
 from node.pause import FAILOVER
@@ -76,6 +77,8 @@ class Serving:
             log.info("Replication backlog created, my new replication ID is '%s'", stream.history.replid.decode())
         replica = self.replicas.attach(client)
         replica.old_sync = old_sync
+        if self._server.config.repl_disable_tcp_nodelay:
+            _let_packets_fill(client)
         self.full_sync.enlist(replica)
 
     def open_stream(self, *, feeding: bool) -> None:
@@ -124,3 +127,9 @@ class Serving:
             "Replication backlog freed after %d seconds without connected replicas.",
             self._server.config.repl_backlog_ttl,
         )
+
+
+def _let_packets_fill(client: Client) -> None:
+    """`repl-disable-tcp-nodelay`: fewer packets at the price of up to 40 ms."""
+    if client.sock is not None and client.sock.family != socket.AF_UNIX:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
