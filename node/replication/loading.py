@@ -188,6 +188,9 @@ class Snapshot:
                 piece = transfer.feed(await receive())
             if decoder.rest():
                 raise LoadError("the snapshot goes on behind its end")
+        except Exception as error:
+            log.warning("Internal error in RDB reading offset %d: %s", decoder.offset, error)
+            raise
         finally:
             loader.progress = None
         self.aux = sink.aux
