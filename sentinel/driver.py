@@ -136,20 +136,27 @@ class Driver:
         while True:
             await self._work.wait()
             self._work = trio.Event()
+            failed = False
             while not self.core.ctx.idle:
-                await self._carry_out(self.core.take_effects())
+                failed = await self._carry_out(self.core.take_effects(), after_failure=failed)
 
-    async def _carry_out(self, effects: list[Effect]) -> None:
-        saved = True
+    async def _carry_out(self, effects: list[Effect], *, after_failure: bool) -> bool:
+        """Carry out one batch; returns whether its Persist failed.
+
+        `after_failure`: the batch before could not be saved, and this one was decided before the core knew that.
+        """
+        saved, failed = not after_failure, False
         for effect in effects:
             if isinstance(effect, Persist):
                 saved = await self._persist(effect.content)
+                failed = not saved
             elif isinstance(effect, Send):
                 self._send(effect, saved)
             elif isinstance(effect, Respond):
                 self._respond(effect, saved)
             else:
                 self._do(effect)
+        return failed
 
     def _do(self, effect: Effect) -> None:
         assert self._nursery is not None, "the driver does not run"

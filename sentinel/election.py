@@ -69,7 +69,9 @@ class Election:
             self._leases.hold(unit)
             if candidate != self._ctx.my_id:
                 self._give_way(unit, candidate)
-        return unit.voted_for, unit.last_vote_epoch if unit.voted_for else 0
+        if not unit.voted_for or not self._ctx.storage_ok:
+            return "", 0  # a vote that may not be on disk is not told
+        return unit.voted_for, unit.last_vote_epoch
 
     def _give_way(self, unit: Unit, leader: str) -> None:
         failover = unit.failover

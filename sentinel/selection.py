@@ -27,7 +27,9 @@ def fit_for_promotion(replica: Instance, unit: Unit, timing: Timing, now_ms: int
     validity_ms = timing.ping_period * FRESH_INFO_PINGS if primary_down else timing.info_period * FRESH_INFO_PERIODS
     if replica.info_heard_ms == 0 or now_ms - replica.info_heard_ms > validity_ms:
         return False
-    down_ms = now_ms - unit.primary.sdown_since_ms if primary_down else 0
+    # Since when the primary may be down: since its last sign of life. Stock counts from SDOWN, which comes much later
+    # after TILT, and then finds no replica good enough, for ever.
+    down_ms = now_ms - unit.primary.link.last_avail_ms if primary_down else 0
     return replica.replica.primary_link_down_ms <= down_ms + unit.settings.down_after_ms * LINK_DOWN_FACTOR
 
 

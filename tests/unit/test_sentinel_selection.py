@@ -20,6 +20,7 @@ def make_unit(replicas: int, down_for_ms: int = 3_000) -> Unit:
     unit.primary = make_instance(PRIMARY, 6379, settings, unit)
     if down_for_ms:
         unit.primary.sdown, unit.primary.sdown_since_ms = True, NOW_MS - down_for_ms
+        unit.primary.link.last_avail_ms = NOW_MS - down_for_ms
     for number in range(replicas):
         replica = make_instance(REPLICA, 6380 + number, settings, unit)
         replica.run_id = f"{number:040x}"

@@ -1,0 +1,82 @@
+"""What the driver itself promises: order, and nothing told that could not be saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from sentinel import driver as driver_module
+from sentinel.driver import Driver
+from sentinel.effects import ErrorReply
+from tests.support.sentinel_bench import SentinelBench
+
+CONFIG = "sentinel monitor m 127.0.0.1 1 2\n"
+QUESTION = ("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "127.0.0.1", "1", "7", "a" * 40)
+
+
+def words(*argv: str) -> tuple[bytes, ...]:
+    return tuple(word.encode() for word in argv)
+
+
+async def run_driver(path: Path, act: object) -> None:
+    core = SentinelBench(CONFIG, now_ms=driver_module.monotonic_ms()).core
+    driver = Driver(core, str(path), lambda channel, message: None)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(driver.run)
+        with trio.fail_after(10):
+            await act(driver)  # type: ignore[operator]
+        nursery.cancel_scope.cancel()
+
+
+def test_vote_is_in_the_file_when_it_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "sentinel.conf"
+
+    async def act(driver: Driver) -> None:
+        reply = await driver.request(words(*QUESTION))
+        assert reply == [0, b"a" * 40, 7] or reply == [1, b"a" * 40, 7]
+        assert "sentinel leader-epoch m 7" in path.read_text()
+
+    trio.run(run_driver, path, act)
+
+
+def test_nothing_that_was_decided_during_a_failed_write_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "sentinel.conf"
+    writing, go_on = trio.Event(), trio.Event()
+    real = driver_module.replace_file
+    failing = True
+
+    def fail(target: str, content: bytes) -> None:
+        if failing:
+            trio.from_thread.run_sync(writing.set)
+            trio.from_thread.run(go_on.wait)
+            raise OSError("disk full")
+        real(target, content)
+
+    monkeypatch.setattr(driver_module, "replace_file", fail)
+
+    async def act(driver: Driver) -> None:
+        nonlocal failing
+        replies: list[object] = []
+
+        async def ask() -> None:
+            replies.append(await driver.request(words(*QUESTION)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await writing.wait()
+            nursery.start_soon(ask)  # the vote stands in memory by now; its write is under way, and fails
+            await trio.testing.wait_all_tasks_blocked()
+            go_on.set()
+        assert all(isinstance(reply, ErrorReply) and "Failed to save" in reply.text for reply in replies)
+        assert (await driver.request(words(*QUESTION)))[1:] == [b"*", 0]  # type: ignore[index]
+        failing = False
+        reply = await driver.request(words("SENTINEL", "FLUSHCONFIG"))
+        assert not isinstance(reply, ErrorReply)
+        assert (await driver.request(words(*QUESTION)))[1:] == [b"a" * 40, 7]  # type: ignore[index]
+
+    trio.run(run_driver, path, act)
