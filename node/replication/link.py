@@ -295,12 +295,15 @@ _TIMEOUTS: Final = {
 
 def _text_of(error: BaseException) -> str:
     """The innermost reason, in the system's words if it is the system's."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    while True:
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        elif error.__cause__ is not None and not getattr(error, "strerror", None):
+            error = error.__cause__
+        else:
+            break
     if isinstance(error, trio.TooSlowError):
         return "timed out"
-    if isinstance(error, trio.BrokenResourceError) and error.__cause__ is not None:
-        error = error.__cause__
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
