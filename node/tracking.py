@@ -138,6 +138,10 @@ class Tracking:
         self._keyspace.refresh_observed()
         if self._current is state:
             self._current = None
+        if not self._states:
+            # The last one: nobody tells us of changes any more, so what is remembered would only grow stale.
+            self._readers.clear()
+            self.total_items = 0
 
     @staticmethod
     def check_prefixes(client: Client, prefixes: Sequence[bytes]) -> None:
