@@ -88,11 +88,12 @@ class SortedSetValue:
         scores = self.scores
         old = scores.get(member)
         if self.packed:
-            score = score or 0.0
             if old is None and (
                 len(scores) >= LIMITS.zset_max_listpack_entries or len(member) > LIMITS.zset_max_listpack_value
             ):
                 self.packed = False
+            else:
+                score = score or 0.0  # a listpack keeps whole numbers as integers: no -0.0
         if old is None:
             scores[member] = score
             self._insert((score, member))

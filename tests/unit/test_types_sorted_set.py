@@ -120,6 +120,9 @@ def test_sorted_set_negative_zero_is_kept_only_outside_listpacks() -> None:
     packed = SortedSetValue()
     packed.put(b"a", -0.0)
     assert math.copysign(1, packed.scores[b"a"]) == 1
+    grown = SortedSetValue()
+    grown.put(b"x" * 65, -0.0)
+    assert math.copysign(1, grown.scores[b"x" * 65]) == -1
     large = SortedSetValue({b"x" * 65: 1.0})
     large.put(b"a", -0.0)
     assert math.copysign(1, large.scores[b"a"]) == -1
