@@ -74,7 +74,7 @@ def check_arity(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
 def check_replica(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """A replica speaks of replication only: a pause does not hold it back, and a reply would end up in its stream."""
     if client.gates & GATE_REPLICA and spec.name not in _WORDS_OF_REPLICAS:
-        client.server.replication.replicas.turn_out(client, spec.full_name)
+        client.server.replication.replicas.turn_out(client, spec)
         raise _NO_KEYSPACE
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from node.client import GATE_REPLICA, GATE_REPLY, KIND_REPLICA, REPLY_OFF, Client
+from node.registry import MAY_REPLICATE, READONLY, WRITE, CommandSpec
 from node.replication.backlog import NOTHING
 from node.replication.replica import ONLINE, SNAPSHOT, WAITING, Introduction, Replica
 
@@ -70,12 +71,16 @@ class Replicas:
         """Close a replica's connection; it will come back if it wants to."""
         self._server.data_plane.drop(replica.client)
 
-    def turn_out(self, client: Client, command: bytes) -> None:
+    def turn_out(self, client: Client, spec: CommandSpec) -> None:
         """A replica sent a command that is for clients: close the connection."""
-        log.warning(
-            "Replica generated a reply to command '%s', disconnecting it: Replica can't interact with the keyspace",
-            command.decode(errors="replace"),
-        )
+        name = spec.full_name.decode()
+        if spec.flags & (READONLY | WRITE | MAY_REPLICATE):
+            log.warning(
+                "== CRITICAL == This master is sending an error to its replica: 'Replica can't interact with the "
+                "keyspace' after processing the command '%s'",
+                name,
+            )
+        log.warning("Replica generated a reply to command '%s', disconnecting it: %s", name, client.addr)
         client.close_at_once = True
 
     def drop_all(self) -> None:
