@@ -28,6 +28,8 @@ _C_MEMORY = Effect(NONE, "about the C allocator and its tables, which Python doe
 _SANITIZE = Effect(NONE, "payloads are always checked in full, as `yes` would demand")
 _CRASH = Effect(NONE, "Python reports a crash by itself")
 _TEST_DELAY = Effect(NONE, "a delay for tests of the stock server")
+_EVICTION = Effect(NONE, "keys are not evicted yet: beyond maxmemory, writes are refused")
+_LAZY = Effect(NONE, "large values are always freed in the background")
 _OUR_LOG = Effect(NONE, "the log has the one format of 7.0")
 _TLS = Effect(NONE, "TLS is not served yet")
 
@@ -90,6 +92,13 @@ EFFECTS: Final[dict[str, Effect]] = {
     "loading-process-events-interval-bytes": Effect(
         NONE, "while loading, others get their turn every few milliseconds"
     ),
+    "replica-ignore-disk-write-errors": Effect(NONE, "a replica that cannot write its log goes on, and says so"),
+    "maxmemory-samples": _EVICTION,
+    "maxmemory-eviction-tenacity": _EVICTION,
+    "lazyfree-lazy-eviction": _LAZY,
+    "lazyfree-lazy-server-del": _LAZY,
+    "lazyfree-lazy-user-flush": _LAZY,
+    "busy-reply-threshold": Effect(NONE, "scripts are not served yet"),
     "active-expire-effort": Effect(NONE, "an index tells which keys are due; none is searched for"),
     "dynamic-hz": Effect(NONE, "timers wake exactly when something is due; hz stays as configured"),
     "list-compress-depth": Effect(NONE, "lists are not compressed in memory"),

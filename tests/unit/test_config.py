@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from node.config_kinds import format_memory, parse_memory
 from node.config_rewrite import SIGNATURE, rewritten
 from node.config_values import ConfigValues
 from node.errors import CommandError
+from node.types.limits import LIMITS
+from tests.support.processes import PROJECT_ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +72,23 @@ def test_effects_are_told_of_known_directives_only() -> None:
     assert set(EFFECTS) <= {directive.name for directive in ALL_DIRECTIVES}
     assert {effect.degree for effect in EFFECTS.values()} <= {NONE, PARTLY}
     assert all(effect.reason for effect in EFFECTS.values())
+
+
+#: Read by code although they have no effect: to be shown, or to be refused in the right words.
+_READ_ALL_THE_SAME = {"enable-module-command", "tls-port", "tls-cluster"}
+
+
+def test_effects_agree_with_what_the_code_reads() -> None:
+    declarations = {"config_values", "config_directive", "config_directives", "config_newer", "config_effects"}
+    sources = [*PROJECT_ROOT.glob("node/**/*.py"), *PROJECT_ROOT.glob("cluster/*.py")]
+    source = "\n".join(path.read_text() for path in sources if path.stem not in declarations)
+    words, quoted = set(re.findall(r"\b\w+\b", source)), set(re.findall(r'"([a-z_-]+)"', source))
+    for directive in ALL_DIRECTIVES:
+        effect = EFFECTS.get(directive.name)
+        if directive.attribute not in words | set(LIMITS.__slots__) and directive.name not in quoted:
+            assert effect is not None, f"nothing reads {directive.name}: config_effects.py must say so"
+        elif effect is not None and effect.degree == NONE:
+            assert directive.name in _READ_ALL_THE_SAME, f"{directive.name} is read: config_effects.py says it is not"
 
 
 @pytest.mark.parametrize(
