@@ -72,7 +72,7 @@ class SentinelCore:
         self.guarding = Guarding(ctx, self.links, self.roster, self.leases, self.failover)
         self.inspector = Inspector(ctx, self.links, self.roster, self.failover, self.guarding)
         self.peers = Peers(
-            ctx, self.links, self.roster, self.failover, self.election.adopt_epoch, self.guarding.find_unit
+            ctx, self.links, self.roster, self.failover, self.election.adopt_epoch, self.guarding.names.find_unit
         )
         self.render: Callable[[], str] = str  # how the state is written; set by whoever loads the config
         self.executable: Callable[[str], bool] = lambda path: False  # may a script be run? set by the driver

@@ -5,11 +5,6 @@ learned from the nodes, each shard is a `Unit` of its own, and every node of the
 reachable node after the other is asked for its view, and the units follow what the cluster does: replicas come, go and
 move, shards appear and vanish, operators fail over by hand.
 
-Names. A unit is called NAME/<first 8 hex digits of the shard id>. Servers of stock 7.0 have no shard ids; there the
-id of the shard's first known primary serves, and stays when the primary changes. As two sentinels may have met the
-shard with different primaries, a sentinel that starts listens to the others' hello messages first (`NAMING_MS`) and
-takes over their names; should names differ after all, everybody moves to the alphabetically first one.
-
 Trust in views. A view adds nodes at once. It makes another member the primary only with a larger cluster config epoch
 than that of the primary we know (as the bus itself decides), or when both nodes say so themselves; and not while we
 lead a failover of that shard, nor between a switch and the first view that shows it. It removes a node only after
@@ -18,11 +13,12 @@ several views without it, and a view that lacks half of the nodes we know is not
 
 from __future__ import annotations
 
+from attrs import define
+
 from sentinel.detector import NEVER
 from sentinel.effects import NOTICE, WARNING, Reply
 from sentinel.failover import Failover
-from sentinel.hello import Hello
-from sentinel.instance import REPLICA, Address, Guard, Instance, Settings, Unit
+from sentinel.instance import REPLICA, Address, Channel, Guard, Instance, Settings, Unit
 from sentinel.leases import Leases
 from sentinel.links import DISCARD, EPOCHS, NODES, SHARDS, Links
 from sentinel.roster import Roster
@@ -35,15 +31,30 @@ from sentinel.topology import (
     parse_nodes,
     parse_shard_ids,
 )
-
-NAMING_MS = 2_500
-"""How long a new guard listens for the names other sentinels use: one publish period and a bit."""
+from sentinel.unit_names import UnitNames
 
 VIEW_PERIOD_MS = 1_000
-LARGE_CLUSTER = 100
+LARGE_CLUSTER = 50
+"""From so many shards on views are asked for less often: they grow with the cluster, and so does what they cost."""
+
 LARGE_VIEW_PERIOD_MS = 5_000
 ABSENT_VIEWS = 3
-UNIT_ID_LENGTH = 8
+
+MAX_LISTENERS = 12
+MIN_LISTENERS = 3
+"""On how many nodes we listen for hello messages. The bus carries each one to every node: more would be the same
+again.
+"""
+
+
+@define
+class _Reading:
+    """A view under evaluation: who told it, and who of those it names is known already."""
+
+    guard: Guard
+    teller: Instance
+    nodes: dict[str, Instance]
+    by_shard: dict[str, Unit]
 
 
 class Guarding:
@@ -56,7 +67,7 @@ class Guarding:
         self._leases = leases
         self._failover = failover
         self._shard_ids: dict[str, dict[str, str]] = {}  # guard name -> node id -> shard id
-        self._heard: dict[str, dict[str, Hello]] = {}  # guard name -> unit id -> hello that used it
+        self.names = UnitNames(ctx)
 
     # ------------------------------------------------------------------------------------------------- becoming a guard
 
@@ -96,22 +107,22 @@ class Guarding:
         guard.removed = True
         del self._ctx.guards[guard.name]
         self._shard_ids.pop(guard.name, None)
-        self._heard.pop(guard.name, None)
+        self.names.forget(guard)
 
     # ---------------------------------------------------------------------------------------------------- asking around
 
     def review(self, guard: Guard) -> int:
         """Ask the next node for its view if it is time; returns when the next is due."""
-        nodes = guard.nodes()
-        period_ms = VIEW_PERIOD_MS if len(nodes) <= LARGE_CLUSTER else LARGE_VIEW_PERIOD_MS
+        period_ms = VIEW_PERIOD_MS if len(guard.units) < LARGE_CLUSTER else LARGE_VIEW_PERIOD_MS
         due_ms = guard.asked_ms + period_ms
         if guard.ask_again_ms > guard.asked_ms:
             due_ms = min(due_ms, guard.ask_again_ms)
         if self._ctx.now_ms < due_ms and guard.asked_ms:
             return due_ms
-        ready = [node for node in nodes if node.link.commands.up and self._links.has_room(node)]
+        ready = [node for node in guard.nodes() if node.link.commands.up and self._links.has_room(node)]
         if not ready:
             return NEVER  # a connection that comes up has the guard reviewed
+        self._keep_listening(ready)
         labels = [self._ctx.label(node.address) for node in ready]
         start = labels.index(guard.asked_node) + 1 if guard.asked_node in labels else 0
         node = ready[start % len(ready)]
@@ -120,6 +131,23 @@ class Guarding:
         self._links.send(node, EPOCHS, "CLUSTER", "INFO")
         self._links.send(node, NODES, "CLUSTER", "NODES")
         return self.review(guard)
+
+    def _keep_listening(self, ready: list[Instance]) -> None:
+        """Where too few of the nodes we listen on are left, listen on others as well."""
+        listening = sum(node.link.pubsub is not None and node.link.pubsub.up for node in ready)
+        for node in ready:
+            if listening >= MIN_LISTENERS:
+                return
+            if node.link.pubsub is None:
+                node.link.pubsub = Channel(True)
+                node.link.heard_ms = self._ctx.now_ms
+                self._ctx.touch(node)
+                listening += 1
+
+    @staticmethod
+    def wants_listener(guard: Guard) -> bool:
+        """Whether one more node should be listened on."""
+        return sum(node.link.pubsub is not None for node in guard.nodes()) < MAX_LISTENERS
 
     def ask_soon(self, guard: Guard | None) -> None:
         """Something changed: look again without waiting for the period."""
@@ -150,8 +178,11 @@ class Guarding:
         if not self._believable(guard, views):
             return
         guard.heard_ms = self._ctx.now_ms
+        known = {one.node_id: one for one in guard.nodes() if one.node_id}
+        by_shard = {unit.shard_id: unit for unit in guard.units.values() if unit.shard_id}
+        reading = _Reading(guard, node, known, by_shard)
         shards = group_shards(views, self._shard_ids.get(guard.name, {}))
-        alive = [self._apply_shard(guard, shard, node) for shard in shards]
+        alive = [self._apply_shard(reading, shard) for shard in shards]
         self._apply_absence(guard, views, [unit for unit in alive if unit is not None])
 
     def _identify(self, guard: Guard, node: Instance, myself: NodeView) -> None:
@@ -181,17 +212,17 @@ class Guarding:
 
     # -------------------------------------------------------------------------------------------------- following views
 
-    def _apply_shard(self, guard: Guard, shard: ShardView, teller: Instance) -> Unit | None:
+    def _apply_shard(self, reading: _Reading, shard: ShardView) -> Unit | None:
         """Bring the unit of a shard up to date; None while it has none."""
-        unit = self._unit_of(guard, shard)
+        unit = self._unit_of(reading, shard)
         if unit is None:
-            unit = self._maybe_add_unit(guard, shard, teller)
+            unit = self._maybe_add_unit(reading, shard)
             if unit is None:
                 return None
         unit.slotless_views = 0
         unit.shard_id = unit.shard_id or shard.shard_id
         for view in shard.members():
-            self._apply_member(guard, unit, view, teller)
+            self._apply_member(reading, unit, view)
         if unit.primary.node_id == shard.primary.node_id:
             if unit.unconfirmed or shard.primary.config_epoch > unit.cluster_epoch:
                 unit.cluster_epoch, unit.unconfirmed = max(unit.cluster_epoch, shard.primary.config_epoch), False
@@ -214,27 +245,29 @@ class Guarding:
             self._failover.switch(unit, member.address)
             unit.cluster_epoch, unit.unconfirmed = view.config_epoch, False
 
-    def _unit_of(self, guard: Guard, shard: ShardView) -> Unit | None:
-        for unit in guard.units.values():
-            if shard.shard_id and unit.shard_id:
-                if unit.shard_id == shard.shard_id:
-                    return unit
-            elif unit.primary.node_id == shard.primary.node_id:
-                return unit
-        return next(
-            (u for u in guard.units.values() if any(m.node_id == shard.primary.node_id for m in u.members())), None
-        )
+    @staticmethod
+    def _unit_of(reading: _Reading, shard: ShardView) -> Unit | None:
+        """By the shard's id where it has one, else by the unit that its primary belongs to."""
+        if shard.shard_id in reading.by_shard:
+            return reading.by_shard[shard.shard_id]
+        primary = reading.nodes.get(shard.primary.node_id)
+        unit = primary.unit if primary is not None else None
+        return unit if unit is not None and not (unit.shard_id and shard.shard_id) else None
 
-    def _apply_member(self, guard: Guard, unit: Unit, view: NodeView, teller: Instance) -> None:
+    def _apply_member(self, reading: _Reading, unit: Unit, view: NodeView) -> None:
         """Have the node of `view` in `unit`, at the address it has now."""
-        host = view.host or (teller.address.host if view.myself else "")
+        guard = reading.guard
+        host = view.host or (reading.teller.address.host if view.myself else "")
         if not host:
             return
         address = self._ctx.address(host, view.port)
-        node = self._find(guard, view.node_id)
+        node = reading.nodes.get(view.node_id)
         if node is None:
-            node = self._roster.new_instance(REPLICA, self._ctx.label(address), address, guard.settings, unit)
+            listen = self.wants_listener(guard)
+            label = self._ctx.label(address)
+            node = self._roster.new_instance(REPLICA, label, address, guard.settings, unit, listen=listen)
             node.node_id, node.guard = view.node_id, guard
+            reading.nodes[node.node_id] = node
             self._join(unit, node)
         elif node.unit is not unit:
             if node.unit is not None and node is node.unit.primary:
@@ -305,29 +338,24 @@ class Guarding:
         self._roster.forget_unit(unit)
         self._ctx.persist()
 
-    # ------------------------------------------------------------------------------------------------------------ names
+    # ------------------------------------------------------------------------------------------------------- new units
 
-    def _maybe_add_unit(self, guard: Guard, shard: ShardView, teller: Instance) -> Unit | None:
-        """Make a unit of a shard that has none yet, once its name can be settled."""
-        suffix = self._adopted_name(guard, shard)
-        if suffix is None:
-            if not shard.shard_id and self._ctx.now_ms < guard.started_ms + NAMING_MS:
-                guard.ask_again_ms = guard.started_ms + NAMING_MS
-                return None
-            suffix = (shard.shard_id or shard.primary.node_id)[:UNIT_ID_LENGTH]
-        name = f"{guard.name}/{suffix}"
-        if name in self._ctx.units:
-            return None  # two shards whose ids begin alike: the second one waits until it is named by a hello
-        host = shard.primary.host or teller.address.host
-        address = self._ctx.address(host, shard.primary.port)
-        unit = self.new_unit(guard, name, shard.primary.node_id, address)
+    def _maybe_add_unit(self, reading: _Reading, shard: ShardView) -> Unit | None:
+        """Make a unit of a shard that has none yet, once its name is settled."""
+        guard = reading.guard
+        name = self.names.name_for(guard, shard)
+        if name is None:
+            return None
+        host = shard.primary.host or reading.teller.address.host
+        unit = self.new_unit(guard, name, shard.primary.node_id, self._ctx.address(host, shard.primary.port))
+        reading.nodes[unit.primary.node_id] = unit.primary
         unit.shard_id, unit.cluster_epoch = shard.shard_id, shard.primary.config_epoch
         self._ctx.emit(WARNING, "+monitor", unit, f" quorum {guard.settings.quorum}")
         return unit
 
     def new_unit(self, guard: Guard, name: str, primary_id: str, address: Address) -> Unit:
         """A unit of the guard; a primary that is known as a spare keeps its record and its link."""
-        unit = self._roster.add_unit(name, address, guard.settings)
+        unit = self._roster.add_unit(name, address, guard.settings, listen=self.wants_listener(guard))
         unit.guard = guard
         guard.units[name] = unit
         known = self._find(guard, primary_id)
@@ -341,47 +369,3 @@ class Guarding:
         self._ctx.persist()
         self._ctx.touch_unit(unit)
         return unit
-
-    def _adopted_name(self, guard: Guard, shard: ShardView) -> str | None:
-        """The name another sentinel uses for this shard, if one was heard."""
-        for suffix, hello in self._heard.get(guard.name, {}).items():
-            if f"{guard.name}/{suffix}" in self._ctx.units:
-                continue
-            if self._means(hello, suffix, shard):
-                return suffix
-        return None
-
-    def _means(self, hello: Hello, suffix: str, shard: ShardView) -> bool:
-        if any(view.node_id.startswith(suffix) for view in shard.members()):
-            return True
-        primary = shard.primary
-        return self._ctx.same_host(
-            self._ctx.address(primary.host, primary.port), hello.primary_host, hello.primary_port
-        )
-
-    def find_unit(self, hello: Hello) -> Unit | None:
-        """A hello about a unit name we do not have: remember it, and rename our unit if theirs comes first."""
-        guard_name, slash, suffix = hello.unit_name.partition("/")
-        guard = self._ctx.guards.get(guard_name)
-        if guard is None or not slash or not suffix:
-            return None
-        heard = self._heard.setdefault(guard_name, {})
-        heard[suffix] = hello
-        for unit in guard.units.values():
-            at_primary = self._ctx.same_host(unit.primary.address, hello.primary_host, hello.primary_port)
-            by_id = any(member.node_id.startswith(suffix) for member in unit.members())
-            if (at_primary or by_id) and not unit.shard_id:
-                if hello.unit_name < unit.name:
-                    self._rename(guard, unit, hello.unit_name)
-                    return unit
-                return None  # they will move to our name when they hear it
-        return None
-
-    def _rename(self, guard: Guard, unit: Unit, name: str) -> None:
-        self._ctx.emit(WARNING, "-monitor", unit)
-        del guard.units[unit.name]
-        del self._ctx.units[unit.name]
-        unit.name = unit.primary.name = name
-        guard.units[name] = self._ctx.units[name] = unit
-        self._ctx.emit(WARNING, "+monitor", unit, f" quorum {guard.settings.quorum}")
-        self._ctx.persist()

@@ -14,6 +14,9 @@ from sentinel.links import HELLO, Links
 from sentinel.roster import Roster
 from sentinel.state import Context
 
+UNITS_PER_PERIOD = 16
+"""Of a guarded cluster about so many units say hello over the bus per publish period."""
+
 
 class Peers:
     """Sends and understands hello messages."""
@@ -37,7 +40,12 @@ class Peers:
     # -------------------------------------------------------------------------------------------------------- sending
 
     def due_ms(self, instance: Instance) -> int:
-        return instance.hello_sent_ms + self._ctx.timing.publish_period + 1
+        """When the next hello through an instance is due.
+
+        In a large cluster the units take turns: every node gets every hello, and a few are enough to be found by.
+        """
+        turns = 1 if instance.guard is None else max(1, len(instance.guard.units) // UNITS_PER_PERIOD)
+        return instance.hello_sent_ms + turns * self._ctx.timing.publish_period + 1
 
     def send_hello(self, instance: Instance) -> None:
         """Publish our hello for the unit of `instance` through it."""

@@ -34,11 +34,11 @@ class Roster:
 
     # --------------------------------------------------------------------------------------------------------- units
 
-    def add_unit(self, name: str, address: Address, settings: Settings) -> Unit:
+    def add_unit(self, name: str, address: Address, settings: Settings, *, listen: bool = True) -> Unit:
         """Start watching a primary. The name must be free."""
         assert name not in self._ctx.units, f"unit {name} exists"
         unit = Unit(name, settings)
-        unit.primary = self.new_instance(PRIMARY, name, address, settings, unit)
+        unit.primary = self.new_instance(PRIMARY, name, address, settings, unit, listen=listen)
         self._ctx.units[name] = unit
         self._ctx.touch_unit(unit)
         return unit
@@ -55,12 +55,23 @@ class Roster:
         self._ctx.units.pop(unit.name, None)
 
     def new_instance(
-        self, role: str, name: str, address: Address, settings: Settings, unit: Unit | None, link: Link | None = None
+        self,
+        role: str,
+        name: str,
+        address: Address,
+        settings: Settings,
+        unit: Unit | None,
+        link: Link | None = None,
+        *,
+        listen: bool = True,
     ) -> Instance:
-        """A record with all its times set to now; a shared `link` counts one more user."""
+        """A record with all its times set to now; a shared `link` counts one more user.
+
+        `listen`: subscribe to the hello channel there (never with sentinels).
+        """
         now = self._ctx.now_ms
         if link is None:
-            link = new_link(now, pubsub=role != SENTINEL)
+            link = new_link(now, pubsub=listen and role != SENTINEL)
         else:
             link.users += 1
         instance = Instance(role, name, address, link, settings, unit)
@@ -81,12 +92,12 @@ class Roster:
     def find_replica(self, unit: Unit, address: Address) -> Instance | None:
         return next((r for r in unit.replicas.values() if r.address.same_place(address)), None)
 
-    def add_replica(self, unit: Unit, address: Address) -> Instance | None:
+    def add_replica(self, unit: Unit, address: Address, *, listen: bool = True) -> Instance | None:
         """Add a replica; None when it is known already, or when its address cannot be used yet."""
         if self.find_replica(unit, address) is not None or (not address.ip and not self._ctx.options.resolve_hostnames):
             return None
         label = self._ctx.label(address)
-        replica = self.new_instance(REPLICA, label, address, unit.settings, unit)
+        replica = self.new_instance(REPLICA, label, address, unit.settings, unit, listen=listen)
         unit.replicas[label] = replica
         return replica
 

@@ -237,7 +237,7 @@ def _known_node(core: SentinelCore, args: list[str]) -> None:
     if node_id == unit.primary.node_id:
         unit.primary.address = address
         return
-    replica = core.roster.add_replica(unit, address)
+    replica = core.roster.add_replica(unit, address, listen=core.guarding.wants_listener(guard))
     if replica is None:
         raise StatementError("Duplicate hostname and port for replica.")
     replica.node_id, replica.guard = node_id, guard

@@ -115,10 +115,11 @@ def _pairs(reply: Reply) -> dict[bytes, Reply]:
 def group_shards(views: Sequence[NodeView], shard_ids: dict[str, str]) -> list[ShardView]:
     """The shards of a view: every primary that owns slots, with the replicas that follow it."""
     usable = [view for view in views if view.usable]
-    shards = []
-    for primary in usable:
-        if not primary.is_primary or not primary.has_slots:
-            continue
-        replicas = tuple(view for view in usable if view.primary_id == primary.node_id)
-        shards.append(ShardView(shard_ids.get(primary.node_id, ""), primary, replicas))
-    return shards
+    followers: dict[str, list[NodeView]] = {}
+    for view in usable:
+        followers.setdefault(view.primary_id, []).append(view)
+    return [
+        ShardView(shard_ids.get(view.node_id, ""), view, tuple(followers.get(view.node_id, ())))
+        for view in usable
+        if view.is_primary and view.has_slots
+    ]

@@ -37,7 +37,38 @@ IMPURE = {
 
 PURE = ("cluster", "node/types", "node/resp")
 PURE_BUT = {"cluster/bus.py", "cluster/__main__.py"}
-PURE_FILES = ("sentinel/core.py", "sentinel/detector.py", "sentinel/election.py", "sentinel/selection.py")
+PURE_FILES = tuple(
+    f"sentinel/{name}.py"
+    for name in (
+        "command_support",
+        "command_table",
+        "commands",
+        "config",
+        "core",
+        "detector",
+        "effects",
+        "election",
+        "failover",
+        "guarding",
+        "hello",
+        "help",
+        "info",
+        "inspection",
+        "instance",
+        "leases",
+        "links",
+        "peers",
+        "present",
+        "roster",
+        "scripts",
+        "selection",
+        "settings_commands",
+        "state",
+        "statements",
+        "topology",
+        "unit_names",
+    )
+)
 
 MAY_NOT_IMPORT = {
     "cluster": ("node", "sentinel", "tools"),
