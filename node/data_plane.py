@@ -377,6 +377,7 @@ class DataPlane:
             else:
                 self._encode(client, result)
             if blocking.ready:
+                server.refresh_clock()  # what a long command wrote may have expired before it ended
                 blocking.serve_ready()
             if client.close_after_reply or client.sock is None:
                 break
