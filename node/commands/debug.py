@@ -22,6 +22,7 @@ from node.keyspace.access import AccessFrequencies, record_times
 from node.keyspace.notify import STRING
 from node.observe.client_info import is_local
 from node.observe.digest import data_digest, value_digest
+from node.propagation import NO_DATABASE
 from node.registry import ADMIN, LOADING, NOSCRIPT, STALE, command
 from node.resp.encoder import encode
 from node.resp.values import OK, OrderedSet, Push, Raw, Status, Verbatim
@@ -66,7 +67,7 @@ def _sleep(client: Client, argv: list[bytes]) -> Any:
 
 
 def _object(client: Client, argv: list[bytes]) -> Any:
-    value = client.db.peek(argv[2])
+    value = client.db.stored(argv[2])
     if value is None:
         raise errors.NO_SUCH_KEY
     is_string = isinstance(value, (bytes, bytearray))
@@ -216,10 +217,13 @@ def _pause_cron(client: Client, argv: list[bytes]) -> Any:
 
 
 def _change_replication_id(client: Client, argv: list[bytes]) -> Any:
-    replication = client.server.replication
-    if replication is None:
-        raise CommandError("ERR Replication is not available")
-    replication.change_id()
+    client.server.replication.change_id()
+    return OK
+
+
+def _replicate(client: Client, argv: list[bytes]) -> Any:
+    """Whatever is said goes to the replicas, and is not done here."""
+    client.server.propagation.to_replicas(NO_DATABASE, argv[2:])
     return OK
 
 
@@ -238,6 +242,7 @@ _HELP: Final = (
     ("POPULATE <count> [<prefix>] [<size>]", "Make <count> keys, unknown to replicas and log."),
     ("PROTOCOL <type>", "Reply with a value of a RESP type."),
     ("RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "Save a snapshot and load it again."),
+    ("REPLICATE <command> [<arg> ...]", "Send a command to the replicas that is not run here: data will diverge."),
     ("SEGFAULT", "Die of SIGSEGV."),
     ("SET-ACTIVE-EXPIRE <0|1>", "Switch the removal of expired keys that nobody asks for."),
     ("SLEEP <seconds>", "Do nothing at all for <seconds>."),
@@ -260,6 +265,7 @@ _SUBCOMMANDS: Final[dict[bytes, tuple[Callable[[Client, list[bytes]], Any], int,
     b"populate": (_populate, 1, 3),
     b"protocol": (_protocol, 1, 1),
     b"reload": (_reload, 0, 3),
+    b"replicate": (_replicate, 1, 1 << 31),
     b"segfault": (_segfault, 0, 0),
     b"set-active-expire": (_set_active_expire, 1, 1),
     b"sleep": (_sleep, 1, 1),

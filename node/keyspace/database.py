@@ -118,6 +118,11 @@ class Database:
             return None
         return value
 
+    def stored(self, key: bytes) -> Any:
+        """The value as it lies here, past its expiry or not, for DEBUG."""
+        held = self.slots[self.slot_of(key)]
+        return None if held is None else held.get(key)
+
     def read_as(self, key: bytes, kind: type[T]) -> T | None:
         """`read`, and WRONGTYPE unless the value is of class `kind`."""
         value = self.read(key)

@@ -349,3 +349,33 @@ def test_replica_that_sends_commands_of_clients_is_turned_out(tmp_path: Path) ->
             assert b"-ERR" not in received
         assert primary.call("EXISTS", "k") == 0
         assert "Replica generated a reply to command 'get', disconnecting it" in primary.log()
+
+
+def test_command_that_reaches_a_replica_late_finds_keys_that_have_expired_meanwhile(
+    pair: tuple[ServerHandle, ServerHandle],
+) -> None:
+    """The primary ran it in time, so it must have the same effect: time stands still for the stream."""
+    primary, replica = pair
+    primary.call("DEBUG", "SET-ACTIVE-EXPIRE", 0)
+    primary.call("SET", "k", "1", "PX", 1000)
+    due_ms = primary.call("PEXPIRETIME", "k")
+    wait_in_step(primary, replica)
+    replica.pause()
+    assert primary.call("INCR", "k") == 2
+    wait_until(lambda: time.time() * 1000 > due_ms + 10, 5, "the key's time is over")
+    replica.resume()
+    wait_in_step(primary, replica)
+    assert replica.call("EXISTS", "k") == 0
+    assert b"encoding:int" in replica.call("DEBUG", "OBJECT", "k"), "it is hidden, and still there"
+    assert primary.call("EXISTS", "k") == 0
+    wait_until(lambda: replica.call("DBSIZE") == 0, 5, "the primary's DEL arrived")
+
+
+def test_commands_unknown_to_a_replica_are_logged_and_skipped(pair: tuple[ServerHandle, ServerHandle]) -> None:
+    primary, replica = pair
+    primary.call("DEBUG", "REPLICATE", "fake-command", "x")
+    primary.call("SET", "k", "v")
+    wait_in_step(primary, replica)
+    assert replica.call("GET", "k") == b"v"
+    assert replica.log().count("== CRITICAL ==") == 1
+    assert "fake-command" in replica.log()
