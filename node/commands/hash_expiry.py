@@ -1,7 +1,7 @@
-"""Commands about the expiry of single hash fields: HEXPIRE and kin, HTTL and kin, HPERSIST, HGETEX, HSETEX, HGETDEL.
+"""Commands about the expiry of single hash fields: HEXPIRE and kin, HTTL and kin, HPERSIST.
 
-The 7.0 line knows none of them; replies and error texts are those of Redis 7.4 (HEXPIRE ... HPERSIST) and 8.0 (the last
-three), which Valkey 9 shares. AOF and replicas get absolute times only: HPEXPIREAT, HDEL, HPERSIST, HSETEX ... PXAT.
+The 7.0 line knows none of them; replies and error texts are those of Redis 7.4, which Valkey 9 shares. AOF and replicas
+get absolute times only: HPEXPIREAT, HDEL, HPERSIST. The parts shared with `hash_getex.py` have public names.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from node.keyspace.notify import HASH
 from node.registry import (
     DENYOOM,
     FAST,
-    KEY_ACCESS_UPDATE,
     KEY_READ,
     KEY_UPDATE,
     READONLY,
     WRITE,
     command,
-    key_at,
 )
 from node.types.hash import HashValue
 
@@ -39,18 +37,15 @@ DELETED: Final = 2
 #: Times need 46 bits in the stock encodings.
 _MAX_AT_MS: Final = (1 << 46) - 1
 _MAX_COUNT: Final = 2**63 - 1
-_KEY_ACCESS_DELETE: Final = key_at(b"RW", b"ACCESS", b"DELETE")
 _NEGATIVE: Final = CommandError("ERR invalid expire time, must be >= 0")
 _NO_FIELDS_WORD: Final = CommandError("ERR Mandatory argument FIELDS is missing or not at the right position")
 _COUNT_BELOW_ONE: Final = CommandError("ERR Parameter `numFields` should be greater than 0")
 _COUNT_NOT_POSITIVE: Final = CommandError("ERR Number of fields must be a positive integer")
 _COUNT_MISMATCH: Final = CommandError("ERR The `numfields` parameter must match the number of arguments")
 _CONDITIONS: Final = frozenset((b"NX", b"XX", b"GT", b"LT"))
-#: Option word -> (unit in ms, relative to now).
-_TIME_OPTIONS: Final = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
 
 
-def _field_list(argv: list[bytes], at: int, width: int = 1, error: CommandError = _COUNT_NOT_POSITIVE) -> list[bytes]:
+def field_list(argv: list[bytes], at: int, width: int = 1, error: CommandError = _COUNT_NOT_POSITIVE) -> list[bytes]:
     """The arguments behind `FIELDS count` at index `at`; `width` arguments belong to each field."""
     if at + 1 >= len(argv) or argv[at].upper() != b"FIELDS":
         raise _NO_FIELDS_WORD
@@ -60,7 +55,7 @@ def _field_list(argv: list[bytes], at: int, width: int = 1, error: CommandError 
     return argv[at + 2 :]
 
 
-def _absolute_ms(client: Client, text: bytes, unit_ms: int, relative: bool, name: bytes) -> int:
+def absolute_ms(client: Client, text: bytes, unit_ms: int, relative: bool, name: bytes) -> int:
     """A time argument as Unix time in ms. Raises CommandError when negative or beyond the range."""
     number = integer(text)
     if number < 0:
@@ -84,13 +79,13 @@ def _condition_holds(condition: bytes, old: int | None, at_ms: int) -> bool:
     return True
 
 
-def _may_delete(client: Client, at_ms: int) -> bool:
+def may_delete(client: Client, at_ms: int) -> bool:
     """True when a field with this expiry is to be deleted at once; a replica leaves that to its primary."""
     keyspace = client.server.keyspace
     return at_ms <= keyspace.now_ms and keyspace.expiry_mode == DELETE
 
 
-class _Changes:
+class FieldChanges:
     """What one command did to the fields of a hash: for events, propagation and the dirty count."""
 
     __slots__ = ("deleted", "expired", "persisted")
@@ -123,23 +118,23 @@ def _expire_fields(client: Client, argv: list[bytes], name: bytes, unit_ms: int,
     """HEXPIRE and kin: a result code per field."""
     db, key = client.db, argv[1]
     value = write_hash(db, key)
-    at_ms = _absolute_ms(client, argv[2], unit_ms, relative, name)
+    at_ms = absolute_ms(client, argv[2], unit_ms, relative, name)
     condition = argv[3].upper()
     if condition in _CONDITIONS:
-        fields = _field_list(argv, 4, error=_COUNT_BELOW_ONE)
+        fields = field_list(argv, 4, error=_COUNT_BELOW_ONE)
     else:
         condition = b""
-        fields = _field_list(argv, 3, error=_COUNT_BELOW_ONE)
+        fields = field_list(argv, 3, error=_COUNT_BELOW_ONE)
     if value is None:
         return [NO_FIELD] * len(fields)
-    changes = _Changes()
+    changes = FieldChanges()
     codes: list[int] = []
     for field in fields:
         if field not in value.fields:
             codes.append(NO_FIELD)
         elif condition and not _condition_holds(condition, (value.ttls or {}).get(field), at_ms):
             codes.append(NOT_MET)
-        elif _may_delete(client, at_ms):
+        elif may_delete(client, at_ms):
             value.remove(field)
             changes.deleted.append(field)
             codes.append(DELETED)
@@ -211,7 +206,7 @@ def cmd_hpexpireat(client: Client, argv: list[bytes]) -> Any:
 def _field_times(client: Client, argv: list[bytes], unit_ms: int, relative: bool) -> list[int]:
     """HTTL and kin: a time, or a negative code, per field. Seconds round up, as a field lives that long."""
     value = read_hash(client.db, argv[1])
-    fields = _field_list(argv, 2)
+    fields = field_list(argv, 2)
     if value is None:
         return [NO_FIELD] * len(fields)
     base = client.server.keyspace.now_ms if relative else 0
@@ -296,149 +291,10 @@ def cmd_hpexpiretime(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_hpersist(client: Client, argv: list[bytes]) -> Any:
     value = write_hash(client.db, argv[1])
-    fields = _field_list(argv, 2)
+    fields = field_list(argv, 2)
     if value is None:
         return [NO_FIELD] * len(fields)
     codes = [(DONE if value.clear_ttl(field) else NO_TTL) if field in value.fields else NO_FIELD for field in fields]
     if DONE in codes:
         client.db.changed(argv[1], HASH, b"hpersist")
     return codes
-
-
-@command(
-    "hgetdel",
-    arity=-5,
-    flags=WRITE | FAST,
-    keys=_KEY_ACCESS_DELETE,
-    group="hash",
-    since="8.0.0",
-    complexity="O(N), N the number of fields named",
-    summary="Returns hash fields and removes them.",
-)
-def cmd_hgetdel(client: Client, argv: list[bytes]) -> Any:
-    value = write_hash(client.db, argv[1])
-    fields = _field_list(argv, 2)
-    if value is None:
-        return [None] * len(fields)
-    changes = _Changes()
-    found: list[bytes | None] = []
-    for field in fields:
-        found.append(value.fields.get(field))
-        if value.remove(field):
-            changes.deleted.append(field)
-    changes.report(client, argv[1], value)
-    return found
-
-
-def _time_option(client: Client, argv: list[bytes], at: int, name: bytes) -> int | None:
-    """The expiry of an `EX 10` at index `at`; None when another word stands there."""
-    option = _TIME_OPTIONS.get(argv[at].upper())
-    if option is None:
-        return None
-    if at + 1 >= len(argv):
-        raise errors.SYNTAX
-    return _absolute_ms(client, argv[at + 1], *option, name)
-
-
-@command(
-    "hgetex",
-    arity=-5,
-    flags=WRITE | FAST,
-    keys=KEY_ACCESS_UPDATE,
-    group="hash",
-    since="8.0.0",
-    complexity="O(N), N the number of fields named",
-    summary="Returns hash fields and sets or takes away their expiry.",
-)
-def cmd_hgetex(client: Client, argv: list[bytes]) -> Any:
-    key, at, persist = argv[1], 2, False
-    at_ms = _time_option(client, argv, at, b"hgetex")
-    if at_ms is not None:
-        at += 2
-    elif argv[at].upper() == b"PERSIST":
-        persist = True
-        at += 1
-    fields = _field_list(argv, at)
-    value = write_hash(client.db, key)
-    if value is None:
-        return [None] * len(fields)
-    changes = _Changes()
-    found = [value.fields.get(field) for field in fields]
-    for field in fields:
-        if field not in value.fields:
-            continue
-        if persist:
-            if value.clear_ttl(field):
-                changes.persisted.append(field)
-        elif at_ms is not None and _may_delete(client, at_ms):
-            value.remove(field)
-            changes.deleted.append(field)
-        elif at_ms is not None:
-            value.set_ttl(field, at_ms)
-            changes.expired.append(field)
-    changes.report(client, key, value, at_ms or 0)
-    return found
-
-
-@command(
-    "hsetex",
-    arity=-6,
-    flags=WRITE | DENYOOM | FAST,
-    keys=KEY_UPDATE,
-    group="hash",
-    since="8.0.0",
-    complexity="O(N), N the number of pairs",
-    summary="Stores hash fields together with their expiry; 1 when all were stored, 0 when none.",
-)
-def cmd_hsetex(client: Client, argv: list[bytes]) -> Any:
-    db, key, at = client.db, argv[1], 2
-    condition, at_ms, keep = b"", None, False
-    while at < len(argv) and (word := argv[at].upper()) != b"FIELDS":
-        if word in (b"FNX", b"FXX") and not condition:
-            condition = word
-            at += 1
-        elif word == b"KEEPTTL" and not keep and at_ms is None:
-            keep = True
-            at += 1
-        elif not keep and at_ms is None and (at_ms := _time_option(client, argv, at, b"hsetex")) is not None:
-            at += 2
-        else:
-            raise errors.SYNTAX
-    flat = _field_list(argv, at, width=2)
-    value = write_hash(db, key)
-    held = {} if value is None else value.fields
-    if (condition == b"FNX" and any(field in held for field in flat[::2])) or (
-        condition == b"FXX" and not all(field in held for field in flat[::2])
-    ):
-        return 0
-    _store(client, key, value, flat, at_ms, keep)
-    return 1
-
-
-def _store(
-    client: Client, key: bytes, value: HashValue | None, flat: list[bytes], at_ms: int | None, keep: bool
-) -> None:
-    """Do what HSETEX was told, its condition being met."""
-    db = client.db
-    count = len(flat) >> 1
-    if value is None:
-        value = HashValue()
-        db.put(key, value)
-    for field, text in zip(flat[::2], flat[1::2], strict=True):
-        if keep:
-            value.replace(field, text)
-        else:
-            value.set(field, text)
-    db.changed(key, HASH, b"hset", count)
-    if at_ms is None:
-        return
-    if _may_delete(client, at_ms):
-        changes = _Changes()
-        changes.deleted = [field for field in dict.fromkeys(flat[::2]) if value.remove(field)]
-        changes.report(client, key, value)
-        return
-    for field in flat[::2]:
-        value.set_ttl(field, at_ms)
-    db.changed(key, HASH, b"hexpire", count)
-    db.keyspace.field_expiry.note(db, key, value)
-    client.propagate_as([b"HSETEX", key, b"PXAT", b"%d" % at_ms, b"FIELDS", b"%d" % count, *flat])

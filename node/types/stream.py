@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from node.types.limits import LIMITS
-from node.types.set import is_int64
+from node.types.listpack_size import integer_size, text_size
 from node.types.stream_group import ENTRIES_READ_UNKNOWN, Group
 from node.types.stream_id import MAX_ID, U64_MAX
 
@@ -28,30 +28,6 @@ _LISTPACK_FRAME: Final = 7  # header and end mark
 _COUNTERS_BYTES: Final = 20
 _TEXT_OVERHEAD: Final = 10
 _ENTRY_OVERHEAD: Final = 42
-
-
-def integer_size(value: int) -> int:
-    """Bytes of an integer element in a listpack (format: the stock server's listpack.c)."""
-    if 0 <= value <= 127:
-        return 2
-    if -4096 <= value <= 4095:
-        return 3
-    if -32768 <= value <= 32767:
-        return 4
-    if -(1 << 23) <= value < 1 << 23:
-        return 5
-    return 6 if -(1 << 31) <= value < 1 << 31 else 10
-
-
-def text_size(text: bytes) -> int:
-    """Bytes of a string element in a listpack; what looks like an integer is stored as one."""
-    length = len(text)
-    if length < 21 and (text[:1].isdigit() or text[:1] == b"-") and is_int64(text):
-        return integer_size(int(text))
-    size = length + (1 if length < 64 else 2 if length < 4096 else 5)
-    if size <= 127:
-        return size + 1
-    return size + (2 if size < 16383 else 3 if size < 2097151 else 4 if size < 268435455 else 5)
 
 
 def _signed(value: int) -> int:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from node.types.id_map import IdMap
 from node.types.limits import LIMITS
-from node.types.stream import StreamNode, StreamValue, integer_size, text_size
+from node.types.listpack_size import integer_size, text_size
+from node.types.stream import StreamNode, StreamValue
 from node.types.stream_group import ENTRIES_READ_UNKNOWN, Group
 from node.types.stream_id import MAX_ID, format_id, pack_id, parse_id, split_id
 

@@ -1,0 +1,32 @@
+"""How many bytes an element takes in a listpack (format: the stock server's listpack.c), its back length included.
+
+Streams are cut into nodes by these sizes; listpacks themselves are made and read in `node/persistence`.
+"""
+
+from __future__ import annotations
+
+from node.types.set import is_int64
+
+
+def integer_size(value: int) -> int:
+    """Bytes of an integer element."""
+    if 0 <= value <= 127:
+        return 2
+    if -4096 <= value <= 4095:
+        return 3
+    if -32768 <= value <= 32767:
+        return 4
+    if -(1 << 23) <= value < 1 << 23:
+        return 5
+    return 6 if -(1 << 31) <= value < 1 << 31 else 10
+
+
+def text_size(text: bytes) -> int:
+    """Bytes of a string element; what looks like an integer is stored as one."""
+    length = len(text)
+    if length < 21 and (text[:1].isdigit() or text[:1] == b"-") and is_int64(text):
+        return integer_size(int(text))
+    size = length + (1 if length < 64 else 2 if length < 4096 else 5)
+    if size <= 127:
+        return size + 1
+    return size + (2 if size < 16383 else 3 if size < 2097151 else 4 if size < 268435455 else 5)
