@@ -74,7 +74,7 @@ def parse_quick(chunk: bytes) -> list[list[bytes]] | None:
 class RequestParser:
     """The exact parser of one client: give it bytes with `feed`, take commands with `next_command`."""
 
-    __slots__ = ("_arg_count", "_args", "_buffer", "_bulk_len", "_pos", "authenticated", "max_bulk")
+    __slots__ = ("_arg_bytes", "_arg_count", "_args", "_buffer", "_bulk_len", "_pos", "authenticated", "max_bulk")
 
     def __init__(self, max_bulk: int, authenticated: bool = True) -> None:
         self.max_bulk = max_bulk
@@ -82,6 +82,7 @@ class RequestParser:
         self._buffer = bytearray()
         self._pos = 0
         self._args: list[bytes] = []
+        self._arg_bytes = 0
         self._arg_count = 0  # arguments still to come of the multibulk under way; 0: between commands
         self._bulk_len = -1  # length of the bulk under way, -1: its header has not come yet
 
@@ -105,7 +106,7 @@ class RequestParser:
     @property
     def held_bytes(self) -> int:
         """Bytes kept for the command under way (counts against `client-query-buffer-limit`)."""
-        return len(self._buffer) - self._pos + sum(map(len, self._args))
+        return len(self._buffer) - self._pos + self._arg_bytes
 
     def next_command(self) -> list[bytes] | None:
         """The next whole command, or None when more bytes are needed. Empty commands are skipped.
@@ -129,7 +130,7 @@ class RequestParser:
             if not self._fill_args():
                 return None
             argv, self._args = self._args, []
-            self._arg_count = 0
+            self._arg_count = self._arg_bytes = 0
             return argv
 
     def _line(self, too_big: str) -> bytes | None:
@@ -190,6 +191,7 @@ class RequestParser:
                 return False
             self._args.append(bytes(memoryview(buffer)[self._pos : end]))
             self._pos = end + 2
+            self._arg_bytes += self._bulk_len
             self._bulk_len = -1
         return True
 
