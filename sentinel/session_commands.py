@@ -153,12 +153,30 @@ def _client(server: Server, session: Session, argv: list[bytes]) -> object:
     if sub == b"info":
         return Verbatim(session.describe(now) + b"\n")
     if sub == b"list":
-        return Verbatim(b"".join(one.describe(now) + b"\n" for one in server.sessions.values()))
+        chosen = _client_choice(server, argv[2:])
+        return Verbatim(b"".join(one.describe(now) + b"\n" for one in chosen))
     if sub == b"no-evict":
         return OK
     if sub == b"kill":
         return _client_kill(server, session, argv[2:])
     raise _unknown_sub(argv)
+
+
+def _client_choice(server: Server, args: list[bytes]) -> list[Session]:
+    """The connections of CLIENT LIST: all, those of a TYPE (normal, pubsub), or those with given IDs."""
+    sessions = list(server.sessions.values())
+    kind = args[0].lower() if args else b""
+    if kind == b"type" and len(args) == 2:
+        if args[1].lower() not in (b"normal", b"pubsub", b"master", b"slave", b"replica"):
+            raise CommandFailure(f"ERR Unknown client type '{args[1].decode('utf-8', 'surrogateescape')}'")
+        return [one for one in sessions if _FILTERS[b"type"](one, args[1])]
+    if kind == b"id" and len(args) > 1:
+        if any(strict_number(wanted) is None for wanted in args[1:]):
+            raise CommandFailure("ERR Invalid client ID")
+        return [one for one in sessions if any(_FILTERS[b"id"](one, wanted) for wanted in args[1:])]
+    if args:
+        raise CommandFailure("ERR syntax error")
+    return sessions
 
 
 def _client_kill(server: Server, session: Session, args: list[bytes]) -> object:

@@ -160,25 +160,24 @@ def test_both_protocols_and_inline_commands_are_spoken(sentinel: ServerHandle) -
 
 
 def test_events_reach_subscribers_by_channel_and_by_pattern(sentinel: ServerHandle) -> None:
-    listener = sentinel.client().pubsub(ignore_subscribe_messages=True)
+    listener = sentinel.client().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     listener.subscribe("+set")
     listener.psubscribe("+s*")
     wait_until(lambda: sentinel.call("CLIENT", "LIST", "TYPE", "pubsub").count(b"sub=1 psub=1") == 1, 5, "subscribed")
     sentinel.call("SENTINEL", "SET", NAME, "quorum", "3")
-    messages = []
-    wait_until(
-        lambda: (
-            (message := listener.get_message(timeout=0.1)) is not None
-            and messages.append((message["type"], message["channel"], message["data"])) is None
-            and len(messages) == 2
-        ),
-        10,
-        "both messages",
-    )
+    messages: list[tuple[str, bytes, bytes]] = []
+
+    def heard_both() -> bool:
+        message = listener.get_message(timeout=0.1)
+        if message is not None:
+            messages.append((message["type"], message["channel"], message["data"]))
+        return len(messages) == 2
+
+    wait_until(heard_both, 10, "both messages")
     port = sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)[1].decode()
     text = f"master {NAME} 127.0.0.1 {port} quorum 3".encode()
     assert messages == [("message", b"+set", text), ("pmessage", b"+set", text)]
-    listener.close()  # type: ignore[no-untyped-call]
+    listener.close()
 
 
 def test_subscriber_may_do_little_else_in_resp2(sentinel: ServerHandle) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Protocol
 
@@ -200,7 +200,7 @@ class Network:
     def is_cut(self, source: Host, target: Host) -> bool:
         return (source.address, target.address) in self._blocked
 
-    def cut(self, sources: list[Host], targets: list[Host], *, both_ways: bool) -> None:
+    def cut(self, sources: Sequence[Host], targets: Sequence[Host], *, both_ways: bool) -> None:
         """Block all traffic from ``sources`` to ``targets`` (and back)."""
         for source in sources:
             for target in targets:

@@ -71,7 +71,7 @@ class SentinelWorld:
     # ------------------------------------------------------------------------------------------------------- building
 
     def _make_servers(self, replicas: int) -> list[SimServer]:
-        servers = []
+        servers: list[SimServer] = []
         for shard in range(self.shards):
             for _ in range(1 + replicas):
                 server = SimServer(

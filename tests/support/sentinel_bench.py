@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from attrs import define, field
@@ -129,7 +129,7 @@ class SentinelBench:
         self.batch = effects
         return effects
 
-    def answer(self, port: int, answers: dict[str, Reply]) -> list[Effect]:
+    def answer(self, port: int, answers: Mapping[str, Reply]) -> list[Effect]:
         """Answer all commands under way on `port`: by kind of command ("PING", "INFO"...), +OK for the others."""
         effects: list[Effect] = []
         channel = self.core.ctx.connections[self.commands_to(port)][0]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from node.resp.values import NULL_ARRAY, OK, Status
-from sentinel.effects import ErrorReply, Reply
+from sentinel.effects import Emit, ErrorReply, Reply
 from sentinel.present import info_section
 from tests.support.sentinel_bench import MY_ID, SentinelBench, info
 
@@ -135,7 +135,7 @@ def test_set_changes_announces_and_saves_all_options_up_to_the_first_bad_one(ben
 
 def test_password_is_set_without_being_told(bench: SentinelBench) -> None:
     bench.call("SENTINEL", "SET", "m", "auth-pass", "geheim")
-    messages = [effect.message for effect in bench.batch if hasattr(effect, "channel")]
+    messages = [effect.message for effect in bench.batch if isinstance(effect, Emit)]
     assert messages == ["master m 10.0.0.1 6379 auth-pass ******"]
 
 

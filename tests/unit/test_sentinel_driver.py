@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from node import config_rewrite
 from sentinel import driver as driver_module
 from sentinel.driver import Driver
 from sentinel.effects import ErrorReply
@@ -47,7 +48,7 @@ def test_nothing_that_was_decided_during_a_failed_write_is_told(
 ) -> None:
     path = tmp_path / "sentinel.conf"
     writing, go_on = trio.Event(), trio.Event()
-    real = driver_module.replace_file
+    real = config_rewrite.replace_file
     failing = True
 
     def fail(target: str, content: bytes) -> None:

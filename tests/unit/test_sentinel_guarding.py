@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from sentinel.effects import ErrorReply, Persist, Send
+from sentinel.effects import Effect, ErrorReply, Persist, Reply, Send
 from sentinel.leases import drift_ms
 from sentinel.state import REFUSED_RETRY_MS, VOTE_HOLD_MS
 from tests.support.sentinel_bench import SentinelBench, info
@@ -58,8 +60,8 @@ class Cluster:
             self.clock_ms += 20
             self._note(self.bench.advance(20))
 
-    def _note(self, effects: list[object]) -> None:
-        self.events += self.bench.events(effects)  # type: ignore[arg-type]
+    def _note(self, effects: Sequence[Effect]) -> None:
+        self.events += self.bench.events(effects)
         self.sent += [(self.bench.ports[e.conn_id], e.argv) for e in effects if isinstance(e, Send)]
 
     def _serve(self, node: str) -> None:
@@ -75,8 +77,8 @@ class Cluster:
         facts = {"cluster_enabled": 1, "server_name": "slotmesh" if self.ours else "redis"}
         if primary:
             facts |= {"master_host": "10.0.0.1", "master_port": PORTS[primary], "slave_repl_offset": 5}
-        shards = [[b"nodes", [[b"id", n.encode()], [b"id", r.encode()]], b"id", i] for n, r, i in _SHARDS]
-        answers = {
+        shards: list[Reply] = [[b"nodes", [[b"id", n.encode()], [b"id", r.encode()]], b"id", i] for n, r, i in _SHARDS]
+        answers: dict[str, Reply] = {
             "PING": b"PONG",
             "INFO": info("slave" if primary else "master", **facts).replace(b"a" * 40, node.encode()),
             "GUARD": [self.clock_ms, 0, 1] if self.ours else ErrorReply("ERR unknown subcommand"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sentinel.effects import Reply
 from sentinel.info import parse_info
 from sentinel.instance import PRIMARY, REPLICA
 from sentinel.topology import group_shards, parse_current_epoch, parse_nodes, parse_shard_ids
@@ -49,7 +50,7 @@ def test_slots_only_under_migration_are_no_slots() -> None:
 
 
 def test_shard_ids_are_taken_where_the_server_gives_them() -> None:
-    reply = [
+    reply: Reply = [
         [b"slots", [0, 1], b"nodes", [[b"id", b"n1", b"port", 1], [b"id", b"n2"]], b"id", b"s1"],
         [b"nodes", []],
         7,
