@@ -54,7 +54,7 @@ class Loader:
         steps = self._log_steps() if self._config.appendonly else None
         path = self._config.dbfilename
         if steps is None and path and os.path.exists(path):
-            steps = self.rdb_steps(path, drop_expired=not self._server.replication.is_replica)
+            steps = self.rdb_steps(path, drop_expired=not self._server.replication.starts_as_replica)
         if steps is not None:
             await self.load(steps)
             log.info("DB loaded from disk: %.3f seconds", time.perf_counter() - started)

@@ -120,6 +120,12 @@ class Replication:
         return self.link is not None
 
     @property
+    def starts_as_replica(self) -> bool:
+        """Whether this node is, or will be once the bus runs, a replica: known before the data is loaded."""
+        cluster = self._server.cluster
+        return self.is_replica or (cluster is not None and cluster.core.view.myself.is_replica)
+
+    @property
     def role(self) -> str:
         """PRIMARY or REPLICA."""
         return PRIMARY if self.link is None else REPLICA
@@ -205,7 +211,7 @@ class Replication:
             return
         stream = self.stream
         stream.offset = int(offset)
-        if self.is_replica:
+        if self.starts_as_replica:
             stream.history.restart(replid)
             self.can_resume = True
             self._select_primary_db(aux)

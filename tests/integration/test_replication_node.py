@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support.processes import ServerHandle, start_node, wait_until
+from tests.support.processes import ServerHandle, start_node, start_node_cluster, wait_until
 from tests.support.replication import (
     OPTIONS,
     CuttableLink,
@@ -379,3 +379,23 @@ def test_commands_unknown_to_a_replica_are_logged_and_skipped(pair: tuple[Server
     assert replica.call("GET", "k") == b"v"
     assert replica.log().count("== CRITICAL ==") == 1
     assert "fake-command" in replica.log()
+
+
+def test_cluster_replica_resumes_after_its_restart(tmp_path: Path) -> None:
+    """Its role is in nodes.conf, not in `replicaof`; the place in the history is in its RDB all the same."""
+    with start_node_cluster(tmp_path, primaries=1, replicas=1) as cluster:
+        primary, replica = cluster.nodes
+        primary.call("SET", "k", "1")
+        wait_in_step(primary, replica)
+        assert replica.call("SAVE") == b"OK"
+        primary.call("SET", "k", "2")
+        replica.kill9()
+        primary.call("SET", "k", "3")
+        full = primary.info("stats")["sync_full"]
+        replica.restart()
+        wait_linked(replica)
+        wait_in_step(primary, replica)
+        stats = primary.info("stats")
+        assert (stats["sync_full"], stats["sync_partial_ok"]) == (full, "1")
+        replica.call("READONLY")
+        assert replica.call("GET", "k") == b"3"
