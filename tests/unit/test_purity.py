@@ -69,6 +69,9 @@ PURE_FILES = tuple(
         "unit_names",
     )
 )
+PURE_FILES += tuple(
+    f"node/replication/{name}.py" for name in ("backlog", "handshake", "history", "stream_parser", "transfer")
+)
 
 MAY_NOT_IMPORT = {
     "cluster": ("node", "sentinel", "tools"),
