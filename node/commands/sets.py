@@ -18,6 +18,7 @@ from node.registry import (
     command,
     key_at,
 )
+from node.resp.values import OrderedSet
 from node.types.set import SetValue
 
 if TYPE_CHECKING:
@@ -173,9 +174,7 @@ def cmd_scard(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_smembers(client: Client, argv: list[bytes]) -> Any:
     value = client.db.read_as(argv[1], SetValue)
-    if value is None:
-        return frozenset()
-    return frozenset(value.members) if client.resp3 else value.listed()
+    return OrderedSet([] if value is None else value.listed())
 
 
 def _pop_many(client: Client, argv: list[bytes]) -> Any:
@@ -184,7 +183,7 @@ def _pop_many(client: Client, argv: list[bytes]) -> Any:
     count = positive_count(argv[2])
     value = db.write_as(key, SetValue)
     if value is None or not count:
-        return frozenset()
+        return OrderedSet([])
     size = len(value)
     if count >= size:
         # What leaves the keyspace is taken apart later on: it must not share its members with the reply.
@@ -193,7 +192,7 @@ def _pop_many(client: Client, argv: list[bytes]) -> Any:
         db.delete(key)
         db.changed(key, GENERIC, b"del", 0)
         client.propagate_as([b"DEL", key])
-        return taken
+        return OrderedSet(list(taken))
     rng = client.server.rng
     if (size - count) * _REBUILD_FACTOR > count:
         taken = {value.pop_random(rng) for _ in range(count)}
@@ -203,7 +202,7 @@ def _pop_many(client: Client, argv: list[bytes]) -> Any:
         db.put(key, SetValue(kept))
     db.changed(key, SET, b"spop", count)
     client.propagate_as([b"SREM", key, *taken])
-    return taken
+    return OrderedSet(list(taken))
 
 
 @command(

@@ -10,6 +10,7 @@ from node.errors import CommandError
 from node.keyspace.notify import SET
 from node.keyspace.results import store_result
 from node.registry import DENYOOM, READONLY, WRITE, KeySpec, command, key_at, keys_counted, keys_from
+from node.resp.values import OrderedSet
 from node.types.set import SetValue
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _diff(client: Client, keys: list[bytes]) -> tuple[set[bytes], bool]:
     tips=_ANY_ORDER,
 )
 def cmd_sinter(client: Client, argv: list[bytes]) -> Any:
-    return _inter(client, argv[1:])
+    return OrderedSet(list(_inter(client, argv[1:])))
 
 
 @command(
@@ -87,7 +88,7 @@ def cmd_sinter(client: Client, argv: list[bytes]) -> Any:
     tips=_ANY_ORDER,
 )
 def cmd_sunion(client: Client, argv: list[bytes]) -> Any:
-    return _union(client, argv[1:])
+    return OrderedSet(list(_union(client, argv[1:])))
 
 
 @command(
@@ -102,7 +103,7 @@ def cmd_sunion(client: Client, argv: list[bytes]) -> Any:
     tips=_ANY_ORDER,
 )
 def cmd_sdiff(client: Client, argv: list[bytes]) -> Any:
-    return _diff(client, argv[1:])[0]
+    return OrderedSet(list(_diff(client, argv[1:])[0]))
 
 
 @command(

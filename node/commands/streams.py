@@ -86,7 +86,8 @@ def _new_id(client: Client, last_id: int, kind: int, wanted: int) -> int:
 )
 def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
     """Propagated with the ID that the entry got, and with the exact length to which an approximate trim led."""
-    db, key = client.db, argv[1]
+    if argv[2] == b"*":
+        return _append(client, argv, 2, None, True, _AUTO, 0)
     trimming, make, at = None, True, 2
     while at < len(argv) and argv[at] != b"*":
         word = argv[at].lower()
@@ -101,6 +102,14 @@ def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
     kind, wanted = _parse_new_id(argv[at]) if at < len(argv) else (_AUTO, 0)
     if trimming is not None:
         trimming.finish(client)
+    return _append(client, argv, at, trimming, make, kind, wanted)
+
+
+def _append(
+    client: Client, argv: list[bytes], at: int, trimming: Trimming | None, make: bool, kind: int, wanted: int
+) -> bytes | None:
+    """XADD with its options parsed; the ID is the argument at index `at`."""
+    db, key = client.db, argv[1]
     flat = argv[at + 1 :]
     if not flat or len(flat) & 1:
         raise errors.wrong_arity(b"xadd")
@@ -115,12 +124,13 @@ def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
     entry_id = _new_id(client, last_id, kind, wanted)
     if entry_id <= last_id:
         raise _ID_TOO_SMALL
-    if sum(map(len, flat)) > _MAX_ENTRY_BYTES:
+    text_bytes = sum(map(len, flat))
+    if text_bytes > _MAX_ENTRY_BYTES:
         raise _TOO_LARGE
     if value is None:
         value = StreamValue()
         db.put(key, value)
-    value.append(entry_id, flat)
+    value.append(entry_id, flat, text_bytes)
     text = format_id(entry_id)
     db.changed(key, STREAM, b"xadd")
     if trimming is None:

@@ -19,9 +19,8 @@ _CACHED: Final = 1024
 BULK_HEADER: Final = tuple(b"$%d\r\n" % n for n in range(_CACHED))
 INTEGER: Final = tuple(b":%d\r\n" % n for n in range(_CACHED))
 CRLF: Final = b"\r\n"
-#: From so many items on, a list of nothing but bytes is encoded as a whole.
+#: From so many items on, a list of bytes is encoded as a whole.
 _LONG: Final = 8
-_ONLY_BYTES: Final = {bytes}
 NULL_BULK: Final = b"$-1\r\n"
 NULL3: Final = b"_\r\n"
 
@@ -71,28 +70,35 @@ def _append_array(out: list[bytes], value: Any, resp3: bool) -> None:
 
 
 def _append_items(out: list[bytes], items: Any, resp3: bool) -> None:
-    if len(items) >= _LONG and set(map(type, items)) == _ONLY_BYTES:
-        _append_strings(out, items)
+    if len(items) >= _LONG and type(items) is list and type(items[0]) is bytes and _append_strings(out, items):
         return
-    append = out.append
+    append, headers = out.append, BULK_HEADER
     for item in items:
         if type(item) is bytes:
-            append(b"$%d\r\n%b\r\n" % (len(item), item))
+            size = len(item)
+            append(headers[size] + item + CRLF if size < _CACHED else b"$%d\r\n%b\r\n" % (size, item))
         else:
             _ENCODERS[type(item)](out, item, resp3)
 
 
-def _append_strings(out: list[bytes], items: Any) -> None:
-    """Many bulk strings at once: 3 to 5 times faster than one by one, most of all when their lengths are equal."""
-    lengths = set(map(len, items))
-    if len(lengths) == 1:
-        header = b"$%d\r\n" % lengths.pop()
-        out.append(header + (CRLF + header).join(items) + CRLF)
-    elif max(lengths) < _CACHED:
-        headers = BULK_HEADER
-        out.append(CRLF.join([headers[len(item)] + item for item in items]) + CRLF)
-    else:
-        out += [b"$%d\r\n%b\r\n" % (len(item), item) for item in items]
+def _append_strings(out: list[bytes], items: list[Any]) -> bool:
+    """Many bulk strings at once: 2 to 4 times faster than one by one, most of all when their lengths are equal.
+
+    False, and nothing done, when they are not all strings after all.
+    """
+    headers = BULK_HEADER
+    try:
+        lengths = set(map(len, items))
+        if len(lengths) == 1:
+            header = b"$%d\r\n" % lengths.pop()
+            out.append(header + (CRLF + header).join(items) + CRLF)
+        elif max(lengths) < _CACHED:
+            out.append(CRLF.join([headers[len(item)] + item for item in items]) + CRLF)
+        else:
+            out += [b"$%d\r\n%b\r\n" % (len(item), item) for item in items]
+    except TypeError:  # a null, a number, a nested array
+        return False
+    return True
 
 
 def _append_set(out: list[bytes], value: Any, resp3: bool) -> None:

@@ -69,16 +69,20 @@ class StreamNode:
         self._settled = 0
         self._bound_bytes = self._exact_bytes + _COUNTERS_BYTES
 
-    def append(self, entry_id: int, flat: list[bytes] | Entry) -> None:
-        """Add an entry behind all others."""
+    def append(self, entry_id: int, flat: list[bytes] | Entry, text_bytes: int = -1) -> None:
+        """Add an entry behind all others. `text_bytes`: the lengths of its texts together, if the caller knows."""
+        if text_bytes < 0:
+            text_bytes = sum(map(len, flat))
         names = self.names
-        if tuple(flat[::2]) == names:
+        if len(flat) == 2 and len(names) == 1 and flat[0] == names[0]:
+            self.entries.append((names[0], flat[1]))
+        elif tuple(flat[::2]) == names:
             shared = list(flat)
             shared[::2] = names
             self.entries.append(tuple(shared))
         else:
             self.entries.append(tuple(flat))
-        self._bound_bytes += sum(map(len, flat)) + _TEXT_OVERHEAD * len(flat) + _ENTRY_OVERHEAD
+        self._bound_bytes += text_bytes + _TEXT_OVERHEAD * len(flat) + _ENTRY_OVERHEAD
         self.ids.append(entry_id)
         self.last_id = entry_id
 
@@ -245,17 +249,22 @@ class StreamValue:
 
     # -- adding and removing ---------------------------------------------------------------------------------
 
-    def append(self, entry_id: int, flat: list[bytes] | Entry) -> None:
-        """Add an entry of field, value, field, value, ...; its ID must be above `last_id`."""
+    def append(self, entry_id: int, flat: list[bytes] | Entry, text_bytes: int = -1) -> None:
+        """Add an entry of field, value, field, value, ...; its ID must be above `last_id`.
+
+        `text_bytes`: the lengths of its texts together, if the caller knows.
+        """
         assert entry_id > self.last_id
+        if text_bytes < 0:
+            text_bytes = sum(map(len, flat))
         nodes = self.nodes
-        if nodes and nodes[-1].has_room(sum(map(len, flat))):
+        if nodes and nodes[-1].has_room(text_bytes):
             node = nodes[-1]
         else:
             node = StreamNode(entry_id, tuple(flat[::2]))
             nodes.append(node)
             self._masters.append(entry_id)
-        node.append(entry_id, flat)
+        node.append(entry_id, flat, text_bytes)
         self._length += 1
         self.entries_added += 1
         self.last_id = entry_id
