@@ -342,8 +342,9 @@ class StreamValue:
         return removed
 
     def _drop_front(self, nodes: int, entries: int) -> None:
-        del self.nodes[:nodes]
-        del self._masters[:nodes]
+        if nodes:
+            del self.nodes[:nodes]
+            del self._masters[:nodes]
         self._length -= entries
 
     # -- reading ---------------------------------------------------------------------------------------------
