@@ -85,9 +85,11 @@ def lease_from_arrival() -> Iterator[None]:
     """A lease runs from the arrival of the ping instead of from the echoed clock (for ``guarded_world``)."""
     real_on_guard = Guard.on_guard
 
-    def on_guard(self: Guard, name: str, sentinel_id: str, lease_ms: int, voters: int, echo_ms: int) -> GuardReply:
+    def on_guard(
+        self: Guard, name: str, sentinel_id: str, lease_ms: int, voters: int, echo_ms: int, *, watch: bool = False
+    ) -> GuardReply:
         arrived_ms = self._view.now_ms if echo_ms else 0
-        return real_on_guard(self, name, sentinel_id, lease_ms, voters, arrived_ms)
+        return real_on_guard(self, name, sentinel_id, lease_ms, voters, arrived_ms, watch=watch)
 
     with patch.object(Guard, "on_guard", on_guard):
         yield

@@ -11,7 +11,6 @@ import itertools
 import os
 import socket
 import tempfile
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +23,8 @@ from node.config import Config
 from node.resp.encoder import encode_command
 from node.server import Server
 
+#: Where the tests were started, and the directories of the nodes that live: the working directory is the last one.
+_homes = [os.getcwd()]
 START_MS = 1_700_000_000_000
 
 
@@ -53,7 +54,7 @@ class InProcessNode:
         config = Config.load(["--save", "", *options])
         # Relative paths (dump.rdb, appendonlydir, nodes.conf) must not land where the tests were started.
         self._home = tempfile.TemporaryDirectory(prefix="slotmesh-test-")
-        self._left = os.getcwd()
+        _homes.append(self._home.name)
         os.chdir(self._home.name)
         self.server = Server(config)
         self.clock = ManualClock()
@@ -100,8 +101,8 @@ class InProcessNode:
         for client in self._clients:
             client.sock.close()
         self.server.data_plane.close()
-        if Path.cwd() == Path(self._home.name).resolve():
-            os.chdir(self._left)
+        _homes.remove(self._home.name)
+        os.chdir(_homes[-1])
         self._home.cleanup()
 
     def __enter__(self) -> Self:
