@@ -18,7 +18,6 @@ pytestmark = [pytest.mark.stock, pytest.mark.skipif(not have_stock(), reason="no
 @pytest.mark.parametrize("resp3", [False, True], ids=["resp2", "resp3"])
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
 def test_table_is_true_of_stock(tmp_path: Path, table: Table, resp3: bool) -> None:
-    with start_stock_server(tmp_path) as stock:
-        with closing(Wire(stock.port)) as wire:
-            wire.call(["HELLO", 3 if resp3 else 2])
-            play(table, wire.call, resp3=resp3)
+    with start_stock_server(tmp_path) as stock, closing(Wire(stock.port)) as wire:
+        wire.call(["HELLO", 3 if resp3 else 2])
+        play(table, wire.call, resp3=resp3)
