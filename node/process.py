@@ -168,13 +168,20 @@ def set_title(config: Config) -> None:
 
 
 def adjust_oom_score(config: Config) -> None:
-    """`oom-score-adj`: how ready the kernel should be to end this process when memory runs out. Raises ConfigError."""
+    """`oom-score-adj`: how ready the kernel should be to end this process when memory runs out. Raises ConfigError.
+
+    `no` leaves the score alone, or gives back the one from before it was ever adjusted.
+    """
+    global _oom_score_adjusted
     mode = config.oom_score_adj
-    if mode == "no":
+    if mode == "no" and not _oom_score_adjusted:
         return
+    _oom_score_adjusted = mode != "no"
     wanted = config.oom_score_adj_values[0 if config.replicaof is None else 1]
     if mode == "yes":
         wanted += _initial_oom_score
+    elif mode == "no":
+        wanted = _initial_oom_score
     try:
         with open(_OOM_SCORE, "w", encoding="ascii") as file:
             file.write(str(max(-1000, min(wanted, 1000))))
@@ -197,3 +204,4 @@ def follow_oom_score(config: Config) -> None:
 
 _OOM_SCORE: Final = "/proc/self/oom_score_adj"
 _initial_oom_score = 0
+_oom_score_adjusted = False
