@@ -27,7 +27,6 @@ from sentinel.effects import NOTICE, WARNING, ErrorReply, Exit, Reply
 from sentinel.election import Election
 from sentinel.instance import (
     NONE,
-    PRIMARY,
     RECONF,
     SELECT,
     SEND_ORDER,
@@ -200,9 +199,6 @@ class Failover:
         """The replica answered the order: look at once whether it is a primary now."""
         unit = replica.unit
         if unit is None or unit.failover.promoted is not replica or unit.failover.state != WAIT_PROMOTION:
-            return
-        if isinstance(reply, ErrorReply) and unit.guard is not None and replica.role_reported == PRIMARY:
-            self.on_promoted(unit)  # it has taken over by itself before
             return
         if isinstance(reply, ErrorReply):
             self._ctx.log(f"{replica.name} refuses its promotion: {reply.text}")

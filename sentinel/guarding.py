@@ -55,6 +55,7 @@ class _Reading:
     teller: Instance
     nodes: dict[str, Instance]
     by_shard: dict[str, Unit]
+    told_shards: dict[str, ShardView]
 
 
 class Guarding:
@@ -180,8 +181,9 @@ class Guarding:
         guard.heard_ms = self._ctx.now_ms
         known = {one.node_id: one for one in guard.nodes() if one.node_id}
         by_shard = {unit.shard_id: unit for unit in guard.units.values() if unit.shard_id}
-        reading = _Reading(guard, node, known, by_shard)
         shards = group_shards(views, self._shard_ids.get(guard.name, {}))
+        told_shards = {shard.shard_id: shard for shard in shards if shard.shard_id}
+        reading = _Reading(guard, node, known, by_shard, told_shards)
         alive = [self._apply_shard(reading, shard) for shard in shards]
         self._apply_absence(guard, views, [unit for unit in alive if unit is not None])
 
@@ -220,7 +222,9 @@ class Guarding:
             if unit is None:
                 return None
         unit.slotless_views = 0
-        unit.shard_id = unit.shard_id or shard.shard_id
+        if shard.shard_id and unit.shard_id != shard.shard_id:
+            unit.shard_id = shard.shard_id
+            self._ctx.persist()
         for view in shard.members():
             self._apply_member(reading, unit, view)
         if unit.primary.node_id == shard.primary.node_id:
@@ -247,12 +251,15 @@ class Guarding:
 
     @staticmethod
     def _unit_of(reading: _Reading, shard: ShardView) -> Unit | None:
-        """By the shard's id where it has one, else by the unit that its primary belongs to."""
+        """By the shard's id where it has one, else by the unit that its primary belongs to.
+
+        A shard may get another id; it is the same one as long as no other shard goes by the id we knew.
+        """
         if shard.shard_id in reading.by_shard:
             return reading.by_shard[shard.shard_id]
         primary = reading.nodes.get(shard.primary.node_id)
         unit = primary.unit if primary is not None else None
-        return unit if unit is not None and not (unit.shard_id and shard.shard_id) else None
+        return unit if unit is not None and unit.shard_id not in reading.told_shards else None
 
     def _apply_member(self, reading: _Reading, unit: Unit, view: NodeView) -> None:
         """Have the node of `view` in `unit`, at the address it has now."""
@@ -343,6 +350,9 @@ class Guarding:
     def _maybe_add_unit(self, reading: _Reading, shard: ShardView) -> Unit | None:
         """Make a unit of a shard that has none yet, once its name is settled."""
         guard = reading.guard
+        primary = reading.nodes.get(shard.primary.node_id)
+        if primary is not None and primary.unit is not None and primary is primary.unit.primary:
+            return None  # its old shard gets another primary, or is dropped, first
         name = self.names.name_for(guard, shard)
         if name is None:
             return None

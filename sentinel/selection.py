@@ -1,13 +1,14 @@
 """Which replica to promote.
 
 Fit for promotion is a replica that answers, whose facts are fresh, that may be promoted (priority 0: never), and whose
-link to the primary was not down for much longer than the primary itself. Among those: the smallest priority, then the
+link to the primary was not down for much longer than the primary itself; in a guarded cluster it must also say that it
+is a replica. Among those: the smallest priority, then the
 largest replication offset (it has most of the data), then the smallest run id (only so that everybody chooses alike).
 """
 
 from __future__ import annotations
 
-from sentinel.instance import Instance, Unit
+from sentinel.instance import PRIMARY, Instance, Unit
 from sentinel.state import Timing
 
 SILENT_PINGS = 5
@@ -20,6 +21,8 @@ def fit_for_promotion(replica: Instance, unit: Unit, timing: Timing, now_ms: int
     """Whether a replica may be considered at all."""
     if replica.sdown or not replica.link.complete or replica.replica.priority == 0 or replica.no_failover:
         return False
+    if unit.guard is not None and replica.role_reported == PRIMARY:
+        return False  # an old primary that has not heard of its successor: it lacks all the successor wrote
     if now_ms - replica.link.last_avail_ms > timing.ping_period * SILENT_PINGS:
         return False
     primary_down = unit.primary.sdown

@@ -3,7 +3,8 @@
 A unit is called NAME/<first 8 hex digits of the shard id>. Servers of stock 7.0 have no shard ids; there the id of the
 shard's first known primary serves, and stays when the primary changes. As two sentinels may have met the shard with
 different primaries, a sentinel that starts listens to the others' hello messages first (`NAMING_MS`) and takes over
-their names; should names differ after all, everybody moves to the alphabetically first one.
+their names; should names differ after all (also: because a shard got another id), everybody moves to the
+alphabetically first one.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class UnitNames:
         for unit in guard.units.values():
             at_primary = self._ctx.same_host(unit.primary.address, hello.primary_host, hello.primary_port)
             by_id = any(member.node_id.startswith(unit_id) for member in unit.members())
-            if (at_primary or by_id) and not unit.shard_id:
+            if at_primary or by_id:
                 if hello.unit_name < unit.name:
                     self._rename(guard, unit, hello.unit_name)
                     return unit

@@ -36,10 +36,6 @@ class LivenessViolation(AssertionError):
     """The sentinels did not recover in time after all faults had ended."""
 
 
-def replay_command(seed: int) -> str:
-    return f"python -m tests.sim.sentinel_run --seed {seed}"
-
-
 class SentinelWorld:
     """The simulation of one seed. Odd seeds guard a cluster, even ones watch a plain primary."""
 
@@ -67,6 +63,11 @@ class SentinelWorld:
         self.switches = 0
         self.end_ms = 0
         self.ambush = self.vote_ambush = False
+
+    @property
+    def replay(self) -> str:
+        """The command that runs this seed again."""
+        return f"python -m tests.sim.sentinel_run --seed {self.seed}"
 
     # ------------------------------------------------------------------------------------------------------- building
 
@@ -128,7 +129,7 @@ class SentinelWorld:
             self.make_peace()
             self.recover()
         except AssertionError as error:
-            error.add_note(f"seed {self.seed} at {self.network.now_ms} ms; replay: {replay_command(self.seed)}")
+            error.add_note(f"seed {self.seed} at {self.network.now_ms} ms; replay: {self.replay}")
             error.add_note("\n".join(self.log[-60:]))
             raise
         return self.network.trace

@@ -15,11 +15,14 @@ from sentinel import election
 from sentinel.effects import Effect
 from sentinel.instance import Instance, Unit
 from sentinel.leases import Leases
+from tests.sim.bugs import no_fence
+from tests.sim.sentinel_cluster import ClusterWorld, run_cluster_seed
 from tests.sim.sentinel_hosts import SimSentinel, VoteSaved
 from tests.sim.sentinel_world import LEADER_MS, SafetyViolation, SentinelWorld, run_seed
 
 SEEDS_PER_BATCH = 25
 BATCHES = 8
+CLUSTER_BATCHES = 2
 CLUSTER_SEED = 37  # one shard of three, 10.0.0.1 is its primary; three sentinels; down-after 2 s
 
 
@@ -31,8 +34,25 @@ def test_sentinels_under_random_faults_stay_safe_and_recover(batch: int) -> None
     assert writes > SEEDS_PER_BATCH * 50, "hardly anything was written: the checks had little to look at"
 
 
-def test_same_seed_gives_the_same_run() -> None:
-    assert SentinelWorld(3).run() == SentinelWorld(3).run()
+@pytest.mark.parametrize("batch", range(CLUSTER_BATCHES))
+def test_sentinels_over_real_nodes_stay_safe_and_recover(batch: int) -> None:
+    writes = run_cluster_seeds(range(batch * SEEDS_PER_BATCH, (batch + 1) * SEEDS_PER_BATCH))
+    assert writes > SEEDS_PER_BATCH * 50
+
+
+def run_cluster_seeds(seeds: range) -> int:
+    """Writes accepted in all these runs together."""
+    return sum(run_cluster_seed(seed).write_count for seed in seeds)
+
+
+def test_real_node_without_a_fence_is_noticed() -> None:
+    with no_fence(), pytest.raises(SafetyViolation):
+        run_cluster_seeds(range(40))
+
+
+@pytest.mark.parametrize("kind", [SentinelWorld, ClusterWorld])
+def test_same_seed_gives_the_same_run(kind: type[SentinelWorld]) -> None:
+    assert kind(3).run() == kind(3).run()
 
 
 # Scenarios
