@@ -130,6 +130,8 @@ class Server:
         for name in ("slowlog-log-slower-than", "latency-monitor-threshold"):
             config.on_change(name, lambda _: self._set_slow_threshold())
         config.on_change("slowlog-max-len", self.slowlog.trim)
+        config.on_change("maxmemory", self._limit_memory)
+        self._limit_memory(config.maxmemory)
         self._set_slow_threshold()
         config.on_change("latency-tracking", self._set_latency_tracking)
         self._set_latency_tracking(config.latency_tracking)
@@ -151,6 +153,9 @@ class Server:
             for key in gone:
                 self.watching.touched(db_index, key)
         self.tracking.flushed()
+
+    def _limit_memory(self, limit: int) -> None:
+        self.set_gate(dispatch.SERVER_MEMORY, limit > 0)
 
     def _set_slow_threshold(self) -> None:
         """What the data plane reports to `note_slow`: whatever the slow log or the latency monitor may want."""
