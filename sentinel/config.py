@@ -5,8 +5,8 @@ sentinel knows. A rewrite keeps comments, order and everything it does not own; 
 reused for its current values from top to bottom, superfluous ones go, and new ones are appended under a signature.
 
 Directives other than `sentinel` are those of redis.conf, by the node's own table: known ones are checked, the ones a
-sentinel has a use for are in `ServerOptions`, the others are kept without effect, as in stock. What `sentinel` lines
-mean is in `statements`.
+sentinel has a use for are in `ServerOptions`, the others are kept without effect. What `sentinel` lines mean is in
+`statements`.
 
 Pure: files are read and replaced by the driver.
 """
@@ -59,6 +59,7 @@ class ServerOptions:
     logfile: str = ""
     loglevel: str = "notice"
     daemonize: bool = False
+    protected_mode: bool = False
     pidfile: str = ""
     requirepass: str = ""
     maxclients: int = 10_000
@@ -179,8 +180,8 @@ def _apply_option(options: ServerOptions, words: list[str]) -> str:
 def _keep(options: ServerOptions, name: str, values: list[str]) -> None:
     if name in ("port", "maxclients", "tcp-backlog"):
         setattr(options, name.replace("-", "_"), int(values[0]))
-    elif name == "daemonize":
-        options.daemonize = values[0].lower() == "yes"
+    elif name in ("daemonize", "protected-mode"):
+        setattr(options, name.replace("-", "_"), values[0].lower() == "yes")
     elif name == "bind":
         options.bind = [word for value in values for word in value.split()]
     elif name in ("dir", "logfile", "pidfile", "requirepass"):

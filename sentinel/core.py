@@ -46,7 +46,21 @@ from sentinel.guarding import Guarding
 from sentinel.inspection import Inspector
 from sentinel.instance import SENTINEL, Address, Guard, Instance, Pending, Unit
 from sentinel.leases import Leases
-from sentinel.links import DOWN, EPOCHS, GUARD, HELLO, INFO, NODE_ID, NODES, ORDER, PING, SHARDS, Links, ping_period_ms
+from sentinel.links import (
+    DISCARD,
+    DOWN,
+    EPOCHS,
+    GUARD,
+    HELLO,
+    INFO,
+    NODE_ID,
+    NODES,
+    ORDER,
+    PING,
+    SHARDS,
+    Links,
+    ping_period_ms,
+)
 from sentinel.links import refused as is_refused
 from sentinel.peers import Peers
 from sentinel.roster import Roster
@@ -198,7 +212,7 @@ class SentinelCore:
                     instance.rebooted_ms = 0
             elif text.startswith(b"BUSY") and instance.sdown and not instance.script_kill_sent:
                 # A script that never ends made it SDOWN: the least we can try before failing over.
-                self.links.send(instance, 0, "SCRIPT", "KILL")
+                self.links.send(instance, DISCARD, "SCRIPT", "KILL")
                 instance.script_kill_sent = True
         link.last_pong_ms = now
         self._touch_link(instance)

@@ -52,6 +52,7 @@ from sentinel.effects import (
     Stored,
     Tick,
 )
+from sentinel.state import is_ip
 from sentinel.wire import Wire, connect
 
 CONNECT_TIMEOUT_S = 5.0
@@ -250,6 +251,12 @@ class Driver:
                     self.step(Replied(conn_id, value))
             except hiredis.ProtocolError:
                 return  # a peer that speaks something else
+
+    async def learn_name(self, host: str) -> None:
+        """Look a name up before a command needs it; nothing to do for addresses, or where names are not resolved."""
+        ctx = self.core.ctx
+        if ctx.options.resolve_hostnames and not is_ip(host) and not ctx.names.get(host):
+            await self._resolve(host)
 
     async def _resolve(self, host: str) -> None:
         ip = ""

@@ -39,6 +39,7 @@ LARGE_CLUSTER = 50
 
 LARGE_VIEW_PERIOD_MS = 5_000
 ABSENT_VIEWS = 3
+SEED_AFTER_MS = 5_000
 
 MAX_LISTENERS = 12
 MIN_LISTENERS = 3
@@ -79,6 +80,7 @@ class Guarding:
         for other in [*unit.replicas.values(), *unit.sentinels.values()]:
             self._links.release(other)
         self._roster.forget_unit(unit)
+        ctx.log(f"{unit.name} is a cluster node: guarding its whole cluster", NOTICE)
         node.unit, node.guard, node.role, node.name = None, guard, REPLICA, ctx.label(node.address)
         node.role_reported = REPLICA
         guard.spares[node.name] = node  # until a view tells its id
@@ -122,7 +124,7 @@ class Guarding:
             return due_ms
         ready = [node for node in guard.nodes() if node.link.commands.up and self._links.has_room(node)]
         if not ready:
-            return NEVER  # a connection that comes up has the guard reviewed
+            return self._call_on_seed(guard)
         self._keep_listening(ready)
         labels = [self._ctx.label(node.address) for node in ready]
         start = labels.index(guard.asked_node) + 1 if guard.asked_node in labels else 0
@@ -132,6 +134,20 @@ class Guarding:
         self._links.send(node, EPOCHS, "CLUSTER", "INFO")
         self._links.send(node, NODES, "CLUSTER", "NODES")
         return self.review(guard)
+
+    def _call_on_seed(self, guard: Guard) -> int:
+        """No node can be reached. After a while try the address of the `monitor` line again: if it is a name, it may
+        lead to where the nodes are now. A connection that comes up has the guard reviewed anyway.
+        """
+        quiet_since_ms = max(guard.heard_ms, guard.started_ms)
+        if self._ctx.now_ms < quiet_since_ms + SEED_AFTER_MS:
+            return quiet_since_ms + SEED_AFTER_MS
+        if not any(node.address.same_place(guard.seed) for node in guard.nodes()):
+            label = self._ctx.label(guard.seed)
+            seed = self._roster.new_instance(REPLICA, label, guard.seed, guard.settings, None)
+            seed.guard = guard
+            guard.spares[label] = seed
+        return NEVER
 
     def _keep_listening(self, ready: list[Instance]) -> None:
         """Where too few of the nodes we listen on are left, listen on others as well."""

@@ -141,7 +141,6 @@ class LeaseState:
     granted_until_ms: int = 0  # by our clock: no lease of ours can be alive at or after this
     grant_conn_id: int = 0  # the connection of all grants that may be alive; -1: more than one
     sent_ms: int = 0
-    fence_epoch: int = 0
 
 
 @define(eq=False)

@@ -43,7 +43,7 @@ does it.
 
 from __future__ import annotations
 
-from sentinel.effects import Reply
+from sentinel.effects import WARNING, Reply
 from sentinel.instance import REPLICA, Instance, Unit
 from sentinel.links import GUARD, NODE_ID, Links, ping_period_ms
 from sentinel.state import Context
@@ -179,6 +179,13 @@ class Leases:
             unit.lease_holder = instance.node_id
             self._ctx.persist()  # before the lease is sent: a Persist precedes every Send of its batch
 
+    def _learn_fence(self, instance: Instance, epoch: int) -> None:
+        """A node has obeyed an order of this epoch: one of ours would have to be newer. (All state files were lost.)"""
+        if epoch > self._ctx.current_epoch and instance.unit is not None:
+            self._ctx.current_epoch = epoch
+            self._ctx.persist()
+            self._ctx.emit_raw(WARNING, "+new-epoch", instance.unit, str(epoch))
+
     def _nothing_later(self, instance: Instance) -> bool:
         channel = instance.link.commands
         same = instance.lease.grant_conn_id in (0, channel.conn_id)
@@ -195,7 +202,7 @@ class Leases:
             return
         first = lease.echo_ms == 0
         lease.echo_ms, lease.echo_heard_ms = int(reply[0]), now  # type: ignore[arg-type]
-        lease.fence_epoch = int(reply[1])  # type: ignore[arg-type]
+        self._learn_fence(instance, int(reply[1]))  # type: ignore[arg-type]
         if not granted and self._nothing_later(instance):
             # Replies come in order: the node has seen all our leases, and then this end of them.
             lease.granted_until_ms = lease.grant_conn_id = 0

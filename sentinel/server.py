@@ -30,6 +30,10 @@ MAX_BULK = 1024 * 1024
 MAX_UNSENT = 32 * 1024 * 1024
 """A subscriber that lets this much pile up is dropped."""
 
+_DENIED = (
+    b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the "
+    b"default user. Switch protected mode off, or set a password.\r\n"
+)
 _logger = logging.getLogger("sentinel")
 
 
@@ -116,10 +120,20 @@ class Server:
                 wire.send(b"-ERR max number of clients reached\r\n")
                 wire.close()
                 continue
+            if self._protected(str(address[0])):
+                self.rejected += 1
+                wire.send(_DENIED)
+                wire.close()
+                continue
             session = Session(next(self._ids), wire, f"{address[0]}:{address[1]}", monotonic_ms())
             session.user = self.access.open_door
             self.sessions[session.session_id] = session
             nursery.start_soon(self._serve, session)
+
+    def _protected(self, peer_ip: str) -> bool:
+        """Whether `protected-mode` keeps this peer out: no password is set, and it is not on this machine."""
+        local = peer_ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+        return self.options.protected_mode and self.access.open_door is not None and not local
 
     # --------------------------------------------------------------------------------------------------------- serving
 

@@ -13,7 +13,7 @@ from node.acl.rules import CATEGORIES
 from node.glob import match
 from node.resp.values import OK, PONG, Many, Push, Verbatim
 from sentinel.access import DEFAULT, Access
-from sentinel.command_support import CommandFailure, strict_number
+from sentinel.command_support import CommandFailure, strict_number, word
 from sentinel.command_table import ROWS, Row, docs_of, find_row, info_of, top_rows
 from sentinel.commands import unknown_command
 from sentinel.driver import monotonic_ms
@@ -47,6 +47,8 @@ async def run_command(server: Server, session: Session, argv: list[bytes]) -> ob
     except CommandFailure as failure:
         return ErrorReply(str(failure))
     assert server.driver is not None, "clients are served only while the driver runs"
+    if row.name == b"sentinel|monitor" and len(argv) > 3:
+        await server.driver.learn_name(word(argv[3]))
     return await server.driver.request(tuple(argv))
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import heapq
 import ipaddress
+from collections import deque
 from random import Random
 
 from attrs import Factory, define, field
 
-from sentinel.effects import NOTICE, WARNING, Effect, Emit, Event, Log, Persist, Resolve
+from sentinel.effects import NOTICE, WARNING, Effect, Emit, Log, Persist, Resolve
 from sentinel.instance import PRIMARY, Address, Channel, Guard, Instance, Link, Unit, wire_role
 from sentinel.scripts import ScriptQueue
 
@@ -98,7 +99,7 @@ class Context:
     crash_after_promotion: bool = False
     dirty: bool = False
     _effects: list[Effect] = field(factory=list, init=False)
-    _touched: list[Reviewable] = field(factory=list, init=False)
+    _touched: deque[Reviewable] = field(factory=deque, init=False)
     _timers: list[tuple[int, int, Reviewable]] = field(factory=list, init=False)
     _sequence: int = field(default=0, init=False)
     _next_conn_id: int = field(default=1, init=False)
@@ -215,7 +216,7 @@ class Context:
     def next_review(self) -> Reviewable | None:
         """The next item that is touched or due now, or None."""
         while self._touched:
-            item = self._touched.pop(0)
+            item = self._touched.popleft()
             item.touched = False
             if not item.removed:
                 return item
@@ -243,7 +244,7 @@ def is_ip(host: str) -> bool:
     return True
 
 
-def touch_all(ctx: Context, event: Event | None = None) -> None:
+def touch_all(ctx: Context) -> None:
     """Have everything reviewed: after TILT, after a change of timing."""
     for unit in ctx.units.values():
         ctx.touch_unit(unit)

@@ -258,8 +258,10 @@ def dump(core: SentinelCore) -> list[tuple[str, ...]]:
         if wanted != default:
             lines.append((name, "yes" if wanted else "no"))
     for guard in ctx.guards.values():
-        seed = next((u.primary.address for u in guard.units.values() if not u.primary.sdown), guard.seed)
-        lines.append(("monitor", guard.name, ctx.announce(seed), str(seed.port), str(guard.settings.quorum)))
+        seed = guard.seed
+        if seed.host == seed.ip:  # a name stays: it leads to the nodes even after all of them have moved
+            seed = next((u.primary.address for u in guard.units.values() if not u.primary.sdown), seed)
+        lines.append(("monitor", guard.name, seed.host, str(seed.port), str(guard.settings.quorum)))
         lines += _dump_settings(guard.name, guard.settings)
         for unit in guard.units.values():
             lines += _dump_shard(core, unit)

@@ -20,6 +20,9 @@ NAMING_MS = 2_500
 
 UNIT_ID_LENGTH = 8
 
+MAX_HEARD = 4_096
+"""Names remembered per cluster: anybody may publish on the hello channel."""
+
 
 class UnitNames:
     """Finds, takes over and settles the names of units."""
@@ -63,7 +66,9 @@ class UnitNames:
         guard = self._ctx.guards.get(guard_name)
         if guard is None or not slash or not unit_id:
             return None
-        self._heard.setdefault(guard_name, {})[unit_id] = hello
+        heard = self._heard.setdefault(guard_name, {})
+        if unit_id in heard or len(heard) < MAX_HEARD:
+            heard[unit_id] = hello
         for unit in guard.units.values():
             at_primary = self._ctx.same_host(unit.primary.address, hello.primary_host, hello.primary_port)
             by_id = any(member.node_id.startswith(unit_id) for member in unit.members())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sentinel.effects import Effect, ErrorReply, Persist, Reply, Send
+from sentinel.effects import Connect, Effect, ErrorReply, Persist, Reply, Send
 from sentinel.leases import drift_ms
 from sentinel.state import REFUSED_RETRY_MS, VOTE_HOLD_MS
 from tests.support.sentinel_bench import SentinelBench, info
@@ -40,7 +40,9 @@ class Cluster:
 
     def __init__(self, config: str = CONFIG, *, ours: bool = True, shard_ids: bool = True) -> None:
         self.bench = SentinelBench(config)
-        self.ours, self.shard_ids = ours, shard_ids
+        self.ours = ours
+        self.shard_ids = (b"1111aaaa2222", b"3333bbbb4444") if shard_ids else ()
+        self.fence_epoch = 0
         self.owners = dict(TWO_SHARDS)
         self.alive = set(PORTS)
         self.sent: list[tuple[int, tuple[bytes, ...]]] = []
@@ -77,15 +79,18 @@ class Cluster:
         facts = {"cluster_enabled": 1, "server_name": "slotmesh" if self.ours else "redis"}
         if primary:
             facts |= {"master_host": "10.0.0.1", "master_port": PORTS[primary], "slave_repl_offset": 5}
-        shards: list[Reply] = [[b"nodes", [[b"id", n.encode()], [b"id", r.encode()]], b"id", i] for n, r, i in _SHARDS]
+        shards: list[Reply] = [
+            [b"nodes", [[b"id", one.encode()] for one in members], b"id", shard_id]
+            for members, shard_id in zip(((A, C), (B, D)), self.shard_ids, strict=False)
+        ]
         answers: dict[str, Reply] = {
             "PING": b"PONG",
             "INFO": info("slave" if primary else "master", **facts).replace(b"a" * 40, node.encode()),
-            "GUARD": [self.clock_ms, 0, 1] if self.ours else ErrorReply("ERR unknown subcommand"),
+            "GUARD": [self.clock_ms, self.fence_epoch, 1] if self.ours else ErrorReply("ERR unknown subcommand"),
             "MYID": node.encode(),
             "NODES": nodes_text(node, self.owners),
             "EPOCHS": b"cluster_current_epoch:9\r\n",
-            "SHARDS": shards if self.shard_ids else [],
+            "SHARDS": shards,
             "ORDER": b"OK",
         }
         self._note(bench.answer(port, answers))
@@ -97,9 +102,6 @@ class Cluster:
     def kill(self, node: str) -> list[str]:
         self.alive.discard(node)
         return self.run(REFUSED_RETRY_MS + 40)
-
-
-_SHARDS = ((A, C, b"1111aaaa2222"), (B, D, b"3333bbbb4444"))
 
 
 # Learning the cluster
@@ -354,6 +356,38 @@ def test_other_node_at_the_address_gets_no_lease() -> None:
         pytest.fail("still connected to the stranger")
     assert (b"CLUSTER", b"MYID") in bench.sent(bench.history)
     assert len(cluster.guards_to(A)) == leased
+
+
+def test_epoch_of_the_newest_order_a_node_obeyed_is_learned() -> None:
+    cluster = Cluster()
+    cluster.fence_epoch = 17
+    cluster.run(600)
+    assert "+new-epoch" in cluster.events
+    assert cluster.bench.core.ctx.current_epoch == 17
+
+
+def test_cluster_that_moved_as_a_whole_is_found_again_by_the_name_in_the_monitor_line() -> None:
+    names = "sentinel resolve-hostnames yes\n"
+    cluster = Cluster(names + CONFIG.replace("10.0.0.1", "seed.example"))
+    cluster.run(600)
+    bench = cluster.bench
+    bench.call("SENTINEL", "FLUSHCONFIG")
+    assert "sentinel monitor shop seed.example 7001 1" in bench.saved()
+    again = SentinelBench(bench.saved())
+    again.advance(4_900)
+    assert not [e for e in again.history if isinstance(e, Connect) and e.host == "seed.example"]
+    again.advance(1_000)
+    assert [e.port for e in again.history if isinstance(e, Connect) and e.host == "seed.example"] == [7001, 7001]
+
+
+def test_shard_that_gets_another_id_stays_the_same_unit() -> None:
+    cluster = Cluster()
+    cluster.run(300)
+    cluster.shard_ids = (b"9999dddd", b"3333bbbb4444")
+    cluster.run(1_500)
+    units = cluster.bench.core.ctx.units
+    assert list(units) == ["shop/1111aaaa", "shop/3333bbbb"]
+    assert units["shop/1111aaaa"].shard_id == "9999dddd"
 
 
 # Stock nodes, operators

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentinel.instance import PRIMARY, REPLICA, Address, Instance, Settings, Unit, new_link
+from sentinel.instance import PRIMARY, REPLICA, Address, Guard, Instance, Settings, Unit, new_link
 from sentinel.selection import facts_awaited, preference, select_replica
 from sentinel.state import Timing
 
@@ -107,6 +107,14 @@ def test_unfit_replica_is_not_promoted_even_if_it_is_the_best(spoil: Callable[[I
     spoil(best)
     assert select_replica(unit, TIMING, NOW_MS) is other
     spoil(other)
+    assert select_replica(unit, TIMING, NOW_MS) is None
+
+
+def test_old_primary_of_a_cluster_that_missed_its_successor_is_not_promoted() -> None:
+    unit = make_unit(1)
+    first(unit).role_reported = PRIMARY
+    assert select_replica(unit, TIMING, NOW_MS) is first(unit), "a plain one is made a replica first, as in stock"
+    unit.guard = Guard("shop", unit.settings, unit.primary.address)
     assert select_replica(unit, TIMING, NOW_MS) is None
 
 
