@@ -139,6 +139,7 @@ class LeaseState:
     echo_ms: int = 0  # the node's clock in its last reply; 0: none on this connection
     echo_heard_ms: int = 0  # when that reply came, by our clock
     granted_until_ms: int = 0  # by our clock: no lease of ours can be alive at or after this
+    granted_echo_ms: int = 0  # the echo of the last grant: granting on it again is worth nothing
     grant_conn_id: int = 0  # the connection of all grants that may be alive; -1: more than one
     sent_ms: int = 0
 

@@ -19,7 +19,8 @@ Three rules, kept by every sentinel on its own:
     lease of ours to another member can be alive (it ran out, the member confirmed its end, or the process is dead).
  2. *No vote over a live lease.* We vote in a failover of the shard only when no lease of ours to any member can be
     alive.
- 3. *No lease after a vote*, until the outcome is known (a new primary) or the leader has had time enough and given up.
+ 3. *No lease after a vote*, until its outcome is known (a configuration of that epoch or a later one) or the leader has
+    had time enough and given up.
 
 Safety. A writable node has a majority of leases. By rule 1 each sentinel leases at most one member of a shard at a
 time, and two majorities share a sentinel: at most one member is writable at any time, whatever elections, partitions,
@@ -98,8 +99,11 @@ class Leases:
         return max(self.clear_at_ms(unit), start)
 
     def leased(self, unit: Unit) -> bool:
-        """Whether leases matter for this unit: a shard whose primary understands them."""
-        return unit.guard is not None and unit.primary.ours
+        """Whether leases matter for this unit: a shard whose primary understands them, or that we leased before.
+
+        (After a restart INFO may not have told yet whose the primary is; the holder of our last lease is on disk.)
+        """
+        return unit.guard is not None and (unit.primary.ours or unit.lease_holder != "")
 
     def hold(self, unit: Unit) -> None:
         """Rule 3: we voted in a failover of `unit`."""
@@ -137,7 +141,8 @@ class Leases:
         if unit is None or instance is not unit.primary or instance.lease.granted_until_ms > self._ctx.now_ms:
             return due
         # A primary without a lease cannot serve: lease it as soon as the rules allow.
-        if instance.lease.echo_ms and self.may_grant(unit, instance):
+        lease = instance.lease
+        if lease.echo_ms not in (0, lease.granted_echo_ms) and self.may_grant(unit, instance):
             return self._ctx.now_ms
         allowed = max(unit.hold_until_ms, self.clear_at_ms(unit, besides=instance))
         return min(due, allowed) if allowed > self._ctx.now_ms else due
@@ -174,7 +179,7 @@ class Leases:
             lease.grant_conn_id = conn_id  # nothing older is alive
         elif lease.grant_conn_id != conn_id:
             lease.grant_conn_id = -1
-        lease.granted_until_ms = max(lease.granted_until_ms, end_ms)
+        lease.granted_until_ms, lease.granted_echo_ms = max(lease.granted_until_ms, end_ms), lease.echo_ms
         if unit.lease_holder != instance.node_id:
             unit.lease_holder = instance.node_id
             self._ctx.persist()  # before the lease is sent: a Persist precedes every Send of its batch

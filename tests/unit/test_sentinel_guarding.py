@@ -263,6 +263,35 @@ def test_nobody_of_the_shard_is_leased_after_a_vote_until_the_hold_ends() -> Non
     assert cluster.guards_to(A)[-1][-1] != b"WATCH"
 
 
+def test_outcome_of_an_older_election_does_not_end_the_hold_of_a_newer_vote() -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    unit = cluster.bench.core.ctx.units["shop/1111aaaa"]
+    cluster.bench.core.leases.died(unit.primary)
+    cluster.bench.call("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "10.0.0.1", "7001", "5", "e" * 40)
+    hello = f"10.0.1.2,26001,{'e' * 40},5,shop/1111aaaa,10.0.0.1,7003"
+    cluster.bench.hear(7002, f"{hello},4")
+    assert unit.primary.node_id == C
+    assert unit.hold_until_ms > cluster.bench.now_ms
+    cluster.bench.hear(7002, f"10.0.1.2,26001,{'e' * 40},5,shop/1111aaaa,10.0.0.1,7001,5")
+    assert unit.primary.node_id == A
+    assert unit.hold_until_ms == 0
+
+
+def test_silent_primary_is_not_pestered_with_worthless_leases() -> None:
+    cluster = Cluster(CONFIG.replace("7001 1", "7001 2"))
+    cluster.run(600)
+    bench = cluster.bench
+    bench.core.ctx.timing.min_link_reconnect_period = 10**9
+    before = len(cluster.guards_to(A))
+    for _ in range(300):
+        cluster._note(bench.advance(20))
+        for node in (B, C, D):
+            cluster._serve(node)
+    assert bench.core.ctx.units["shop/1111aaaa"].primary.sdown
+    assert len(cluster.guards_to(A)) - before <= 300 * 20 // (DOWN_AFTER_MS // 5) + 2
+
+
 def test_new_primary_is_leased_at_once_when_the_old_one_is_dead() -> None:
     cluster = Cluster()
     cluster.run(600)
