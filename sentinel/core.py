@@ -293,7 +293,7 @@ class SentinelCore:
         if not self.ctx.tilt:
             self.detector.judge(instance)
             due_ms = min(due_ms, self.detector.due_ms(instance))
-        if not instance.link.complete:
+        if any(channel.conn_id == 0 for channel in instance.link.channels()):
             due_ms = min(due_ms, instance.link.retry_at_ms)
         return due_ms
 
