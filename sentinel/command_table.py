@@ -11,6 +11,7 @@ from attrs import frozen
 from node.resp.values import Status
 from sentinel.commands import ANY, SUBCOMMANDS
 from sentinel.effects import Reply
+from sentinel.help import SUMMARIES
 
 
 @frozen
@@ -74,7 +75,7 @@ def _rows() -> dict[bytes, Row]:
     for name, (_, least, most) in SUBCOMMANDS.items():
         arity = -(least + 2) if most == ANY else least + 2
         facts = (_ANYTIME, "slow") if name == "help" else ("admin", "admin slow dangerous")
-        rows.append(Row(f"sentinel|{name}".encode(), arity, *facts, "sentinel", "2.8.4", "See SENTINEL HELP."))
+        rows.append(Row(f"sentinel|{name}".encode(), arity, *facts, "sentinel", "2.8.4", SUMMARIES[name]))
     return {row.name: row for row in sorted(rows, key=lambda row: row.name)}
 
 

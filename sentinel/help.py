@@ -36,3 +36,7 @@ def _lines() -> list[str]:
 
 
 SENTINEL_HELP: tuple[str, ...] = tuple(_lines())
+SUMMARIES: dict[str, str] = {syntax.split()[0].lower(): what for syntax, what in _ENTRIES}
+"""Subcommand -> what it does, for COMMAND DOCS."""
+
+SUMMARIES["slaves"] = SUMMARIES["replicas"]
