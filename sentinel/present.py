@@ -141,6 +141,3 @@ def timing_map(timing: Timing) -> dict[bytes, Reply]:
     """SENTINEL DEBUG without arguments."""
     names = [field.name for field in attrs_fields(Timing)]
     return {name.upper().replace("_", "-").encode(): text(getattr(timing, name)) for name in names}
-
-
-__all__ = ["flags_of", "info_section", "instance_map", "text", "timing_map"]

@@ -14,7 +14,7 @@ from random import Random
 
 from attrs import Factory, define, field
 
-from sentinel.effects import NOTICE, WARNING, Effect, Emit, Log, Persist, Resolve
+from sentinel.effects import WARNING, Effect, Emit, Log, Persist, Resolve
 from sentinel.instance import PRIMARY, Address, Channel, Guard, Instance, Link, Unit, wire_role
 from sentinel.scripts import ScriptQueue
 
@@ -254,16 +254,3 @@ def touch_all(ctx: Context) -> None:
         ctx.touch(guard)
         for spare in guard.spares.values():
             ctx.touch(spare)
-
-
-__all__ = [
-    "HEARTBEAT_MS",
-    "NOTICE",
-    "REFUSED_RETRY_MS",
-    "Context",
-    "Options",
-    "Reviewable",
-    "Timing",
-    "is_ip",
-    "touch_all",
-]

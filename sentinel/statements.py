@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sentinel.config import ConfigFileError, Statement, fatal
+from sentinel.config import Statement, fatal
 from sentinel.core import SentinelCore
 from sentinel.instance import (
     DEFAULT_DOWN_AFTER_MS,
@@ -336,6 +336,3 @@ def _dump_shard(core: SentinelCore, unit: Unit) -> list[tuple[str, ...]]:
         host, port = core.ctx.announce(member.address), str(member.address.port)
         lines.append(("known-node", guard.name, unit_id, member.node_id, host, port))
     return lines + _dump_epochs(unit) + _dump_sentinels(core, unit)
-
-
-__all__ = ["ConfigFileError", "check_new_unit", "dump", "load"]
