@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -71,7 +72,7 @@ def format_memory(size: int) -> bytes:
     return b"%d" % size
 
 
-class Kind:
+class Kind(ABC):
     """Base of all kinds. `several`: the directive takes any number of words (one quoted word may hold them all)."""
 
     several = False
@@ -80,13 +81,13 @@ class Kind:
     #: Repeated lines in a config file add up.
     grows_in_files = False
 
+    @abstractmethod
     def parse(self, words: Sequence[bytes], old: Any = None) -> Any:
         """The value. Raises ConfigError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def format(self, value: Any) -> bytes:
         """The text that CONFIG GET shows."""
-        raise NotImplementedError
 
     def lines(self, value: Any, default: Any) -> list[tuple[bytes, bool]]:
         """What CONFIG REWRITE writes behind the name: (text, must be written even if the file did not have it)."""

@@ -334,7 +334,7 @@ class DataPlane:
                     result = error
                     spec.failed_calls += 1  # type: ignore[union-attr]
                     server.stats.count_error(error)
-                except Exception:
+                except Exception:  # a bug of ours: it is logged, and must not end the process that holds the data
                     result = server.handler_failed(spec, argv)  # type: ignore[arg-type]
                 if keyspace.dirty > dirty or client.rewritten is not None:
                     server.propagation.after_command(client, argv)

@@ -259,7 +259,7 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
         spec.failed_calls += 1
         server.stats.count_error(error)
         result = error
-    except Exception:
+    except Exception:  # a bug of ours, as in the data plane
         result = server.handler_failed(spec, argv)
     if client.gates & GATE_NO_TOUCH and keyspace.access is None:
         keyspace.access = access

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -96,7 +97,7 @@ class Output:
             yield
 
 
-class Meter:
+class Meter(ABC):
     """Counts work done. `advance` is called from one thread at a time (callers lock)."""
 
     def __init__(self, total: int, unit: str) -> None:
@@ -116,8 +117,9 @@ class Meter:
     def detail(self, note: str) -> str:
         return f"{self.done:,}/{self.total:,} {self.unit}  {self.rate():,.0f} {self.unit}/s {note}".rstrip()
 
+    @abstractmethod
     def _update(self, note: str) -> None:
-        raise NotImplementedError
+        """Show what `detail` says."""
 
 
 class BarMeter(Meter):
