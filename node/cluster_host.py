@@ -33,6 +33,7 @@ from cluster.effects import (
     SlotsChanged,
 )
 from cluster.events import ReplicationStatus, WritesPaused
+from cluster.guard import NEVER_MS
 from cluster.slot_set import SlotSet
 from cluster.slots import key_slot
 from cluster.state_file import StateFileError
@@ -100,7 +101,7 @@ class ClusterHost:
         self.bus = Bus(self.core, self, self.clock, lambda: server.config.cluster_link_sendbuf_limit)
         self._listeners: list[socket.socket] = []
         self._told_fenced = False
-        self._pass_began_ms = 0
+        self._pass_began_ms = NEVER_MS
         self._settle_due = False
         server.served = self.routing.served
         for name in _WATCHED:
@@ -324,8 +325,11 @@ class ClusterHost:
         return errors.FENCED if self.fenced() else None
 
     def lease_outlasted(self) -> bool:
-        """Whether the lease ended during this pass (the process was stopped?): its writes must not be acknowledged."""
+        """Whether the lease ended during the pass that ends now (the process was stopped?): its writes must not be
+        acknowledged. Replies sent outside a pass acknowledge none.
+        """
         guard = self.core.guard
+        began_ms, self._pass_began_ms = self._pass_began_ms, NEVER_MS
         if not guard.is_armed or self.core.view.myself.is_replica:
             return False
-        return self._pass_began_ms < guard.writable_until_ms <= self.clock.now_ms()
+        return began_ms < guard.writable_until_ms <= self.clock.now_ms()

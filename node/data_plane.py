@@ -139,7 +139,7 @@ class DataPlane:
         self._in_pass = False
         touched, self._touched = self._touched, []
         cluster = self.server.cluster
-        unsafe = cluster is not None and touched and cluster.lease_outlasted()
+        unsafe = cluster is not None and cluster.lease_outlasted()
         for client in touched:
             client.pending = False
             if client.sock is None:

@@ -1,0 +1,66 @@
+"""The node's side of the cluster: what a lease that ends does to the replies of a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from node.cluster_host import ClusterHost
+from tests.support.inprocess import InProcessNode
+
+LEASE_MS = 1000
+
+
+class HandClock:
+    """A bus clock that only the test moves."""
+
+    def __init__(self, now_ms: int) -> None:
+        self.ms = now_ms
+
+    def now_ms(self) -> int:
+        return self.ms
+
+
+@pytest.fixture
+def host() -> Iterator[ClusterHost]:
+    """A primary with leases of two of three sentinels."""
+    with InProcessNode("--cluster-enabled", "yes") as node:
+        cluster = node.server.cluster
+        assert cluster is not None
+        clock = HandClock(cluster.clock.now_ms())
+        cluster.clock = clock  # type: ignore[assignment]  # it has what is used of a BusClock
+        for sentinel in ("s1", "s2"):
+            cluster.core.on_guard(clock.ms, "mesh", sentinel, LEASE_MS, 3, clock.ms)
+        yield cluster
+
+
+def advance(host: ClusterHost, ms: int) -> None:
+    host.clock.ms += ms  # type: ignore[attr-defined]
+
+
+def test_pass_within_the_lease_may_be_acknowledged(host: ClusterHost) -> None:
+    host.begin_pass()
+    advance(host, LEASE_MS // 2)
+    assert not host.lease_outlasted()
+
+
+def test_pass_that_outlasts_the_lease_may_not_be_acknowledged(host: ClusterHost) -> None:
+    host.begin_pass()
+    advance(host, LEASE_MS * 3)
+    assert host.lease_outlasted()
+
+
+def test_replies_outside_a_pass_are_sent_although_the_lease_ended_since_the_last_one(host: ClusterHost) -> None:
+    host.begin_pass()
+    assert not host.lease_outlasted()
+    advance(host, LEASE_MS * 3)
+    assert not host.lease_outlasted()
+
+
+def test_writes_are_refused_from_shortly_before_the_end_of_the_lease(host: ClusterHost) -> None:
+    assert host.write_refusal() is None
+    advance(host, LEASE_MS - 1)
+    refusal = host.write_refusal()
+    assert refusal is not None
+    assert refusal.code == b"CLUSTERDOWN"
