@@ -116,7 +116,7 @@ EFFECTS: Final[dict[str, Effect]] = {
     "max-new-connections-per-cycle": Effect(NONE, "64 connections are accepted per pass"),
     "max-new-tls-connections-per-cycle": _TLS,
     "unixsocketgroup": Effect(NONE, "the socket has the group of the process"),
-    "set-max-listpack-entries": Effect(PARTLY, "0 by default, as 7.0 knows no compact form of small sets"),
+    "set-max-listpack-entries": Effect(PARTLY, "with `compat-level 7.2`; 7.0 knows no compact form of small sets"),
     "supervised": Effect(PARTLY, "it only keeps the node in the foreground; readiness is not reported"),
     "socket-mark-id": Effect(NONE, "sockets are not marked"),
     "propagation-error-behavior": Effect(NONE, "a failing command of the primary is logged, as by `ignore`"),

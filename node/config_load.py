@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, TextIO
 
 from node import registry
+from node.compat import LEVELS
 from node.config_directive import Directive
 from node.config_directives import BY_NAME, OBSOLETE
 from node.config_kinds import ConfigError, ConfigFileError, bytes_of, text_of
@@ -22,7 +23,7 @@ from node.resp.inline import quote, split_args
 if TYPE_CHECKING:
     from node.config import Config
 
-STOCK_VERSION: Final = "7.0.15"
+STOCK_VERSION: Final = LEVELS["7.0"]
 _MAX_INCLUDE_DEPTH: Final = 32
 
 

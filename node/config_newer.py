@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from node.compat import LEVELS
 from node.config_directive import (
     NATURAL,
     NATURAL_64,
@@ -28,6 +29,7 @@ NEWER_DIRECTIVES: Final = (
     Directive("cluster-blacklist-ttl", NATURAL_64, 60, hidden=True),
     Directive("cluster-ping-interval", NATURAL_64, 0, hidden=True),
     Directive("cluster-slot-stats-enabled", YES_NO, False, hidden=True),
+    Directive("compat-level", Word(*LEVELS), "7.0", immutable=True, hidden=True),
     Directive("debug-context", TEXT, "", hidden=True),
     Directive("dual-channel-replication-enabled", YES_NO, False, hidden=True),
     Directive("enable-debug-assert", YES_NO, False, immutable=True, hidden=True),
@@ -41,8 +43,7 @@ NEWER_DIRECTIVES: Final = (
     Directive("max-new-tls-connections-per-cycle", Integer(1, 1000), 1, hidden=True),
     Directive("prefetch-batch-max-size", Integer(0, 128), 16, hidden=True),
     Directive("req-res-logfile", OPTIONAL_TEXT, "", immutable=True, hidden=True),
-    # 0: small sets have no compact form of their own, as in 7.0; the stock default since 7.2 is 128.
-    Directive("set-max-listpack-entries", NATURAL_64, 0, hidden=True),
+    Directive("set-max-listpack-entries", NATURAL_64, 128, hidden=True),
     Directive("set-max-listpack-value", SIZE, 64, hidden=True),
     Directive("unixsocketgroup", OPTIONAL_TEXT, "", immutable=True, hidden=True),
 )

@@ -209,6 +209,7 @@ class ConfigValues:
     # Younger than 7.0
     availability_zone: str
     client_default_resp: int
+    compat_level: str
     cluster_announce_client_ipv4: str
     cluster_announce_client_ipv6: str
     cluster_announce_human_nodename: str

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from functools import partial
 
+from node.compat import COMPAT
 from node.config import Config
 from node.config_directives import BY_NAME
 from node.types.limits import LIMITS
 
 
 def follow_config(config: Config) -> None:
-    """Copy the limits that `config` knows now, and again whenever one changes."""
+    """Copy the limits that `config` knows now, and again whenever one changes; take the compatibility level."""
+    COMPAT.choose(config.compat_level)
     for name in LIMITS.__slots__:
         directive = name.replace("_", "-")
         if directive in BY_NAME:

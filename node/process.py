@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from logging.handlers import SysLogHandler
 from typing import TYPE_CHECKING, Final
 
+from node.compat import COMPAT
 from node.config_kinds import ConfigError
-from node.observe.info_sections import SLOTMESH_VERSION, STOCK_VERSION
+from node.observe.info_sections import SLOTMESH_VERSION
 
 if TYPE_CHECKING:
     from node.config import Config
@@ -49,7 +50,7 @@ def banner(config: Config) -> str:
         return f"Running mode={mode}, port={config.port}."
     return _BANNER.format(
         version=SLOTMESH_VERSION,
-        stock=STOCK_VERSION,
+        stock=COMPAT.version,
         bits=64 if sys.maxsize > 2**32 else 32,
         mode=mode,
         port=config.port,

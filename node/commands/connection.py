@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import INT64_MAX, INT64_MIN, integer_between
 from node.client import GATE_ASKING, GATE_READONLY, GATE_REPLY, REPLY_ON
+from node.compat import COMPAT
 from node.dispatch import leave_multi
 from node.errors import CommandError
 from node.registry import ALLOW_BUSY, FAST, IN_SUBSCRIBED, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, command
@@ -71,7 +72,7 @@ def cmd_hello(client: Client, argv: list[bytes]) -> Any:
     server = client.server
     return {
         b"server": b"redis",
-        b"version": b"7.0.15",
+        b"version": COMPAT.version.encode(),
         b"proto": 3 if client.resp3 else 2,
         b"id": client.id,
         b"mode": b"cluster" if server.config.cluster_enabled else b"standalone",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import integer
 from node.commands.help import help_reply
+from node.compat import COMPAT
 from node.errors import CommandError
 from node.observe.info_sections import SLOTMESH_VERSION
 from node.registry import (
@@ -123,7 +124,7 @@ def _net(width: int, height: int, rng: random.Random) -> str:
             strand = "/" if (x + y) % 4 == 0 else "\\" if (x - y) % 4 == 0 else " "
             cells.append(rng.choice("oO*") if (x % 4 == 0 and y % 4 == 0) and rng.random() < 0.4 else strand)
         rows.append("".join(cells).rstrip())
-    return "\n".join(rows) + f"\n\nRedis ver. 7.0.15 (slotmesh {SLOTMESH_VERSION})\n"
+    return "\n".join(rows) + f"\n\nRedis ver. {COMPAT.version} (slotmesh {SLOTMESH_VERSION})\n"
 
 
 # -- MODULE --------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import registry
 from node.client import KIND_REPLICA
+from node.compat import COMPAT
 from node.config_list_kinds import format_percentile
 from node.dispatch import SERVER_LOADING
 from node.observe.client_info import memory_bytes
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 Fields = Iterable[tuple[str, Any]]
 
 SLOTMESH_VERSION: Final = "0.1.0"
-STOCK_VERSION: Final = "7.0.15"
 
 
 def server_fields(server: Server) -> Fields:
@@ -37,7 +37,7 @@ def server_fields(server: Server) -> Fields:
     uptime_s = max(0, clock.now_ms - server.started_ms) // 1000
     uname = os.uname()
     return (
-        ("redis_version", STOCK_VERSION),
+        ("redis_version", COMPAT.version),
         ("server_name", "slotmesh"),
         ("slotmesh_version", SLOTMESH_VERSION),
         ("redis_git_sha1", "00000000"),

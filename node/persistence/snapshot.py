@@ -10,6 +10,7 @@ from typing import Final
 
 import attrs
 
+from node.compat import COMPAT
 from node.keyspace.access import AccessFrequencies, AccessTimes
 from node.keyspace.keyspace import Keyspace
 from node.memory import resident_bytes
@@ -17,7 +18,6 @@ from node.persistence.encode import needs_field_expiry
 from node.persistence.rdb_file import FIELD_EXPIRY_VERSION, WRITE_VERSION, RdbWriter
 
 #: The version of stock whose files we write; readers of RDB files show it.
-REDIS_VERSION: Final = b"7.0.15"
 #: With `rdb-save-incremental-fsync`: how much may be unsynced, so that the final fsync is short.
 _SYNC_EVERY: Final = 4 << 20
 _PROGRESS_EVERY: Final = 1024
@@ -46,7 +46,7 @@ class SnapshotOptions:
 def aux_fields(options: SnapshotOptions) -> list[tuple[bytes, bytes]]:
     """The AUX fields of a file, in stock's order."""
     return [
-        (b"redis-ver", REDIS_VERSION),
+        (b"redis-ver", COMPAT.version.encode()),
         (b"redis-bits", b"64"),
         (b"ctime", b"%d" % time.time()),
         (b"used-mem", b"%d" % resident_bytes()),

@@ -28,7 +28,7 @@ class Limits:
         self.hash_max_listpack_value = 64
         self.list_max_listpack_size = -2
         self.set_max_intset_entries = 512
-        self.set_max_listpack_entries = 0  # sets know no listpack in the 7.0 line; 128 as of 7.2
+        self.set_max_listpack_entries = 128
         self.set_max_listpack_value = 64
         self.zset_max_listpack_entries = 128
         self.zset_max_listpack_value = 64

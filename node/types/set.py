@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
+from node.compat import COMPAT
 from node.types.limits import LIMITS
 from node.types.random_order import RandomOrder
 
@@ -123,5 +124,6 @@ class SetValue:
             self.form = LISTPACK
             added = self.members
         longest = LIMITS.set_max_listpack_value
-        if size > LIMITS.set_max_listpack_entries or any(len(member) > longest for member in added):
+        most = LIMITS.set_max_listpack_entries if COMPAT.newer else 0  # 7.0 knows no listpack of members
+        if size > most or any(len(member) > longest for member in added):
             self.form = HASHTABLE

@@ -135,8 +135,8 @@ def main(pairs: int, requests: int, basic: bool, only: str, as_json: bool) -> No
     console = Console(stderr=as_json, width=None if sys.stdout.isatty() else 120)
     results: list[Result] = []
     with (
-        pinned_server("slotmesh", our_command(), server_cpu) as ours,
-        pinned_server("redis-server", stock, server_cpu) as theirs,
+        pinned_server("slotmesh", our_command(), str(server_cpu)) as ours,
+        pinned_server("redis-server", stock, str(server_cpu)) as theirs,
         console.status("measuring") as status,
     ):
         for pipeline in (1, 16):

@@ -43,8 +43,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def pinned_server(name: str, command: list[str], processor: int) -> Iterator[RunningServer]:
-    """Run `command --port P ...` on one processor in a scratch directory until the block ends.
+def pinned_server(name: str, command: list[str], processors: str) -> Iterator[RunningServer]:
+    """Run `command --port P ...` on `processors` (written as for taskset) in a scratch directory until the block ends.
 
     Raises RuntimeError with the server's last words when it does not answer in time.
     """
@@ -53,7 +53,7 @@ def pinned_server(name: str, command: list[str], processor: int) -> Iterator[Run
     output = os.path.join(scratch, "log")
     argv = [*command, "--port", str(port), "--dir", scratch, "--save", "", "--appendonly", "no"]
     if shutil.which("taskset"):
-        argv = ["taskset", "-c", str(processor), *argv]
+        argv = ["taskset", "-c", processors, *argv]
     with open(output, "wb") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
     try:

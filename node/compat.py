@@ -1,0 +1,33 @@
+"""Which version of the stock server a node equals: `compat-level 7.0` (the default) or `7.2`.
+
+Most of what came after 7.0 is new commands and options, which a node has at either level. This switch is for the
+rest: where a later version answers *the same request* differently (the encoding that OBJECT ENCODING names, an error
+text, the command that goes to the replicas, the RDB version of a dump). Level 7.2 is what Redis 7.2 and Valkey 8 do.
+The level is that of the process and is chosen before the first value exists.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+LEVELS: Final = {"7.0": "7.0.15", "7.2": "7.2.4"}
+"""Level -> the version that the node reports."""
+
+
+class Compat:
+    """`newer` is true at level 7.2."""
+
+    __slots__ = ("newer", "version")
+
+    def __init__(self) -> None:
+        self.newer = False
+        self.version = LEVELS["7.0"]
+
+    def choose(self, level: str) -> None:
+        """Take a level of LEVELS."""
+        self.newer = level != "7.0"
+        self.version = LEVELS[level]
+
+
+#: Written once by the server from its configuration, read wherever the two versions part.
+COMPAT: Final = Compat()
