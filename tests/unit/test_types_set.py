@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node.compat import COMPAT
 from node.types.limits import LIMITS
 from node.types.random_order import RandomOrder
 from node.types.set import SetValue, is_int64
@@ -89,7 +90,8 @@ def test_set_encoding_follows_stock(added: list[bytes], encoding: bytes) -> None
     assert one_by_one.encoding() == encoding  # never back
 
 
-def test_set_encoding_with_listpacks_allowed_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_set_encoding_at_the_newer_level_uses_listpacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(COMPAT, "newer", True)
     monkeypatch.setattr(LIMITS, "set_max_listpack_entries", 3)
     value = SetValue([b"1"])
     value.add(b"a")
