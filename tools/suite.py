@@ -9,6 +9,7 @@ name count as often as they pass.
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -61,9 +62,13 @@ def run_unit(suite: Path, command: list[str], unit: str, *, cluster_mode: bool, 
         (tree / "src").symlink_to(suite.resolve() / "src")
         argv = ["./runtest", "--host", "127.0.0.1", "--port", str(server.port), "--single", unit]
         argv += ["--verbose", "--durable", "--tags", "-slow", *(["--cluster-mode"] if cluster_mode else [])]
+        # The runner listens 32 ports below this one; with its default, two runs at a time get in each other's way.
+        argv += ["--baseport", str(random.randrange(12_000, 30_000, 40))]
         try:
             done = subprocess.run(argv, cwd=tree, capture_output=True, timeout=timeout_s, check=False)
             output = done.stdout
+            if done.returncode and b"[ok]" not in output:
+                raise RuntimeError(f"{unit} did not run: {(output + done.stderr).decode('utf-8', 'replace')[-500:]}")
         except subprocess.TimeoutExpired as stuck:
             output = (stuck.stdout or b"") + f"\n[err]: {unit} did not end in {timeout_s} s\n".encode()
     return _read(_COLOUR.sub("", output.decode("utf-8", "replace")))
