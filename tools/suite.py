@@ -67,7 +67,7 @@ def run_unit(suite: Path, command: list[str], unit: str, *, cluster_mode: bool, 
         try:
             done = subprocess.run(argv, cwd=tree, capture_output=True, timeout=timeout_s, check=False)
             output = done.stdout
-            if done.returncode and b"[ok]" not in output:
+            if done.returncode and b"[ready]" not in output:
                 raise RuntimeError(f"{unit} did not run: {(output + done.stderr).decode('utf-8', 'replace')[-500:]}")
         except subprocess.TimeoutExpired as stuck:
             output = (stuck.stdout or b"") + f"\n[err]: {unit} did not end in {timeout_s} s\n".encode()
