@@ -4,8 +4,9 @@ It is *fail* while a slot is uncovered (unless ``require_full_coverage`` is off)
 it reaches no majority of the primaries with slots. A primary that cannot see the majority may have been replaced, so it
 must stop within a node timeout.
 
-Turning *ok* again is delayed on a primary: two seconds after it started, and a node timeout (between 0.5 and 5 s) after
-it left a minority, so that it hears of a successor before it accepts a write.
+Turning *ok* again is delayed on a primary with slots: two seconds after it started, and a node timeout (between 0.5 and
+5 s) after it left a minority, so that it hears of a successor before it accepts a write. One without slots has no
+successor. It is served at once, so that slots can move to a node as soon as it has joined (stock lets it wait, too).
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class Health:
         view.state_changed = False
         if self._first_ms is None:
             self._first_ms = view.now_ms
-        is_primary = view.myself.is_primary
-        if is_primary and not view.cluster_ok and view.now_ms - self._first_ms < WRITABLE_DELAY_MS:
+        may_be_replaced = view.myself.is_voter
+        if may_be_replaced and not view.cluster_ok and view.now_ms - self._first_ms < WRITABLE_DELAY_MS:
             return
         ok = not view.config.require_full_coverage or view.slots.covered()
         reachable = sum(m.is_voter and not m.failed and not m.pfail for m in view.members)
@@ -44,7 +45,7 @@ class Health:
             self._minority_ms = view.now_ms
         if ok == view.cluster_ok:
             return
-        if ok and is_primary and self._rejoining():
+        if ok and may_be_replaced and self._rejoining():
             return
         view.cluster_ok = ok
         view.emit(StateChanged(ok))

@@ -72,3 +72,13 @@ def test_uncovered_slot_makes_the_state_fail_at_once() -> None:
     assert lone.wanted(StateChanged) == [StateChanged(False)]
     lone.order("add_slots", [7])
     assert lone.core.view.cluster_ok
+
+
+def test_primary_without_slots_is_ok_as_soon_as_it_reaches_a_majority() -> None:
+    lone = LoneCore("P1", variables=None, require_full_coverage=False)
+    lone.core.view.slots.release(SlotSet(lone.core.view.myself.slots))
+    lone.pass_ms(2 * TIMEOUT_MS, silent=("P2", "P3"))
+    assert not lone.core.view.cluster_ok
+    lone.answer("P2", "P3")
+    lone.pass_ms(200, silent=())
+    assert lone.core.view.cluster_ok
