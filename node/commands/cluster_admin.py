@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from cluster.admin import Admin
-from cluster.errors import ClusterRefusal
+from cluster.errors import ClusterRefusal, Condition
 from cluster.guard import Fence
 from node import errors
 from node.arguments import INT64_MAX, integer, integer_between
@@ -179,7 +179,7 @@ def cmd_flushslots(client: Client, argv: list[bytes]) -> Any:
 def cmd_setslot(client: Client, argv: list[bytes]) -> Any:
     host = host_of(client)
     if host.core.view.myself.is_replica:
-        raise CommandError("ERR You can use SETSLOT only with masters.")
+        raise CommandError(f"ERR {Condition.SETSLOT_ON_REPLICA.value}")
     slot = slot_number(argv[2])
     action = argv[3].upper()
     if action == b"STABLE" and len(argv) == 4:
