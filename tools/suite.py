@@ -23,7 +23,7 @@ from typing import Final
 import click
 from attrs import frozen
 
-from tools.bench.servers import RunningServer, our_command, pinned_server
+from tools.bench.servers import RunningServer, free_port, our_command, pinned_server
 
 UNITS: Final = (
     *(f"unit/type/{name}" for name in ("string", "incr", "list", "list-2", "list-3", "set", "zset", "hash")),
@@ -47,7 +47,7 @@ class Outcome:
 
 def run_unit(suite: Path, command: list[str], unit: str, *, cluster_mode: bool, timeout_s: int) -> Outcome:
     """Run one unit against a server started by `command`. Raises RuntimeError when that does not start."""
-    options = [*OPTIONS, *(("--cluster-enabled", "yes") if cluster_mode else ())]
+    options = [*OPTIONS, *(_cluster_options() if cluster_mode else ())]
     processors = "0-255"  # any: nothing is timed here
     with (
         tempfile.TemporaryDirectory(prefix="slotmesh-suite-") as scratch,
@@ -72,6 +72,11 @@ def run_unit(suite: Path, command: list[str], unit: str, *, cluster_mode: bool, 
         except subprocess.TimeoutExpired as stuck:
             output = (stuck.stdout or b"") + f"\n[err]: {unit} did not end in {timeout_s} s\n".encode()
     return _read(_COLOUR.sub("", output.decode("utf-8", "replace")))
+
+
+def _cluster_options() -> tuple[str, ...]:
+    """A bus port is named, as the usual one, 10,000 above the clients', may lie beyond all ports."""
+    return "--cluster-enabled", "yes", "--cluster-port", str(free_port())
 
 
 def _own_all_slots(server: RunningServer) -> None:
