@@ -80,9 +80,7 @@ def answers(cluster: ClusterHandle) -> list[tuple[str, Any]]:
     primary, replica = cluster.nodes
     raw_call(primary.client(), "set", "bar", "1")
     raw_call(primary.client(), "wait", "1", "5000")
-    names = {
-        role: bytes(node.call("CLUSTER", "MYID")).decode() for role, node in zip(("primary", "replica"), cluster.nodes)
-    }
+    names = {"primary": identity(primary), "replica": identity(replica)}
     return [
         (f"{role}: {line}", _answer(node, line.format(**names), names, cluster.nodes))
         for role, node, lines in (("replica", replica, ON_THE_REPLICA), ("primary", primary, ON_THE_PRIMARY))
