@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Final
 import click
 from attrs import frozen
 
-from tools.bench.servers import RunningServer, free_port, our_command, pinned_server
+from tools.bench.servers import START_SECONDS, RunningServer, free_port, our_command, pinned_server
 
 UNITS: Final = (
     *(f"unit/type/{name}" for name in ("string", "incr", "list", "list-2", "list-3", "set", "zset", "hash")),
@@ -83,10 +84,12 @@ def _own_all_slots(server: RunningServer) -> None:
     """Make the node a cluster of one."""
     cli = ["redis-cli", "-p", str(server.port), "cluster"]
     subprocess.run([*cli, "addslotsrange", "0", "16383"], check=True, capture_output=True, timeout=10)
-    for _ in range(200):
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
         info = subprocess.run([*cli, "info"], check=True, capture_output=True, timeout=10).stdout
         if b"cluster_state:ok" in info:
             return
+        time.sleep(0.05)
     raise RuntimeError("a cluster of one node did not become ok")
 
 
