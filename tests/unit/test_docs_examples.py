@@ -1,0 +1,44 @@
+"""docs/adding-a-command.md says the truth: its command and its table are run as they stand there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAY = """
+from tests.support.inprocess import InProcessNode
+from tests.support.tables import play
+
+for resp3 in (False, True):
+    with InProcessNode() as node:
+        client = node.client(resp3=resp3)
+        play(SETMAX, lambda words: client.raw(*words), resp3=resp3)
+        print(client.call("COMMAND", "GETKEYS", "setmax", "peak", "1"), node.propagated[:2])
+"""
+
+
+def test_example_command_of_the_page_passes_the_table_of_the_page() -> None:
+    page = (ROOT / "docs" / "adding-a-command.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    # In a process of its own: a command that is declared stays in the table.
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join([*blocks, PLAY])],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first = "[b'peak'] [[b'SETMAX', b'peak', b'7'], [b'SETMAX', b'peak', b'9']]"
+    assert done.stdout.splitlines() == [first, first]
+
+
+def test_modules_that_the_page_names_exist() -> None:
+    page = (ROOT / "docs" / "adding-a-command.md").read_text()
+    for name in re.findall(r"`((?:node|tests)/[\w/]+\.py)`", page):
+        assert (ROOT / name).exists(), name
