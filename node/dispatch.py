@@ -4,7 +4,7 @@ The data plane has a shorter road for commands of clients and servers without an
 leads to the same handlers. Everything else comes through `execute`:
 
     known -> arity -> authenticated -> ACL -> cluster redirect -> memory -> write allowed -> subscribed context
-          -> loading / stale -> paused -> queue in MULTI, or run
+          -> loading / stale -> busy with a script -> paused -> queue in MULTI, or run
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ SERVER_TRACKING: Final = 1 << 6
 SERVER_ASYNC_LOADING: Final = 1 << 7  # other data is loaded while the old one is served
 SERVER_STALE: Final = 1 << 8  # a replica that lost its primary and may not serve what it has
 _LOOK_AT_DATA: Final = SERVER_LOADING | SERVER_ASYNC_LOADING | SERVER_STALE
+SERVER_BUSY: Final = 1 << 9  # a script has exceeded its time limit and still runs
 assert registry.GATES_OF_WRITES == SERVER_REPLICA | SERVER_WRITES_REFUSED
 
 INTERNAL_ERROR: Final = CommandError(
@@ -58,6 +59,10 @@ INTERNAL_ERROR: Final = CommandError(
 
 _NO_KEYSPACE: Final = CommandError("ERR Replica can't interact with the keyspace")
 _WORDS_OF_REPLICAS: Final = frozenset((b"replconf", b"psync", b"sync"))
+#: Level 7.2 refuses these inside MULTI before the handler does, which spoils the transaction.
+_NO_NESTING: Final = frozenset((b"multi", b"watch"))
+#: Inside MULTI these may always come, however little memory is left. EXEC is judged by what it would run.
+_WAYS_OUT: Final = frozenset((b"discard", b"quit", b"reset"))
 _REDIRECTIONS: Final = frozenset((b"MOVED", b"ASK", b"CROSSSLOT", b"CLUSTERDOWN", b"TRYAGAIN"))
 
 
@@ -104,12 +109,21 @@ def check_slot(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
 def check_memory(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """Over `maxmemory`: evict, and refuse what would use more when that does not suffice."""
     server = client.server
-    if server.gates & SERVER_MEMORY and not client.gates & GATE_PRIMARY and client.sock is not None:
-        fits = server.make_room()
-        if not fits and (spec.flags & registry.DENYOOM or (client.multi is not None and spec.name == b"exec")):
-            if client.multi is not None and spec.name != b"exec":
-                client.multi_failed = True
-            raise errors.OOM
+    if not server.gates & SERVER_MEMORY or client.gates & GATE_PRIMARY or client.sock is None:
+        return
+    if not server.gates & SERVER_BUSY:  # evictions must not get between the changes of a script
+        server.out_of_memory = not server.make_room()
+    if server.out_of_memory and _needs_memory(client, spec):
+        raise errors.OOM
+
+
+def _needs_memory(client: Client, spec: CommandSpec) -> bool:
+    """Whether a command is refused for lack of memory. Queueing takes some, whatever is queued."""
+    if client.multi is None:
+        return bool(spec.flags & registry.DENYOOM)
+    if spec.name == b"exec":
+        return any(queued.flags & registry.DENYOOM for queued, _argv in client.multi)
+    return (not COMPAT.newer and spec.name not in _WAYS_OUT) or bool(spec.flags & registry.DENYOOM)
 
 
 def check_write_allowed(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
@@ -147,6 +161,12 @@ def check_loading(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
 
 
 def check_paused(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+def check_busy(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+    """While a script exceeds its time limit, only what may end it, and what changes nothing, is served."""
+    if client.server.gates & SERVER_BUSY and not spec.flags & registry.ALLOW_BUSY:
+        raise client.server.scripting.busy_error
+
+
     """CLIENT PAUSE holds commands back without answering them."""
     server = client.server
     if (
@@ -171,6 +191,7 @@ CHECKS: Final[tuple[Callable[[Client, CommandSpec, list[bytes]], None], ...]] = 
     check_subscribed,
     check_loading,
     check_paused,
+    check_busy,
 )
 
 
@@ -185,7 +206,8 @@ def execute(client: Client, argv: list[bytes]) -> Any:
     try:
         spec = registry.find(argv)
         for check in CHECKS:
-            check(client, spec, argv)
+        judged = spec if spec.judge is None else spec.judged(client, argv)
+            check(client, judged, argv)
     except CommandError as error:
         if spec is not None:
             spec.rejected_calls += 1

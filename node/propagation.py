@@ -19,6 +19,10 @@ Feed = Callable[[int, list[bytes]], None]
 NO_DATABASE: Final = -1
 _MULTI = [b"MULTI"]
 _EXEC = [b"EXEC"]
+#: Who gets a command (`redis.set_repl` of scripts): the log, the replicas, both.
+TO_LOG: Final = 1
+TO_REPLICAS: Final = 2
+EVERYBODY: Final = TO_LOG | TO_REPLICAS
 
 
 class Propagation:
@@ -32,6 +36,8 @@ class Propagation:
         self.expire_command = b"DEL"
         self._depth = 0
         #: What the unit under way has gathered: (database index, argv, for replicas only).
+        #: Who gets what is fed now. Anything but EVERYBODY only inside of a unit.
+        self.targets = EVERYBODY
         self._unit: list[tuple[int, list[bytes], bool]] = []
 
     def after_command(self, client: Client, argv: list[bytes]) -> None:
@@ -52,7 +58,7 @@ class Propagation:
     def feed(self, db_index: int, argv: list[bytes]) -> None:
         """Send one command to AOF and replicas."""
         if self._depth:
-            self._unit.append((db_index, argv, False))
+            self._unit.append((db_index, argv, self.targets))
             return
         for feed in self.feeds:
             feed(db_index, argv)
@@ -62,7 +68,7 @@ class Propagation:
         if self.replica_feed is None:
             return
         if self._depth:
-            self._unit.append((db_index, argv, True))
+            self._unit.append((db_index, argv, self.targets & TO_REPLICAS))
         else:
             self.replica_feed(db_index, argv)
 
@@ -81,12 +87,17 @@ class Propagation:
 
     def end_unit(self) -> None:
         """Close the unit: what it gathered goes out, between MULTI and EXEC if it is more than one command."""
+    def drop_unit(self) -> None:
+        """Forget what the unit under way has gathered: the node goes down in the middle of it."""
+        self._unit.clear()
+
         self._depth -= 1
         if self._depth or not self._unit:
             return
         unit, self._unit = self._unit, []
         for feed in self.feeds:
-            chosen = [(db, argv) for db, argv, replicas_only in unit if not replicas_only or feed == self.replica_feed]
+            target = TO_REPLICAS if feed == self.replica_feed else TO_LOG
+            chosen = [(db, argv) for db, argv, targets in unit if targets & target]
             if len(chosen) > 1:
                 chosen = [(chosen[0][0], _MULTI), *chosen, (NO_DATABASE, _EXEC)]
             for db_index, argv in chosen:

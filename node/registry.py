@@ -12,6 +12,7 @@ and docs/commands.md are read from the specs. Subcommands are declared as `"conf
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Client", list[bytes]], Any]
 KeyFinder = Callable[[list[bytes]], list[int]]
+#: The flags by which one request is judged, where they depend on what it runs (EVAL).
+Judge = Callable[["Client", "CommandSpec", list[bytes]], int]
 
 # Command flags; the names in FLAG_NAMES are those of COMMAND INFO.
 WRITE: Final = 1 << 0
@@ -180,6 +183,7 @@ class CommandSpec:
         "group",
         "handler",
         "history",
+        "judge",
         "key_specs",
         "key_step",
         "last_key",
@@ -216,6 +220,7 @@ class CommandSpec:
         find_keys: KeyFinder | None = None,
         deprecated: tuple[str, str] | None = None,
         tips: Sequence[bytes] = (),
+        judge: Judge | None = None,
     ) -> None:
         self.full_name = name
         self.name = name.rpartition(b"|")[2]
@@ -225,6 +230,7 @@ class CommandSpec:
         self.max_arity = arity if arity >= 0 else 1 << 31
         self.key_specs = keys
         self.find_keys = find_keys
+        self.judge = judge
         self.group = group
         self.since = since
         self.complexity = complexity
@@ -255,6 +261,17 @@ class CommandSpec:
         #: (`node/observe/histogram.py`): empty before the first call, None while `latency-tracking` is off.
         self.latency: Any = None
         self.timings: list[int] | None = []
+
+    def judged(self, client: Client, argv: list[bytes]) -> CommandSpec:
+        """What the checks of dispatch look at: this spec, or one with the flags of what the request would run."""
+        if self.judge is None:
+            return self
+        flags = self.judge(client, self, argv)
+        if flags == self.flags:
+            return self
+        judged = copy(self)
+        judged.flags = flags
+        return judged
 
     def key_positions(self, argv: list[bytes]) -> list[int]:
         """Indexes of all keys in `argv`, in their order of declaration."""
@@ -350,6 +367,7 @@ def command(
     find_keys: KeyFinder | None = None,
     deprecated: tuple[str, str] | None = None,
     tips: Sequence[bytes] = (),
+    judge: Judge | None = None,
 ) -> Callable[[Handler], Handler]:
     """Declare the decorated function as the handler of `name` ("config|get" for a subcommand).
 
@@ -371,6 +389,7 @@ def command(
             find_keys=find_keys,
             deprecated=deprecated,
             tips=tips,
+            judge=judge,
         )
         _add(spec)
         return handler

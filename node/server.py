@@ -44,6 +44,7 @@ from node.propagation import Propagation
 from node.pubsub.registry import PubSub
 from node.registry import CommandSpec
 from node.replication.manager import Replication
+from node.scripting.host import Scripting
 from node.shutdown import Shutdown
 from node.tracking import Tracking
 from node.watching import Watching
@@ -93,9 +94,12 @@ class Server:
         self._next_client_id = 0
         self.gates = 0
         self.slow_nanos = NEVER
+        #: What the last look at `maxmemory` found. Scripts ask no more often than their caller was asked.
+        self.out_of_memory = False
         #: For each slot, whether commands on it may take the short road; None outside a cluster.
         self.served: bytearray | None = None
         self.cluster: ClusterHost | None = None  # set below: the host looks at the parts above
+        self.scripting = Scripting(self)
         self.persistence = Persistence(self)
         self.data_plane = DataPlane(self)
         self.cron = Cron(self)
@@ -141,6 +145,7 @@ class Server:
         self.info.provide("server", self.shutdown.info_fields)
         self.cron.tasks.append(self.persistence.maybe_save)
         self.info.provide("persistence", self.persistence.info_fields)
+        self.info.provide("memory", self.scripting.info_fields)
         self.info.provide("stats", self.persistence.stats_fields)
         self.cron.tasks.append(lambda: self.tracking.limit_table(config.tracking_table_max_keys))
 

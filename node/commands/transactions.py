@@ -133,7 +133,7 @@ def _check_again(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -
     try:
         for spec, argv in queue:
             for check in _EXEC_CHECKS:
-                check(client, spec, argv)
+                check(client, spec.judged(client, argv), argv)
     except CommandError as error:
         leave_multi(client)
         raise CommandError(b"EXECABORT Transaction discarded because of: " + error.line) from error

@@ -40,13 +40,12 @@ class Persistence:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._config = server.config
-        #: Hooks: sources of function libraries, what to do with one that a file holds (kept as it is until somebody
-        #: understands it), and the AUX fields of a replication stream.
-        self.function_sources: Callable[[], list[bytes]] = lambda: self._kept_functions
-        self.load_function: Callable[[bytes], None] = lambda code: self._kept_functions.append(code)
-        self.clear_functions: Callable[[], None] = lambda: self._kept_functions.clear()
+        #: Hooks: sources of function libraries, what to do with one that a file holds, and the AUX fields of a
+        #: replication stream.
+        self.function_sources: Callable[[], list[bytes]] = server.scripting.functions.sources
+        self.load_function: Callable[[bytes], None] = server.scripting.load_saved_library
+        self.clear_functions: Callable[[], None] = server.scripting.functions.clear
         self.replication_aux: Callable[[], list[tuple[bytes, bytes]]] = list
-        self._kept_functions: list[bytes] = []
         self.aof = Aof(server.config, server.clock, self._wake_syncer)
         self.saver = RdbSaver(server, self)
         self.rewriter = AofRewriter(server, self)

@@ -28,11 +28,7 @@ def dump_payload(value: Any, compress: bool = True) -> bytes:
 
 def load_payload(payload: bytes, verify: bool = True) -> Any:
     """The value of a payload. Raises BadPayload, or FormatError when the object inside is malformed."""
-    body_end = len(payload) - _FOOTER
-    if body_end < 1 or int.from_bytes(payload[body_end : body_end + 2], "little") > MAX_VERSION:
-        raise BadPayload
-    if verify and crc64(memoryview(payload)[:-8]) != int.from_bytes(payload[-8:], "little"):
-        raise BadPayload
+    body_end = body_end_of(payload, 1, verify)
     reader = Reader(payload[1:body_end], base=1)
     try:
         value = decode_object(payload[0], reader)
@@ -41,3 +37,13 @@ def load_payload(payload: bytes, verify: bool = True) -> Any:
     if reader.pos != reader.end:
         raise reader.error("bytes behind the object")
     return value
+
+
+def body_end_of(payload: bytes, least: int, verify: bool) -> int:
+    """Where the version begins; the body has at least `least` bytes. Raises BadPayload."""
+    body_end = len(payload) - _FOOTER
+    if body_end < least or int.from_bytes(payload[body_end : body_end + 2], "little") > MAX_VERSION:
+        raise BadPayload
+    if verify and crc64(memoryview(payload)[:-8]) != int.from_bytes(payload[-8:], "little"):
+        raise BadPayload
+    return body_end

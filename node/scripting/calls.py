@@ -1,0 +1,300 @@
+"""`redis.call` and the rest of the `redis` table: what scripts reach of the server.
+
+A command of a script goes through `dispatch.call` like anybody's, in the name of a stand-in client with the rights and
+the database of the script's caller. The checks before it are those of dispatch, in stock's order for scripts and with
+stock's texts for scripts; what the caller was asked already (arity of EVAL, pauses) is not asked again.
+
+An error is raised as `ScriptFailure`; the sandbox turns it into the table that scripts know (`prelude.lua`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from binascii import crc_hqx
+from typing import TYPE_CHECKING, Any, Final
+
+from cluster.slots import key_slot
+from node import errors, registry
+from node.acl.check import ALLOWED, DENIED_COMMAND, DENIED_KEY, denied, judge
+from node.client import GATE_ACL, GATE_ASKING, GATE_NO_TOUCH, GATE_PRIMARY, GATE_READONLY, GATE_TRACKING
+from node.dispatch import SERVER_MEMORY, SERVER_REPLICA, SERVER_STALE, SERVER_WRITES_REFUSED, call
+from node.errors import CommandError
+from node.propagation import EVERYBODY
+from node.registry import LOOKUP, CommandSpec
+from node.scripting.conversion import error_text, number_text, to_lua
+
+if TYPE_CHECKING:
+    from node.client import Client
+    from node.scripting.host import Scripting
+    from node.scripting.run import Run
+    from node.server import Server
+
+log = logging.getLogger("node")
+
+_INHERITED_GATES: Final = GATE_ACL | GATE_ASKING | GATE_NO_TOUCH | GATE_PRIMARY | GATE_READONLY
+_LEVELS: Final = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING)
+_VERBOSITY: Final = {"debug": 0, "verbose": 1, "notice": 2, "warning": 3}
+_NOT_RUNNING: Final = b"ERR redis.%b can only be called inside a script invocation"
+_NESTED: Final = b"ERR a command of a script cannot be called while another one runs"
+_DENIALS: Final = {
+    DENIED_COMMAND: b"can't run this command or subcommand",
+    DENIED_KEY: b"can't access at least one of the keys mentioned in the command arguments",
+}
+_DENIED_CHANNEL: Final = b"can't publish to the channel mentioned in the command"
+
+
+class ScriptFailure(Exception):
+    """An error on its way to the script. `counted`: the statistics of errors know of it already."""
+
+    __slots__ = ("counted", "text")
+
+    def __init__(self, text: bytes, counted: bool = False) -> None:
+        super().__init__(text)
+        self.text = text
+        self.counted = counted
+
+
+class Calls:
+    """The server as seen from one Lua world. `engine` is that world, set once it exists."""
+
+    def __init__(self, server: Server, scripting: Scripting) -> None:
+        self._server = server
+        self._scripting = scripting
+        self._client: Client = server.new_client()
+        self.engine: Any = None
+        self.run: Run | None = None
+        self._calling = False
+
+    # -- a run -----------------------------------------------------------------------------------------------
+
+    def begin(self, run: Run) -> None:
+        """What is called from now on belongs to `run`."""
+        client, caller = self._client, run.caller
+        client.db = caller.db
+        client.user = caller.user
+        client.resp3 = False
+        client.gates = caller.gates & _INHERITED_GATES
+        client.readonly = caller.readonly
+        client.in_exec = caller.in_exec
+        self.run = run
+
+    def end(self) -> None:
+        """The run is over."""
+        self.run = None
+
+    # -- commands --------------------------------------------------------------------------------------------
+
+    def call(self, *args: Any) -> Any:
+        """`redis.call`: the reply. Raises ScriptFailure."""
+        result = self._invoke(args)
+        kind = type(result)
+        if kind is bytes or kind is int:
+            return result
+        if kind is CommandError:
+            raise ScriptFailure(error_text(result.line), True)
+        return to_lua(self.engine, result, self._client.resp3)
+
+    def pcall(self, *args: Any) -> Any:
+        """`redis.pcall`: the reply, or an error as a table."""
+        try:
+            result = self._invoke(args)
+        except ScriptFailure as failure:
+            if self.run is None:
+                raise
+            return self.engine.error_table(failure.text, failure.counted)
+        return to_lua(self.engine, result, self._client.resp3)
+
+    def _invoke(self, args: tuple[Any, ...]) -> Any:
+        run = self.run
+        if run is None:
+            raise ScriptFailure(_NOT_RUNNING % b"call/pcall")
+        if self._calling:  # a finalizer, which may run whenever Lua collects garbage
+            raise ScriptFailure(_NESTED)
+        argv = self._argv(args)
+        server, client = self._server, self._client
+        self._calling = True
+        try:
+            spec = self._admit(run, client, argv)
+            server.stats.commands += 1
+            result = call(client, spec, argv)
+            if run.caller.gates & GATE_TRACKING:
+                server.tracking.after_command(run.caller, spec, argv)
+            return result
+        finally:
+            self._calling = False
+
+    @staticmethod
+    def _argv(args: tuple[Any, ...]) -> list[bytes]:
+        """Strings and numbers as arguments. Raises ScriptFailure."""
+        argv: list[bytes] = []
+        for arg in args:
+            kind = type(arg)
+            if kind is bytes:
+                argv.append(arg)
+            elif kind is int or kind is float:
+                argv.append(number_text(arg))
+            else:
+                raise ScriptFailure(b"ERR Lua redis lib command arguments must be strings or integers")
+        if not argv:
+            raise ScriptFailure(b"ERR Please specify at least one argument for this redis lib call")
+        return argv
+
+    def _admit(self, run: Run, client: Client, argv: list[bytes]) -> CommandSpec:
+        """The command's spec, if the script may run it now. Raises ScriptFailure, counted as a rejected call."""
+        spec = LOOKUP.get(argv[0])
+        if spec is None or spec.subcommands is not None:
+            try:
+                spec = registry.find(argv)
+            except CommandError:
+                raise self._rejected(None, b"ERR Unknown Redis command called from script") from None
+        if not spec.min_arity <= len(argv) <= spec.max_arity:
+            raise self._rejected(spec, b"ERR Wrong number of args calling Redis command from script")
+        flags, gates = spec.flags, self._server.gates
+        if flags & registry.NOSCRIPT and not self._scripting.allow_all_commands:
+            raise self._rejected(spec, b"ERR This Redis command is not allowed from script")
+        if gates & SERVER_STALE and not flags & registry.STALE:
+            raise self._rejected(spec, b"ERR Can not execute the command on a stale replica")
+        if client.gates & GATE_ACL:
+            verdict = denied(client, spec, argv)
+            if verdict != ALLOWED:
+                reason = _DENIALS.get(verdict, _DENIED_CHANNEL)
+                raise self._rejected(spec, b"ERR The user executing the script " + reason)
+        if run.read_only and flags & (registry.WRITE | registry.MAY_REPLICATE):
+            raise self._rejected(spec, b"ERR Write commands are not allowed from read-only scripts.")
+        if gates:
+            self._check_server(run, spec, gates)
+        if flags & registry.WRITE:
+            run.wrote = True
+        if self._server.cluster is not None:
+            self._check_slot(run, client, spec, argv)
+        return spec
+
+    def _check_server(self, run: Run, spec: CommandSpec, gates: int) -> None:
+        """Whether this node takes writes now. A run that wrote already may go on: half of it would be worse."""
+        server, caller = self._server, run.caller
+        if run.wrote or caller.gates & GATE_PRIMARY or caller.sock is None:
+            return
+        if spec.flags & registry.WRITE and gates & (SERVER_REPLICA | SERVER_WRITES_REFUSED):
+            refusal = server.write_refusal()
+            if refusal is not None:
+                raise self._rejected(spec, refusal.line)
+        if gates & SERVER_MEMORY and spec.flags & registry.DENYOOM and server.out_of_memory and not run.allow_oom:
+            raise self._rejected(spec, errors.OOM.line)
+
+    def _check_slot(self, run: Run, client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+        """A script uses keys of this node only; one that declares flags, of one slot only, unless it says otherwise."""
+        server, keyspace = self._server, self._server.keyspace
+        caller = run.caller
+        keyspace.hot_key = None
+        if caller.gates & GATE_PRIMARY or caller.sock is None or not (spec.key_specs or spec.find_keys):
+            return
+        served, slot = server.served, -1
+        if spec.single_key > 0 and served is not None:
+            key = argv[spec.single_key]
+            slot = key_slot(key) if b"{" in key else crc_hqx(key, 0) & 0x3FFF
+            if served[slot]:
+                keyspace.hot_key, keyspace.hot_slot = key, slot
+        if keyspace.hot_key is None:
+            try:
+                server.cluster.routing.check(client, spec, argv)  # type: ignore[union-attr]  # the caller has looked
+            except CommandError as error:
+                raise self._rejected(spec, _cluster_text(error)) from None
+            if keyspace.hot_key is None:
+                return
+            slot = keyspace.hot_slot
+        if not run.allow_cross_slot:
+            if run.slot < 0:
+                run.slot = slot
+            elif run.slot != slot:
+                raise self._rejected(spec, b"ERR Script attempted to access keys that do not hash to the same slot")
+
+    def _rejected(self, spec: CommandSpec | None, line: bytes) -> ScriptFailure:
+        self._server.stats.count_error(CommandError(line))
+        if spec is not None:
+            spec.rejected_calls += 1
+        return ScriptFailure(line, True)
+
+    # -- the rest of the table -------------------------------------------------------------------------------
+
+    def sha1hex(self, *args: Any) -> bytes:
+        """`redis.sha1hex`."""
+        if len(args) != 1:
+            raise ScriptFailure(b"ERR wrong number of arguments")
+        text = args[0]
+        if type(text) in (int, float):
+            text = self.engine.to_text(text)
+        return hashlib.sha1(text if type(text) is bytes else b"").hexdigest().encode()
+
+    def log(self, *args: Any) -> None:
+        """`redis.log`."""
+        if len(args) < 2:
+            raise ScriptFailure(b"ERR redis.log() requires two arguments or more.")
+        level = _to_number(args[0])
+        if level is None:
+            raise ScriptFailure(b"ERR First argument must be a number (log level).")
+        if not 0 <= int(level) <= 3:
+            raise ScriptFailure(b"ERR Invalid debug level.")
+        if int(level) >= _VERBOSITY.get(self._server.config.loglevel, 0):
+            words = [self.engine.to_text(word) for word in args[1:] if type(word) in (bytes, int, float)]
+            log.log(_LEVELS[int(level)], "%s", b" ".join(words).decode(errors="backslashreplace"))
+
+    def setresp(self, *args: Any) -> None:
+        """`redis.setresp`: the protocol in which the script sees replies from now on."""
+        if self.run is None:
+            raise ScriptFailure(_NOT_RUNNING % b"setresp")
+        if len(args) != 1:
+            raise ScriptFailure(b"ERR redis.setresp() requires one argument.")
+        version = _to_number(args[0])
+        if version is None or int(version) not in (2, 3):
+            raise ScriptFailure(b"ERR RESP version must be 2 or 3.")
+        self._client.resp3 = int(version) == 3
+        self.engine.set_resp3(self._client.resp3)
+
+    def set_repl(self, *args: Any) -> None:
+        """`redis.set_repl`: who gets what the script changes from now on."""
+        run = self.run
+        if run is None:
+            raise ScriptFailure(_NOT_RUNNING % b"set_repl")
+        if len(args) != 1:
+            raise ScriptFailure(b"ERR redis.set_repl() requires two arguments.")
+        targets = int(_to_number(args[0]) or 0)
+        if targets & ~EVERYBODY:
+            raise ScriptFailure(b"ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.")
+        run.targets = self._server.propagation.targets = targets
+
+    def acl_check_cmd(self, *args: Any) -> bool:
+        """`redis.acl_check_cmd`: whether the caller of the script may run a command."""
+        run = self.run
+        if run is None:
+            raise ScriptFailure(_NOT_RUNNING % b"acl_check_cmd")
+        argv = self._argv(args)
+        try:
+            spec = registry.find(argv)
+        except CommandError:
+            raise ScriptFailure(b"ERR Invalid command passed to redis.acl_check_cmd()") from None
+        return judge(run.caller.user, spec, argv)[0] == ALLOWED
+
+    def count_error(self, line: bytes) -> None:
+        """A script replies with an error inside an array."""
+        self._server.stats.count_error(CommandError(line))
+
+
+def _cluster_text(error: CommandError) -> bytes:
+    if error is errors.CLUSTER_DOWN_READ_ONLY:
+        return b"ERR Script attempted to execute a write command while the cluster is down and readonly"
+    if error is errors.CLUSTER_DOWN:
+        return b"ERR Script attempted to execute a command while the cluster is down"
+    return b"ERR Script attempted to access a non local key in a cluster node"
+
+
+def _to_number(value: Any) -> float | None:
+    """A number, or a string that Lua would take for one."""
+    if type(value) is int or type(value) is float:
+        return float(value) if value == value else None
+    if type(value) is bytes:
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return None

@@ -1,0 +1,193 @@
+"""One Lua world: the interpreter, the sandbox in it (`prelude.lua`), and the way in and out.
+
+This is the only module that imports lupa, and it is imported when the first script or library arrives. Strings are
+bytes on both sides. The functions that scripts call are C closures around methods of `Calls`, made by lupa's
+`as_function`, because a C function leaves the script's frame on the stack even in a tail call (`return
+redis.call(...)`): the line in error texts comes from there. Lua's `debug`, `python` and the real globals stay inside the prelude.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib import resources
+from typing import Any, Final, NoReturn
+
+from lupa import lua51
+
+from node.compat import COMPAT
+from node.resp.values import Raw
+from node.scripting.calls import Calls, ScriptFailure
+from node.scripting.conversion import to_int64
+from node.scripting.libraries import install_all
+from node.scripting.randomness import Randomness
+
+log = logging.getLogger("node")
+
+#: Beyond so many keys and arguments they go over as tables: Lua's stack is bounded.
+_MANY: Final = 1000
+
+Register = Callable[..., None]
+Interrupt = Callable[[], bytes | None]
+
+
+class RunError(Exception):
+    """A run ended with an error. `text` is the whole reply; `counted`: the statistics know of it already."""
+
+    def __init__(self, text: bytes, counted: bool) -> None:
+        super().__init__(text)
+        self.text = text
+        self.counted = counted
+
+
+class CompileError(Exception):
+    """The text is no Lua, or a library failed to load."""
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class Engine:
+    """A Lua world for scripts, or (`register`) for function libraries.
+
+    `interrupt` is asked now and then while Lua runs; what it returns ends the run, as its error.
+    """
+
+    def __init__(
+        self, calls: Calls, randomness: Randomness, interrupt: Interrupt, register: Register | None = None
+    ) -> None:
+        self.calls = calls
+        self._interrupt = interrupt
+        self._fatal: BaseException | None = None
+        self._lua = lua51.LuaRuntime(
+            encoding=None,
+            unpack_returned_tuples=True,
+            register_eval=False,
+            register_builtins=False,
+            attribute_filter=_no_attributes,
+        )
+        install_all(self._lua)
+        host = {
+            b"call": calls.call,
+            b"pcall": calls.pcall,
+            b"sha1hex": calls.sha1hex,
+            b"log": calls.log,
+            b"setresp": calls.setresp,
+            b"set_repl": calls.set_repl,
+            b"acl_check_cmd": calls.acl_check_cmd,
+            b"count_error": calls.count_error,
+            b"register_function": register or _cannot_register,
+            b"random": randomness.draw,
+            b"random_seed": lambda seed: randomness.seed(to_int64(seed)),
+            b"describe": self._describe,
+            b"interrupt": self._ask,
+            b"version": COMPAT.version.encode(),
+            b"version_number": int.from_bytes(bytes(map(int, COMPAT.version.split("."))), "big"),
+        }
+        source = resources.files("node.scripting").joinpath("prelude.lua").read_bytes()
+        prelude = self._lua.execute(source, self._lua.table_from(host), register is not None, name=b"=prelude")
+        self._compile = prelude[b"compile"]
+        self._run = prelude[b"run"]
+        self._run_with = prelude[b"run_with"]
+        self._load = prelude[b"load_library"]
+        self._error_table = prelude[b"error_table"]
+        self._bytes_used = prelude[b"bytes_used"]
+        self.set_resp3: Callable[[bool], None] = prelude[b"set_resp3"]
+        self.to_text: Callable[[Any], bytes] = prelude[b"to_text"]
+        self.table_from: Callable[[Any], Any] = self._lua.table_from
+        calls.engine = self
+
+    @property
+    def bytes_used(self) -> int:
+        """Memory of this Lua world."""
+        return int(self._bytes_used())
+
+    def error_table(self, text: bytes, counted: bool) -> Any:
+        """What `redis.pcall` gives for an error."""
+        return self._error_table(text, counted)
+
+    def compile(self, source: bytes) -> Any:
+        """A script as a function. Raises CompileError."""
+        compiled = self._compile(source, b"@user_script")
+        if type(compiled) is tuple:
+            raise CompileError(compiled[1])
+        return compiled
+
+    def load_library(self, source: bytes) -> None:
+        """Run a library's text, which registers its functions. Raises CompileError."""
+        try:
+            outcome = self._load(source)
+        except lua51.LuaError as error:
+            raise CompileError(b"Error registering functions: ERR " + str(error).encode()) from None
+        self._raise_fatal()
+        if outcome is not True:
+            raise CompileError(outcome[2])
+
+    def run(self, function: Any, name: bytes, keys: int, words: list[bytes], resp3: bool) -> Any:
+        """Call a compiled function; `words` are its keys, then its arguments. The reply. Raises RunError."""
+        try:
+            if len(words) < _MANY:
+                result = self._run(function, resp3, keys, *words)
+            else:
+                table_from = self.table_from
+                result = self._run_with(function, resp3, table_from(words[:keys]), table_from(words[keys:]))
+        except lua51.LuaError as error:
+            self._raise_fatal()
+            raise RunError(b"ERR Error running script %b, %b" % (name, str(error).encode()[:100]), False) from None
+        kind = type(result)
+        if kind is bytes or result is None:
+            return result
+        if kind is tuple:
+            if result[1] is True:
+                return Raw(result[0])
+            self._raise_fatal()
+            self._fail(name, *result[2:])
+        if kind is bool:
+            return 1 if result else None
+        return to_int64(result)
+
+    @staticmethod
+    def _fail(
+        name: bytes,
+        plain: bytes | None,
+        text: bytes = b"",
+        source: bytes | None = None,
+        line: bytes | None = None,
+        counted: bool = False,
+    ) -> NoReturn:
+        if plain is not None:
+            raise RunError(b"ERR Error running script %b, %b" % (name, plain[:100]), counted)
+        text = text.split(b"\0", 1)[0]
+        if source is not None and line is not None:
+            text += b" script: %b, on %b:%b." % (name, source, line)
+        raise RunError(text.rstrip(b"\r\n"), counted)
+
+    # -- calls of the prelude --------------------------------------------------------------------------------
+
+    def _describe(self, failure: Any) -> tuple[bytes, bool]:
+        """The text of a Python exception that Lua code has caught, and whether it is counted."""
+        if type(failure) is ScriptFailure:
+            return failure.text, failure.counted
+        if isinstance(failure, Exception):
+            log.error("a function of scripts failed", exc_info=failure)
+        elif isinstance(failure, BaseException):
+            self._fatal = failure
+        return b"ERR internal error: a function of scripts failed in a way that is a bug of this server", False
+
+    def _raise_fatal(self) -> None:
+        """What must end the process (a Ctrl-C) was raised inside Lua: go on with it outside."""
+        fatal, self._fatal = self._fatal, None
+        if fatal is not None:
+            raise fatal
+
+    def _ask(self) -> bytes | None:
+        return self._interrupt()
+
+
+def _no_attributes(obj: object, name: object, is_setting: bool) -> NoReturn:
+    raise AttributeError("scripts have no access to Python objects")
+
+
+def _cannot_register(*args: Any) -> NoReturn:
+    raise ScriptFailure(b"ERR redis.register_function can only be called on FUNCTION LOAD command")

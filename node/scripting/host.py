@@ -1,0 +1,349 @@
+"""Scripts and functions of one node: the cache of scripts, the libraries, the run under way and its time limit.
+
+Everything Lua is made when first needed. EVAL and functions live in two Lua worlds, as in stock, so that SCRIPT FLUSH
+can throw one away. What a run changes leaves as one unit (MULTI ... EXEC) for the log and the replicas.
+
+A run that exceeds `busy-reply-threshold` is *busy*: `interrupt`, which Lua calls about every millisecond, then lets the
+data plane serve the other clients for a moment, and dispatch answers all but a few commands with BUSY. The bus, the
+replicas and the timers of trio wait until the run ends: trio's loop cannot be entered twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, Final
+
+from node import errors
+from node.arguments import to_int64
+from node.client import GATE_PRIMARY
+from node.dispatch import SERVER_BUSY, SERVER_MONITORS, SERVER_STALE
+from node.errors import CommandError
+from node.persistence.errors import LoadError
+from node.propagation import EVERYBODY
+from node.scripting import flags as script_flags
+from node.scripting.functions import Functions
+from node.scripting.randomness import Randomness
+from node.scripting.run import Run
+
+if TYPE_CHECKING:
+    from node.client import Client
+    from node.registry import CommandSpec
+    from node.scripting.engine import Engine
+    from node.server import Server
+
+log = logging.getLogger("node")
+
+NO_SCRIPT: Final = CommandError("NOSCRIPT No matching script. Please use EVAL.")
+BUSY_SCRIPT: Final = CommandError(
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+)
+BUSY_FUNCTION: Final = CommandError(
+    "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+)
+_NOT_BUSY: Final = CommandError("NOTBUSY No scripts in execution right now.")
+_OF_PRIMARY: Final = CommandError(
+    "UNKILLABLE The busy script was sent by a master instance in the context of replication and cannot be killed."
+)
+_WROTE: Final = CommandError(
+    "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script "
+    "termination or kill the server in a hard way using the SHUTDOWN NOSAVE command."
+)
+_TOO_MANY_KEYS: Final = CommandError("ERR Number of keys can't be greater than number of args")
+_NEGATIVE_KEYS: Final = CommandError("ERR Number of keys can't be negative")
+_NO_CLUSTER: Final = CommandError("ERR Can not run script on cluster, 'no-cluster' flag is set.")
+_READ_ONLY: Final = CommandError("ERR Can not execute a script with write flag using *_ro command.")
+_KILLED: Final = b"ERR Script killed by user with SCRIPT KILL..."
+_SHUT_DOWN: Final = b"ERR The server is going down"
+_LOAD_TIMEOUT: Final = b"ERR FUNCTION LOAD timeout"
+_LOAD_TIMEOUT_NS: Final = 500_000_000
+_SHA1_LENGTH: Final = 40
+#: What a cached script costs beside its text.
+_SCRIPT_OVERHEAD: Final = 200
+
+
+class Script:
+    """A compiled script of EVAL."""
+
+    __slots__ = ("body", "flags", "function", "sha")
+
+    def __init__(self, sha: bytes, body: bytes, flags: int, function: Any) -> None:
+        self.sha = sha
+        self.body = body
+        self.flags = flags
+        self.function = function
+
+
+class Scripting:
+    """All that concerns scripts on one node."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._randomness = Randomness()
+        self._scripts: dict[bytes, Script] = {}
+        self._by_body: dict[bytes, Script] = {}
+        self._engine: Engine | None = None
+        self._run: Run | None = None
+        self._load_deadline_ns = 0
+        self.functions = Functions(self._new_functions_engine)
+        #: DEBUG SET-DISABLE-DENY-SCRIPTS: scripts may call what no script may.
+        self.allow_all_commands = False
+        self.scripts_bytes = 0
+
+    # -- the worlds ------------------------------------------------------------------------------------------
+
+    def _new_engine(self, register: Any = None) -> Engine:
+        from node.scripting.calls import Calls
+        from node.scripting.engine import Engine
+
+        return Engine(Calls(self._server, self), self._randomness, self.interrupt, register)
+
+    def _new_functions_engine(self, register: Any) -> Engine:
+        return self._new_engine(register)
+
+    @property
+    def engine(self) -> Engine:
+        """The world of EVAL."""
+        if self._engine is None:
+            self._engine = self._new_engine()
+        return self._engine
+
+    # -- the cache -------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._scripts)
+
+    def __contains__(self, sha: bytes) -> bool:
+        return sha in self._scripts
+
+    def load(self, body: bytes) -> Script:
+        """The script with this text, compiled if it is new. Raises CommandError."""
+        script = self._by_body.get(body)
+        if script is None:
+            from node.scripting.engine import CompileError
+
+            flags, source = script_flags.parse_script(body)
+            try:
+                function = self.engine.compile(source)
+            except CompileError as error:
+                raise CommandError(b"ERR Error compiling script (new function): " + error.text) from None
+            sha = hashlib.sha1(body).hexdigest().encode()
+            script = self._scripts[sha] = self._by_body[body] = Script(sha, body, flags, function)
+            self.scripts_bytes += len(body) + _SCRIPT_OVERHEAD
+        return script
+
+    def find(self, sha: bytes) -> Script:
+        """The script with this SHA1. Raises CommandError."""
+        script = self._scripts.get(sha) or self._scripts.get(sha.lower())
+        if script is None:
+            raise NO_SCRIPT
+        return script
+
+    def flush(self) -> None:
+        """Forget all scripts, and the world they lived in."""
+        self._scripts.clear()
+        self._by_body.clear()
+        self._engine = None
+        self.scripts_bytes = 0
+
+    def flags_of(self, argv: list[bytes], *, by_sha: bool) -> int:
+        """The flags of the script that an EVAL or EVALSHA would run, as far as can be told."""
+        if by_sha:
+            script = self._scripts.get(argv[1].lower())
+        else:
+            script = self._by_body.get(argv[1])
+        if script is not None:
+            return script.flags
+        if by_sha:
+            return script_flags.COMPATIBLE
+        try:
+            return script_flags.parse_script(argv[1])[0]
+        except CommandError:
+            return script_flags.COMPATIBLE
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    def eval(self, client: Client, spec: CommandSpec, argv: list[bytes], *, by_sha: bool, read_only: bool) -> Any:
+        """EVAL and its kin. Raises CommandError."""
+        if self._server.gates & SERVER_MONITORS:  # before the commands of the script
+            self._server.monitors.feed(client, spec, argv)
+        if by_sha and len(argv[1]) != _SHA1_LENGTH:
+            raise NO_SCRIPT
+        keys = _key_count(argv, errors.NOT_INTEGER)
+        script = self.find(argv[1]) if by_sha else self.load(argv[1])
+        run = Run(client, spec, argv, script.sha, is_eval=True)
+        self._admit(run, script.flags, read_only)
+        return self._execute(self.engine, run, script.function, keys)
+
+    def call_function(self, client: Client, spec: CommandSpec, argv: list[bytes], *, read_only: bool) -> Any:
+        """FCALL and FCALL_RO. Raises CommandError."""
+        if self._server.gates & SERVER_MONITORS:
+            self._server.monitors.feed(client, spec, argv)
+        function = self.functions.find(argv[1])
+        keys = _key_count(argv, CommandError("ERR Bad number of keys provided"))
+        run = Run(client, spec, argv, function.name, is_eval=False)
+        self._admit(run, function.flags, read_only)
+        return self._execute(self.functions.engine, run, function.callback, keys)
+
+    def _admit(self, run: Run, flags: int, read_only: bool) -> None:
+        """Whether a script with these flags may start here. Raises CommandError.
+
+        What depends on the state of the node, dispatch has judged already, by the flags of the script.
+        """
+        server = self._server
+        if flags & script_flags.COMPATIBLE:
+            if server.gates & SERVER_STALE and not run.caller.gates & GATE_PRIMARY:
+                raise errors.MASTER_DOWN
+        else:
+            if flags & script_flags.NO_CLUSTER and server.cluster is not None:
+                raise _NO_CLUSTER
+            if read_only and not flags & script_flags.NO_WRITES:
+                raise _READ_ONLY
+            run.allow_oom = bool(flags & script_flags.ALLOW_OOM)
+            run.allow_cross_slot = bool(flags & script_flags.ALLOW_CROSS_SLOT)
+            read_only = read_only or bool(flags & script_flags.NO_WRITES)
+            if server.cluster is not None and server.keyspace.hot_key is not None and run.argv[2] != b"0":
+                run.slot = server.keyspace.hot_slot
+        run.read_only = read_only
+
+    def _execute(self, engine: Engine, run: Run, function: Any, keys: int) -> Any:
+        from node.scripting.engine import RunError
+
+        client, server = run.caller, self._server
+        calls, propagation = engine.calls, server.propagation
+        calls.begin(run)
+        self._run = run
+        propagation.begin_unit()
+        try:
+            return engine.run(function, run.name, keys, run.argv[3:], client.resp3)
+        except RunError as error:
+            failure = CommandError(error.text)
+            if not error.counted:
+                raise failure from None
+            run.spec.failed_calls += 1  # the error itself was counted when it happened
+            return failure
+        finally:
+            if server.data_plane.stopping:
+                propagation.drop_unit()
+            propagation.end_unit()
+            propagation.targets = EVERYBODY
+            client.propagate_as()  # the unit has brought what there is to propagate
+            self._run = None
+            calls.end()
+            if run.busy:
+                self._end_busy(run)
+
+    def load_library(self, code: bytes, *, replace: bool, trusted: bool) -> bytes:
+        """FUNCTION LOAD: the name of the library. `trusted`: its text ran before, so no time limit.
+
+        Raises CommandError.
+        """
+        self._load_deadline_ns = 0 if trusted else perf_counter_ns() + _LOAD_TIMEOUT_NS
+        try:
+            return self.functions.load(code, replace=replace)
+        finally:
+            self._load_deadline_ns = 0
+
+    def load_saved_library(self, code: bytes) -> None:
+        """A library from a file or a primary. Raises LoadError."""
+        try:
+            self.load_library(code, replace=False, trusted=True)
+        except CommandError as error:
+            raise LoadError(f"a function library cannot be loaded: {error.line.decode(errors='replace')}") from error
+
+    # -- the time limit --------------------------------------------------------------------------------------
+
+    def interrupt(self) -> bytes | None:
+        """Called while Lua runs, every millisecond or so: why it must stop, or None."""
+        run = self._run
+        if run is None:
+            deadline = self._load_deadline_ns
+            return _LOAD_TIMEOUT if deadline and perf_counter_ns() > deadline else None
+        threshold = self._server.config.busy_reply_threshold
+        if not run.busy:
+            if not threshold or run.duration_ms < threshold:
+                return None
+            self._begin_busy(run)
+        data_plane = self._server.data_plane
+        data_plane.serve_while_busy(run.caller)
+        if data_plane.stopping:
+            return _SHUT_DOWN
+        if run.killed:
+            log.warning("Lua script killed by user with SCRIPT KILL.")
+            return _KILLED
+        return None
+
+    def _begin_busy(self, run: Run) -> None:
+        log.warning(
+            "Slow script detected: still in execution after %d milliseconds. You can try killing the script using the "
+            "%s command. Script name is: %s.",
+            run.duration_ms,
+            "SCRIPT KILL" if run.is_eval else "FUNCTION KILL",
+            run.name.decode(),
+        )
+        run.busy = True
+        self._server.set_gate(SERVER_BUSY, True)
+
+    def _end_busy(self, run: Run) -> None:
+        self._server.set_gate(SERVER_BUSY, False)
+        self._server.refresh_clock()
+
+    @property
+    def busy_error(self) -> CommandError:
+        """What others are told while a run is busy."""
+        return BUSY_SCRIPT if self._run is None or self._run.is_eval else BUSY_FUNCTION
+
+    @property
+    def running(self) -> Run | None:
+        """The run under way."""
+        return self._run
+
+    def kill(self, *, is_eval: bool) -> None:
+        """SCRIPT KILL and FUNCTION KILL. Raises CommandError."""
+        run = self._run
+        if run is None:
+            raise _NOT_BUSY
+        if run.caller.gates & GATE_PRIMARY or run.caller.sock is None:
+            raise _OF_PRIMARY
+        if run.wrote:
+            raise _WROTE
+        if run.is_eval != is_eval:
+            raise self.busy_error
+        run.killed = True
+
+    # -- figures ---------------------------------------------------------------------------------------------
+
+    def info_fields(self) -> dict[str, Any]:
+        """What scripts add to the `memory` section of INFO."""
+        from node.observe.info import human_bytes
+
+        vm_eval = self._engine.bytes_used if self._engine is not None else 0
+        vm_functions = self.functions.vm_bytes
+        kept = self.scripts_bytes + self.functions.size_bytes
+        return {
+            "used_memory_lua": vm_eval,
+            "used_memory_vm_eval": vm_eval,
+            "used_memory_lua_human": human_bytes(vm_eval),
+            "used_memory_scripts_eval": self.scripts_bytes,
+            "number_of_cached_scripts": len(self._scripts),
+            "number_of_functions": len(self.functions.by_name),
+            "number_of_libraries": len(self.functions.libraries),
+            "used_memory_vm_functions": vm_functions,
+            "used_memory_vm_total": vm_eval + vm_functions,
+            "used_memory_vm_total_human": human_bytes(vm_eval + vm_functions),
+            "used_memory_functions": self.functions.size_bytes,
+            "used_memory_scripts": kept,
+            "used_memory_scripts_human": human_bytes(kept),
+        }
+
+
+def _key_count(argv: list[bytes], bad: CommandError) -> int:
+    keys = to_int64(argv[2])
+    if keys is None:
+        raise bad
+    if keys > len(argv) - 3:
+        raise _TOO_MANY_KEYS
+    if keys < 0:
+        raise _NEGATIVE_KEYS
+    return keys
