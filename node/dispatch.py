@@ -31,6 +31,7 @@ from node.client import (
     REPLY_SKIP_NEXT,
     Client,
 )
+from node.compat import COMPAT
 from node.errors import CommandError
 from node.registry import CommandSpec
 from node.resp.values import NO_REPLY, QUEUED, Many, Push
@@ -48,8 +49,8 @@ SERVER_WRITES_REFUSED: Final = 1 << 5  # a failed save, too few replicas, a lost
 SERVER_TRACKING: Final = 1 << 6
 SERVER_ASYNC_LOADING: Final = 1 << 7  # other data is loaded while the old one is served
 SERVER_STALE: Final = 1 << 8  # a replica that lost its primary and may not serve what it has
-_LOOK_AT_DATA: Final = SERVER_LOADING | SERVER_ASYNC_LOADING | SERVER_STALE
 SERVER_BUSY: Final = 1 << 9  # a script has exceeded its time limit and still runs
+_LOOK_AT_DATA: Final = SERVER_LOADING | SERVER_ASYNC_LOADING | SERVER_STALE
 assert registry.GATES_OF_WRITES == SERVER_REPLICA | SERVER_WRITES_REFUSED
 
 INTERNAL_ERROR: Final = CommandError(
@@ -91,7 +92,7 @@ def check_auth(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
 
 def check_multi_allowed(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """Some commands make no sense inside MULTI."""
-    if client.multi is not None and spec.flags & registry.NO_MULTI:
+    if client.multi is not None and (spec.flags & registry.NO_MULTI or (COMPAT.newer and spec.name in _NO_NESTING)):
         raise CommandError("ERR Command not allowed inside a transaction")
 
 
@@ -190,8 +191,8 @@ CHECKS: Final[tuple[Callable[[Client, CommandSpec, list[bytes]], None], ...]] = 
     check_write_allowed,
     check_subscribed,
     check_loading,
-    check_paused,
     check_busy,
+    check_paused,
 )
 
 
@@ -205,8 +206,8 @@ def execute(client: Client, argv: list[bytes]) -> Any:
         client.server.tracking.limit_table(client.server.config.tracking_table_max_keys)
     try:
         spec = registry.find(argv)
-        for check in CHECKS:
         judged = spec if spec.judge is None else spec.judged(client, argv)
+        for check in CHECKS:
             check(client, judged, argv)
     except CommandError as error:
         if spec is not None:

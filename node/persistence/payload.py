@@ -8,7 +8,7 @@ from node.persistence.crc64 import crc64
 from node.persistence.decode import EmptyValue, decode_object
 from node.persistence.encode import Encoder, needs_field_expiry
 from node.persistence.errors import FormatError
-from node.persistence.rdb_file import FIELD_EXPIRY_VERSION, MAX_VERSION, WRITE_VERSION
+from node.persistence.rdb_file import MAX_VERSION, write_version
 from node.persistence.rdb_strings import Reader
 
 _FOOTER: Final = 10
@@ -21,7 +21,7 @@ class BadPayload(Exception):
 def dump_payload(value: Any, compress: bool = True) -> bytes:
     """The payload of a value."""
     kind, body = Encoder(compress).encode(value)
-    version = FIELD_EXPIRY_VERSION if needs_field_expiry(value) else WRITE_VERSION
+    version = write_version(field_expiry=needs_field_expiry(value))
     payload = b"%c%b%b" % (kind, body, version.to_bytes(2, "little"))
     return payload + crc64(payload).to_bytes(8, "little")
 

@@ -8,7 +8,7 @@ Both are free of I/O. The decoder is fed chunks of any size, from a file or from
 complete key to its sink; what is incomplete waits for more. The loop can therefore decode a slice at a time and answer
 clients between two slices (`node/persistence/loading.py`).
 
-We write version 10, the one of the 7.0 line; a file with values that only a later version can express (field expiry of
+We write version 10, the one of the 7.0 line, and 11 at compat-level 7.2; a file with values that only a later version can express (field expiry of
 hashes) says so in its header (docs/adr/0020). Versions 1 to 12 are read.
 """
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from node.compat import COMPAT
 from node.persistence.crc64 import crc64
 from node.persistence.decode import EmptyValue, decode_object, skip_module
 from node.persistence.encode import Encoder
@@ -24,6 +25,8 @@ from node.persistence.errors import FormatError, LoadError, ShortRead
 from node.persistence.rdb_strings import Reader, encode_length, encode_string
 
 WRITE_VERSION: Final = 10
+#: The same at compat-level 7.2.
+WRITE_VERSION_NEWER: Final = 11
 #: The version to write when a hash has fields with an expiry of their own (Redis 7.4).
 FIELD_EXPIRY_VERSION: Final = 12
 MAX_VERSION: Final = 12
@@ -42,6 +45,13 @@ OP_SELECTDB: Final = 254
 OP_EOF: Final = 255
 
 _FLUSH_AT: Final = 1 << 16
+
+
+def write_version(*, field_expiry: bool) -> int:
+    """The version to write; `field_expiry`: a hash has fields with an expiry."""
+    if field_expiry:
+        return FIELD_EXPIRY_VERSION
+    return WRITE_VERSION_NEWER if COMPAT.newer else WRITE_VERSION
 
 
 class RdbWriter:

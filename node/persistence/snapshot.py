@@ -15,7 +15,7 @@ from node.keyspace.access import AccessFrequencies, AccessTimes
 from node.keyspace.keyspace import Keyspace
 from node.memory import resident_bytes
 from node.persistence.encode import needs_field_expiry
-from node.persistence.rdb_file import FIELD_EXPIRY_VERSION, WRITE_VERSION, RdbWriter
+from node.persistence.rdb_file import RdbWriter, write_version
 
 #: The version of stock whose files we write; readers of RDB files show it.
 #: With `rdb-save-incremental-fsync`: how much may be unsynced, so that the final fsync is short.
@@ -67,7 +67,7 @@ def write_snapshot(
     progress: Callable[[int], None] = lambda keys: None,
 ) -> RdbWriter:
     """Write every key of every database through `write`. `progress` hears the number of keys done now and then."""
-    version = FIELD_EXPIRY_VERSION if has_field_expiry(keyspace) else WRITE_VERSION
+    version = write_version(field_expiry=has_field_expiry(keyspace))
     writer = RdbWriter(write, version=version, compress=options.compress, checksum=options.checksum)
     writer.start(aux_fields(options))
     for code in options.functions:
