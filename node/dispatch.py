@@ -59,11 +59,11 @@ INTERNAL_ERROR: Final = CommandError(
 
 
 _NO_KEYSPACE: Final = CommandError("ERR Replica can't interact with the keyspace")
-_WORDS_OF_REPLICAS: Final = frozenset((b"replconf", b"psync", b"sync"))
 #: Level 7.2 refuses these inside MULTI before the handler does, which spoils the transaction.
 _NO_NESTING: Final = frozenset((b"multi", b"watch"))
 #: Inside MULTI these may always come, however little memory is left. EXEC is judged by what it would run.
 _WAYS_OUT: Final = frozenset((b"discard", b"quit", b"reset"))
+_WORDS_OF_REPLICAS: Final = frozenset((b"replconf", b"psync", b"sync"))
 _REDIRECTIONS: Final = frozenset((b"MOVED", b"ASK", b"CROSSSLOT", b"CLUSTERDOWN", b"TRYAGAIN"))
 
 
@@ -161,13 +161,13 @@ def check_loading(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
         raise errors.LOADING
 
 
-def check_paused(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
 def check_busy(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """While a script exceeds its time limit, only what may end it, and what changes nothing, is served."""
     if client.server.gates & SERVER_BUSY and not spec.flags & registry.ALLOW_BUSY:
         raise client.server.scripting.busy_error
 
 
+def check_paused(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """CLIENT PAUSE holds commands back without answering them."""
     server = client.server
     if (

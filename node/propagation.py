@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from node.compat import COMPAT
+
 if TYPE_CHECKING:
     from node.client import Client
 
@@ -17,12 +19,12 @@ Feed = Callable[[int, list[bytes]], None]
 
 #: The database index of commands that concern none: no SELECT goes before them.
 NO_DATABASE: Final = -1
-_MULTI = [b"MULTI"]
-_EXEC = [b"EXEC"]
 #: Who gets a command (`redis.set_repl` of scripts): the log, the replicas, both.
 TO_LOG: Final = 1
 TO_REPLICAS: Final = 2
 EVERYBODY: Final = TO_LOG | TO_REPLICAS
+_MULTI = [b"MULTI"]
+_EXEC = [b"EXEC"]
 
 
 class Propagation:
@@ -34,11 +36,11 @@ class Propagation:
         self.replica_feed: Feed | None = None
         #: What the removal of an expired key is called: DEL, or UNLINK with `lazyfree-lazy-expire`.
         self.expire_command = b"DEL"
-        self._depth = 0
-        #: What the unit under way has gathered: (database index, argv, for replicas only).
         #: Who gets what is fed now. Anything but EVERYBODY only inside of a unit.
         self.targets = EVERYBODY
-        self._unit: list[tuple[int, list[bytes], bool]] = []
+        self._depth = 0
+        #: What the unit under way has gathered: (database index, argv, who gets it).
+        self._unit: list[tuple[int, list[bytes], int]] = []
 
     def after_command(self, client: Client, argv: list[bytes]) -> None:
         """`client` ran `argv`, which changed the keyspace or rewrote itself."""
@@ -85,12 +87,12 @@ class Propagation:
         """What follows up to `end_unit` is indivisible. Units nest; the outermost one counts."""
         self._depth += 1
 
-    def end_unit(self) -> None:
-        """Close the unit: what it gathered goes out, between MULTI and EXEC if it is more than one command."""
     def drop_unit(self) -> None:
         """Forget what the unit under way has gathered: the node goes down in the middle of it."""
         self._unit.clear()
 
+    def end_unit(self) -> None:
+        """Close the unit: what it gathered goes out, between MULTI and EXEC if it is more than one command."""
         self._depth -= 1
         if self._depth or not self._unit:
             return
@@ -99,6 +101,7 @@ class Propagation:
             target = TO_REPLICAS if feed == self.replica_feed else TO_LOG
             chosen = [(db, argv) for db, argv, targets in unit if targets & target]
             if len(chosen) > 1:
-                chosen = [(chosen[0][0], _MULTI), *chosen, (NO_DATABASE, _EXEC)]
+                first = NO_DATABASE if COMPAT.newer else chosen[0][0]  # where SELECT goes: behind MULTI, or before it
+                chosen = [(first, _MULTI), *chosen, (NO_DATABASE, _EXEC)]
             for db_index, argv in chosen:
                 feed(db_index, argv)
