@@ -30,15 +30,19 @@ class Block:
     """What a handler returns instead of a reply when its client must wait.
 
     `timeout_ms` is relative, 0 waits for ever. `on_timeout` is the reply once it is over, a value or a function without
-    arguments. The spec and argv to run again are those of the command under way.
+    arguments. `needs_keys`: the wait ends with an error when a key goes (INFO counts such keys). The spec and argv to
+    run again are those of the command under way.
     """
 
-    __slots__ = ("argv", "deadline_ms", "keys", "on_timeout", "spec", "timeout_ms")
+    __slots__ = ("argv", "deadline_ms", "keys", "needs_keys", "on_timeout", "spec", "timeout_ms")
 
-    def __init__(self, keys: Sequence[bytes], timeout_ms: int, on_timeout: Any = NULL_ARRAY) -> None:
+    def __init__(
+        self, keys: Sequence[bytes], timeout_ms: int, on_timeout: Any = NULL_ARRAY, *, needs_keys: bool = False
+    ) -> None:
         self.keys = list(dict.fromkeys(keys))
         self.timeout_ms = timeout_ms
         self.on_timeout = on_timeout
+        self.needs_keys = needs_keys
         self.deadline_ms = 0
         self.spec: Any = None
         self.argv: list[bytes] = []
@@ -130,6 +134,13 @@ class Blocking:
                         reply = error
                     if not isinstance(reply, Block):
                         self.complete(client, reply, counted=True)
+
+    def count_keys(self) -> tuple[int, int]:
+        """How many keys are waited for, and how many of them by clients that cannot go on without them."""
+        needed = {
+            (client.db.index, key) for client, block in self.blocked.items() if block.needs_keys for key in block.keys
+        }
+        return len(self._waiters), len(needed)
 
     def next_deadline_ms(self) -> int | None:
         """When the next wait times out."""

@@ -21,7 +21,7 @@ from node.registry import (
     command,
     key_at,
 )
-from node.resp.values import Pairs
+from node.resp.values import NULL_ARRAY, Pairs
 from node.types.sorted_set import SortedSetValue
 
 if TYPE_CHECKING:
@@ -225,9 +225,25 @@ def cmd_zcard(client: Client, argv: list[bytes]) -> Any:
     return 0 if value is None else len(value.scores)
 
 
+def _ranked(client: Client, argv: list[bytes], backwards: bool) -> Any:
+    """The rank of a member, with WITHSCORE (7.2) and its score beside."""
+    if len(argv) > 4:
+        raise errors.wrong_arity(argv[0].lower())
+    with_score = len(argv) == 4
+    if with_score and argv[3].lower() != b"withscore":
+        raise errors.SYNTAX
+    value = client.db.read_as(argv[1], SortedSetValue)
+    rank = None if value is None else value.rank(argv[2])
+    if value is None or rank is None:
+        return NULL_ARRAY if with_score else None
+    if backwards:
+        rank = len(value) - 1 - rank
+    return [rank, value.scores[argv[2]]] if with_score else rank
+
+
 @command(
     "zrank",
-    arity=3,
+    arity=-3,
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="sorted_set",
@@ -236,13 +252,12 @@ def cmd_zcard(client: Client, argv: list[bytes]) -> Any:
     summary="Returns the position of a member, counted from the lowest score.",
 )
 def cmd_zrank(client: Client, argv: list[bytes]) -> Any:
-    value = client.db.read_as(argv[1], SortedSetValue)
-    return None if value is None else value.rank(argv[2])
+    return _ranked(client, argv, False)
 
 
 @command(
     "zrevrank",
-    arity=3,
+    arity=-3,
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="sorted_set",
@@ -251,9 +266,7 @@ def cmd_zrank(client: Client, argv: list[bytes]) -> Any:
     summary="Returns the position of a member, counted from the highest score.",
 )
 def cmd_zrevrank(client: Client, argv: list[bytes]) -> Any:
-    value = client.db.read_as(argv[1], SortedSetValue)
-    rank = None if value is None else value.rank(argv[2])
-    return None if value is None or rank is None else len(value) - 1 - rank
+    return _ranked(client, argv, True)
 
 
 @command(

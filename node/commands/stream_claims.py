@@ -12,6 +12,7 @@ from node import errors
 from node.arguments import integer, integer_between
 from node.commands.stream_args import entry_reply, find_group, interval_start, no_group, strict_id
 from node.commands.stream_read import claim_command
+from node.compat import COMPAT
 from node.errors import CommandError
 from node.keyspace.notify import STREAM
 from node.registry import FAST, KEY_DELETE, KEY_UPDATE, WRITE, command
@@ -72,7 +73,9 @@ class _Claim:
 
     def take(self, entry_id: int, delivered_ms: int, count: int) -> Any:
         """Hand the entry to the claiming consumer; the reply for it."""
-        pending = self.group.deliver(entry_id, self._claimer(), delivered_ms, count)
+        claimer = self._claimer()
+        claimer.active_ms = self.now_ms
+        pending = self.group.deliver(entry_id, claimer, delivered_ms, count)
         self._propagate(entry_id, pending)
         if self.justid:
             return format_id(entry_id)
@@ -89,10 +92,15 @@ class _Claim:
         """Propagate what happened, and nothing else."""
         self.client.propagate_as(*self._commands, *more)
 
+    def begin(self) -> None:
+        """The request is well-formed: since 7.2 an attempt of the consumer that counts. Before, only success does."""
+        if COMPAT.newer:
+            self._claimer()
+
     def _claimer(self) -> Consumer:
         if self._consumer is None:
             self._consumer, made = self.group.consumer(self.name, self.now_ms)
-            self._consumer.seen_ms = self._consumer.active_ms = self.now_ms
+            self._consumer.seen_ms = self.now_ms
             if made:
                 self.client.db.changed(self.key, STREAM, b"xgroup-createconsumer")
         return self._consumer
@@ -166,6 +174,7 @@ def cmd_xclaim(client: Client, argv: list[bytes]) -> Any:
     moved_on = options.last_id > group.last_id
     if moved_on:
         group.last_id = options.last_id
+    claim.begin()
     replies: list[Any] = []
     for entry_id in ids:
         if claim.drop_if_deleted(entry_id):
@@ -220,6 +229,7 @@ def cmd_xautoclaim(client: Client, argv: list[bytes]) -> Any:
     value, group = found
     claim = _Claim(client, key, argv[3], min_idle_ms, value, group)
     claim.justid = justid
+    claim.begin()
     attempts = min(count * _ATTEMPTS_FACTOR, len(group.pel))
     ids = list(islice(group.pel.ids(start), attempts + 1))
     replies: list[Any] = []

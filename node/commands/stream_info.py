@@ -9,10 +9,11 @@ from node import errors
 from node.arguments import integer
 from node.commands.help import help_reply
 from node.commands.stream_args import KEY_SUB_READ, entries_reply, entry_reply
+from node.compat import COMPAT
 from node.errors import CommandError
 from node.registry import LOADING, READONLY, STALE, command, container
 from node.types.stream import StreamValue
-from node.types.stream_group import ENTRIES_READ_UNKNOWN, Consumer, Group
+from node.types.stream_group import ENTRIES_READ_UNKNOWN, NEVER_ACTIVE, Consumer, Group
 from node.types.stream_id import format_id
 
 if TYPE_CHECKING:
@@ -132,14 +133,14 @@ def _full_group(value: StreamValue, group: Group, count: int) -> dict[bytes, Any
 
 def _full_consumer(consumer: Consumer, count: int) -> dict[bytes, Any]:
     pending = consumer.pel.values
-    return {
-        b"name": consumer.name,
-        b"seen-time": consumer.seen_ms,
-        b"pel-count": len(consumer.pel),
-        b"pending": [
-            (format_id(i), pending[i].delivered_ms, pending[i].count) for i in islice(consumer.pel.ids(), count or None)
-        ],
-    }
+    reply: dict[bytes, Any] = {b"name": consumer.name, b"seen-time": consumer.seen_ms}
+    if COMPAT.newer:
+        reply[b"active-time"] = consumer.active_ms
+    reply[b"pel-count"] = len(consumer.pel)
+    reply[b"pending"] = [
+        (format_id(i), pending[i].delivered_ms, pending[i].count) for i in islice(consumer.pel.ids(), count or None)
+    ]
+    return reply
 
 
 @command(
@@ -183,10 +184,15 @@ def cmd_xinfo_consumers(client: Client, argv: list[bytes]) -> Any:
     if group is None:
         raise CommandError(b"NOGROUP No such consumer group '%b' for key name '%b'" % (argv[3], argv[2]))
     now_ms = client.db.keyspace.now_ms
-    return [
-        {b"name": name, b"pending": len(consumer.pel), b"idle": max(0, now_ms - consumer.seen_ms)}
-        for name, consumer in sorted(group.consumers.items())
-    ]
+    found: list[dict[bytes, Any]] = []
+    for name, consumer in sorted(group.consumers.items()):
+        about: dict[bytes, Any] = {b"name": name, b"pending": len(consumer.pel)}
+        about[b"idle"] = max(0, now_ms - consumer.seen_ms)
+        if COMPAT.newer:
+            active_ms = consumer.active_ms
+            about[b"inactive"] = NEVER_ACTIVE if active_ms == NEVER_ACTIVE else max(0, now_ms - active_ms)
+        found.append(about)
+    return found
 
 
 @command(

@@ -6,6 +6,9 @@ runs again).
 
 Reading for a group delivers: AOF and replicas get the outcome, one XCLAIM per entry, or the group's new last ID when
 deliveries are not recorded (NOACK).
+
+Up to 7.0 a client that waited was served by other rules than one that did not: the errors, a COUNT by default, and
+when its consumer comes into being. Since 7.2 its command simply runs again (`_is_served_late`).
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from node import errors
 from node.arguments import integer
 from node.blocking import Block
 from node.commands.stream_args import entries_reply, strict_id
+from node.compat import COMPAT
 from node.errors import CommandError
 from node.keyspace.notify import STREAM
 from node.registry import BLOCKING, READONLY, WRITE, KeySpec, command
@@ -64,6 +68,15 @@ class _Request:
         self.streams = 0
 
 
+def _unbalanced(for_group: bool) -> CommandError:
+    if not COMPAT.newer:
+        return _UNBALANCED
+    name, mark = (b"xreadgroup", b">") if for_group else (b"xread", b"$")
+    return CommandError(
+        b"ERR Unbalanced '%b' list of streams: for each stream key an ID or '%b' must be specified." % (name, mark)
+    )
+
+
 def _parse(argv: list[bytes], for_group: bool) -> _Request:
     request = _Request()
     i = 1
@@ -80,7 +93,7 @@ def _parse(argv: list[bytes], for_group: bool) -> _Request:
             i += 2
         elif option == b"streams" and left:
             if left & 1:
-                raise _UNBALANCED
+                raise _unbalanced(for_group)
             request.keys_at, request.streams = i + 1, left >> 1
             break
         elif option == b"group" and left >= 2:
@@ -106,7 +119,13 @@ def _wait(client: Client, argv: list[bytes], request: _Request) -> Any:
     """Nothing to return: wait if the client wanted to."""
     if request.block_ms < 0:
         return NULL_ARRAY
-    return Block(argv[request.keys_at : request.keys_at + request.streams], request.block_ms)
+    keys = argv[request.keys_at : request.keys_at + request.streams]
+    return Block(keys, request.block_ms, needs_keys=request.group is not None)
+
+
+def _is_served_late(client: Client) -> bool:
+    """Whether `client` waited, and is served by the rules that 7.0 has for that."""
+    return client.blocked is not None and not COMPAT.newer
 
 
 @command(
@@ -142,7 +161,7 @@ def cmd_xread(client: Client, argv: list[bytes]) -> Any:
             after = strict_id(text)
         if value is not None:
             wanted.append((key, value, after))
-    count = request.count or (_WAITED_COUNT if waited else 0)
+    count = request.count or (_WAITED_COUNT if _is_served_late(client) else 0)
     pairs: list[tuple[bytes, Any]] = []
     for key, value, after in wanted:
         if len(value) and value.last_entry_id > after:
@@ -171,10 +190,10 @@ def _streams_reply(client: Client, pairs: list[tuple[bytes, Any]]) -> Any:
 )
 def cmd_xreadgroup(client: Client, argv: list[bytes]) -> Any:
     request = _parse(argv, True)
-    waited = client.blocked is not None
+    late = _is_served_late(client)
     sources: list[tuple[bytes, StreamValue, Group, int | None]] = []
     for i in range(request.keys_at, request.keys_at + request.streams):
-        value, group = _group_of(client, argv[i], request.group or b"", waited)
+        value, group = _group_of(client, argv[i], request.group or b"", late)
         text = argv[i + request.streams]
         if text == b"$":
             raise _DOLLAR_IN_GROUP
@@ -184,10 +203,12 @@ def cmd_xreadgroup(client: Client, argv: list[bytes]) -> Any:
     pairs: list[tuple[bytes, Any]] = []
     for key, value, group, after in sources:
         if after is None and not (len(value) and value.last_entry_id > group.last_id):
+            if COMPAT.newer:  # an attempt counts: the consumer exists from now on, and was seen
+                _Delivery(client, key, value, group, request, commands)
             continue
         delivery = _Delivery(client, key, value, group, request, commands)
         if after is None:
-            count = request.count or (_WAITED_COUNT if waited else 0)
+            count = request.count or (_WAITED_COUNT if late else 0)
             pairs.append((key, delivery.deliver(count)))
         else:
             pairs.append((key, delivery.history(after, request.count)))
@@ -196,22 +217,25 @@ def cmd_xreadgroup(client: Client, argv: list[bytes]) -> Any:
     return _streams_reply(client, pairs) if pairs else _wait(client, argv, request)
 
 
-def _group_of(client: Client, key: bytes, name: bytes, waited: bool) -> tuple[StreamValue, Group]:
-    """Stream and group. Raises CommandError when one is missing; the text depends on whether the client waited."""
+def _group_of(client: Client, key: bytes, name: bytes, late: bool) -> tuple[StreamValue, Group]:
+    """Stream and group. Raises CommandError when one is missing."""
     value = client.db.read(key)
-    if value is not None and type(value) is not StreamValue and not waited:
+    if value is not None and type(value) is not StreamValue and not late:
         raise errors.WRONG_TYPE
     stream = value if type(value) is StreamValue else None
     group = None if stream is None else stream.groups.get(name)
     if stream is not None and group is not None:
         return stream, group
-    if waited:
+    if late:
         raise _STREAM_GONE if stream is None else _GROUP_GONE
     raise CommandError(b"NOGROUP No such key '%b' or consumer group '%b' in XREADGROUP with GROUP option" % (key, name))
 
 
 class _Delivery:
-    """Reading one stream for one consumer. `commands` gathers what AOF and replicas must hear."""
+    """Reading one stream for one consumer, which is made if need be and seen by that.
+
+    `commands` gathers what AOF and replicas must hear.
+    """
 
     __slots__ = ("_client", "_commands", "_consumer", "_group", "_key", "_noack", "_now_ms", "_value")
 

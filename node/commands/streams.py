@@ -16,6 +16,7 @@ from node.commands.stream_args import (
     interval_start,
     strict_id,
 )
+from node.compat import COMPAT
 from node.errors import CommandError
 from node.keyspace.notify import STREAM
 from node.registry import DENYOOM, FAST, KEY_DELETE, KEY_READ, KEY_UPDATE, READONLY, WRITE, command
@@ -35,6 +36,7 @@ _TOO_LARGE: Final = CommandError("ERR Elements are too large to be stored")
 _NO_STRATEGY: Final = CommandError("ERR syntax error, XTRIM must be called with a trimming strategy")
 _ADDED_NEGATIVE: Final = CommandError("ERR entries_added must be positive")
 _BELOW_DELETED: Final = CommandError("ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id")
+_BELOW_MAX_DELETED: Final = CommandError("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id")
 _BELOW_TOP: Final = CommandError("ERR The ID specified in XSETID is smaller than the target stream top item")
 _ADDED_BELOW_LENGTH: Final = CommandError(
     "ERR The entries_added specified in XSETID is smaller than the target stream length"
@@ -332,6 +334,8 @@ def cmd_xsetid(client: Client, argv: list[bytes]) -> Any:
     value = db.write_as(key, StreamValue)
     if value is None:
         raise errors.NO_SUCH_KEY
+    if COMPAT.newer and last_id < value.max_deleted_id:
+        raise _BELOW_MAX_DELETED
     if len(value):
         if last_id < value.last_entry_id:
             raise _BELOW_TOP

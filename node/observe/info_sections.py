@@ -80,7 +80,15 @@ def clients_fields(server: Server) -> Fields:
         ("blocked_clients", len(server.blocking.blocked) + server.pause.held),
         ("tracking_clients", server.tracking.clients),
         ("clients_in_timeout_table", sum(bool(block.deadline_ms) for block in server.blocking.blocked.values())),
+        *_blocking_keys(server),
     )
+
+
+def _blocking_keys(server: Server) -> Fields:
+    if not COMPAT.newer:
+        return ()
+    keys, needed = server.blocking.count_keys()
+    return ("total_blocking_keys", keys), ("total_blocking_keys_on_nokey", needed)
 
 
 def memory_fields(server: Server) -> Fields:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from node.compat import COMPAT
 from node.persistence.compact import encode_intset
 from node.persistence.listpack import Element, encode_entry, encode_listpack, pack_entries
 from node.persistence.object_types import (
@@ -23,6 +24,7 @@ from node.persistence.object_types import (
     SET,
     SET_INTSET,
     STREAM_LISTPACKS_2,
+    STREAM_LISTPACKS_3,
     STRING,
     ZSET_2,
     ZSET_LISTPACK,
@@ -123,7 +125,9 @@ class Encoder:
         return ZSET_2, b"".join(parts)
 
     def _stream(self, value: StreamValue) -> tuple[int, bytes]:
-        return STREAM_LISTPACKS_2, encode_stream(value, self._string)
+        if COMPAT.newer:
+            return STREAM_LISTPACKS_3, encode_stream(value, self._string, 3)
+        return STREAM_LISTPACKS_2, encode_stream(value, self._string, 2)
 
 
 _ENCODERS: Final[dict[type, Callable[[Encoder, Any], tuple[int, bytes]]]] = {

@@ -1,4 +1,4 @@
-"""Streams as RDB objects (versions 1 to 3 of the type are read, version 2 is written).
+"""Streams as RDB objects (versions 1 to 3 of the type are read, version 2 or 3 is written).
 
 A stream is a sequence of nodes, each an ID and a listpack of entries that are relative to a master entry:
 
@@ -29,8 +29,8 @@ _SAME_FIELDS: Final = 2
 _ID_BYTES: Final = 16
 
 
-def encode_stream(stream: StreamValue, string: Callable[[bytes], bytes]) -> bytes:
-    """The payload of type 19. `string` encodes an RDB string."""
+def encode_stream(stream: StreamValue, string: Callable[[bytes], bytes], version: int) -> bytes:
+    """The payload of the type's version 2 or 3. `string` encodes an RDB string."""
     parts = [encode_length(len(stream.nodes))]
     for node in stream.nodes:
         parts += (string(node.master_id.to_bytes(_ID_BYTES, "big")), string(_encode_node(node)))
@@ -39,7 +39,7 @@ def encode_stream(stream: StreamValue, string: Callable[[bytes], bytes]) -> byte
         parts += map(encode_length, split_id(entry_id))
     parts += (encode_length(stream.entries_added), encode_length(len(stream.groups)))
     for name in sorted(stream.groups):
-        _encode_group(parts, stream.groups[name], string)
+        _encode_group(parts, stream.groups[name], string, version)
     return b"".join(parts)
 
 
@@ -66,7 +66,7 @@ def _to_signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def _encode_group(parts: list[bytes], group: Group, string: Callable[[bytes], bytes]) -> None:
+def _encode_group(parts: list[bytes], group: Group, string: Callable[[bytes], bytes], version: int) -> None:
     parts += (string(group.name), *map(encode_length, split_id(group.last_id)))
     parts += (encode_length(group.entries_read & U64_MAX), encode_length(len(group.pel)))
     for entry_id in group.pel.ids():
@@ -75,7 +75,10 @@ def _encode_group(parts: list[bytes], group: Group, string: Callable[[bytes], by
     parts.append(encode_length(len(group.consumers)))
     for name in sorted(group.consumers):
         consumer = group.consumers[name]
-        parts += (string(name), encode_int64(consumer.seen_ms), encode_length(len(consumer.pel)))
+        parts += (string(name), encode_int64(consumer.seen_ms))
+        if version >= 3:
+            parts.append(encode_int64(consumer.active_ms))
+        parts.append(encode_length(len(consumer.pel)))
         parts += (entry_id.to_bytes(_ID_BYTES, "big") for entry_id in consumer.pel.ids())
 
 

@@ -19,6 +19,7 @@ import hiredis
 from node import commands
 from node.client import Client
 from node.clock import Clock
+from node.compat import COMPAT
 from node.config import Config
 from node.resp.encoder import encode_command
 from node.server import Server
@@ -101,6 +102,7 @@ class InProcessNode:
         for client in self._clients:
             client.sock.close()
         self.server.data_plane.close()
+        COMPAT.choose("7.0")  # a level holds for the whole process
         _homes.remove(self._home.name)
         os.chdir(_homes[-1])
         self._home.cleanup()

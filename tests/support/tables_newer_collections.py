@@ -11,12 +11,14 @@ from tests.support.tables import (
     NIL2,
     NIL3,
     NOT_INTEGER,
+    NULL_ARRAY,
     OK,
     SYNTAX,
     WRONG_TYPE,
     Table,
     array,
     bulk,
+    double,
     error,
     number,
     texts,
@@ -189,10 +191,23 @@ SMALL_ADDITIONS: Table = (
     ),
 )
 
+RANKS_WITH_SCORES: Table = (
+    ("ZADD z 1 a 2.5 b 3 c", number(3)),
+    ("ZRANK z b WITHSCORE", array(number(1), bulk("2.5")), array(number(1), double("2.5"))),
+    ("ZREVRANK z a withscore", array(number(2), bulk("1")), array(number(2), double("1"))),
+    ("ZRANK z none WITHSCORE", NULL_ARRAY, NIL3),
+    ("ZREVRANK none a WITHSCORE", NULL_ARRAY, NIL3),
+    ("ZRANK z a WITHSCORES", SYNTAX),
+    ("ZRANK none a x", SYNTAX),
+    ("ZRANK z a WITHSCORE x", wrong_arity("zrank")),
+    ("ZREVRANK z a WITHSCORE x", wrong_arity("zrevrank")),
+)
+
 TABLES = {
     "newer hashes: expiring": EXPIRING,
     "newer hashes: expiring wrongly": EXPIRING_WRONGLY,
     "newer hashes: getting and setting": GETTING_AND_SETTING,
     "newer streams: deleting entries": DELETING_ENTRIES,
     "newer collections: small additions": SMALL_ADDITIONS,
+    "newer sorted sets: ranks with scores": RANKS_WITH_SCORES,
 }

@@ -67,7 +67,7 @@ SCORES: Table = (
     ("ZRANK none a", NIL2, NIL3),
     ("ZREVRANK z j", number(8)),
     ("ZREVRANK z none", NIL2, NIL3),
-    ("ZRANK z a x", wrong_arity("zrank")),
+    ("ZRANK z", wrong_arity("zrank")),
     ("ZREM z a none b", number(2)),
     ("ZREM none a", number(0)),
     (

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.compat import COMPAT
 from node.persistence import object_types as types
 from node.persistence.decode import decode_object
 from node.persistence.encode import Encoder
@@ -18,7 +19,7 @@ from node.persistence.listpack import Element, encode_listpack
 from node.persistence.payload import dump_payload, load_payload
 from node.persistence.rdb_strings import Reader, encode_int64, encode_length, encode_string
 from node.types.stream import StreamValue
-from node.types.stream_group import Group
+from node.types.stream_group import NEVER_ACTIVE, Group
 from node.types.stream_id import U64_MAX, pack_id
 
 ENTRY = st.lists(st.binary(max_size=12), min_size=2, max_size=6).map(lambda items: items[: len(items) // 2 * 2])
@@ -77,6 +78,19 @@ def test_stream_without_entries_round_trips() -> None:
     stream = StreamValue()
     stream.groups[b"g"] = Group(b"g", 0)
     assert _plain(_round_trip(stream)) == _plain(stream)
+
+
+def test_stream_at_the_newer_level_keeps_when_consumers_were_active(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(COMPAT, "newer", True)
+    stream = StreamValue()
+    group = stream.groups[b"g"] = Group(b"g", 0)
+    group.consumer(b"active", 1000)[0].active_ms = 900
+    group.consumer(b"idle", 2000)
+    kind, body = Encoder().encode(stream)
+    assert kind == types.STREAM_LISTPACKS_3
+    decoded = decode_object(kind, Reader(body))
+    consumers = decoded.groups[b"g"].consumers
+    assert [(c.seen_ms, c.active_ms) for _, c in sorted(consumers.items())] == [(1000, 900), (2000, NEVER_ACTIVE)]
 
 
 def test_stream_payload_is_that_of_stock() -> None:
