@@ -1,9 +1,9 @@
 """The libraries that scripts find beside Lua's own: `cjson`, `cmsgpack`, `struct` and `bit`.
 
 All four are written in Lua and live inside the runtime: a call of one of them does not cross the border to Python, and
-no Python object is reachable from a script through them. Two measurements decided it: one crossing costs about 0.5 us
-(as much as the eight table look-ups of `bit.band`), and a table that crosses does so element by element. The figures
-are in the docstrings of the modules.
+no Python object is reachable from a script through them. A call of a Python function from Lua costs 0.5 us, as much as
+the eight table look-ups of `bit.band`, and a table crosses element by element: most of what C code on the other
+side wins is lost on the way. The figures are in the docstrings of the modules. Installing all four takes 3 ms.
 
 Install them into a fresh runtime, before `debug` and `newproxy` are taken away: their Lua code keeps what it needs in
 upvalues and reads no global later, so what the sandbox removes or replaces afterwards does not matter to it.

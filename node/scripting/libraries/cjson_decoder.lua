@@ -202,14 +202,13 @@ local function read_array(options, text, at, depth, slots)
         return array, at + 1
     end
     while true do
-        -- the quick way through a row of plain numbers: one match for a number and its comma
-        local digits, behind = match(text, "^(-?[1-9]%d*),()", at)
-        while digits do
-            index = index + 1
-            array[index], at = tonumber(digits), behind
-            digits, behind = match(text, "^(-?[1-9]%d*),()", at)
-        end
-        if code ~= byte(text, at) then
+        if STARTS_NUMBER[code] then -- a row of plain numbers: one match for a number and its comma
+            local digits, behind = match(text, "^(-?[1-9]%d*),()", at)
+            while digits do
+                index = index + 1
+                array[index], at = tonumber(digits), behind
+                digits, behind = match(text, "^(-?[1-9]%d*),()", at)
+            end
             at, code = next_token(text, at)
         end
         index = index + 1
