@@ -64,11 +64,13 @@ class Cron:
 
     async def _tick(self) -> None:
         server = self.server
+        started = perf_counter_ns()
         server.stats.sample(server.clock.mono_ms)
         self.memory.sample()
         self._close_idle()
         for task in self.tasks:
             task()
+        spent = perf_counter_ns() - started
         if server.clock.mono_ms >= self._next_sweep_ms:
             self._next_sweep_ms = server.clock.mono_ms + SCAN_SWEEP_MS
             INDEXES.sweep()
@@ -76,8 +78,12 @@ class Cron:
             nanos = await self._in_slices(lambda in_time: server.keyspace.expire_cycle(in_time) > 0)
             server.latency.add("expire-cycle", nanos // 1_000_000, server.clock.now_ms // 1000)
             server.stats.expire_nanos += nanos
-        await self._in_slices(server.keyspace.lazy_free.step)
+            spent += nanos
+        for lazy_free in (server.keyspace.lazy_free, INDEXES.lazy_free):
+            spent += await self._in_slices(lazy_free.step)
         server.data_plane.flush()
+        server.stats.loop.cron_nanos += spent
+        server.stats.loop.end_cycle(spent, server.stats.commands)
 
     async def _in_slices(self, work: Callable[[Callable[[], bool]], bool]) -> int:
         """Do work that can stop any time, in slices, up to the period's share; `work` tells if something is left.

@@ -13,7 +13,7 @@ What makes a page cheap:
   collection, and elements that were added later need not be returned. To know that, cursors into indexed collections
   carry a tag, and an index knows the tags of the scans that may use it; others make a new one.
 - making an index of a million elements would take 0.4 s. So it is made in steps, one per page, and pages are empty
-  until it is ready: the protocol allows that.
+  until it is ready: the protocol allows that. It goes in steps, too (`_Indexes.lazy_free`).
 
 Cursors stay below 2**53, which clients that parse them as floating point numbers need.
 """
@@ -25,6 +25,8 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
+
+from node.keyspace.lazy_free import LazyFree
 
 if TYPE_CHECKING:
     from node.keyspace.database import Database
@@ -47,36 +49,39 @@ _MAX_INDEXES: Final = 32
 class _Index:
     """What a large collection held at one time, in buckets by place; `tags` are the scans that may use it."""
 
-    __slots__ = ("_buckets", "_done", "_queue", "_shift", "tags")
+    __slots__ = ("_queue", "_shift", "buckets", "tags")
 
     def __init__(self, names: Collection[bytes], tag: int) -> None:
         self.tags = {tag}
         self._queue = list(names)
-        self._done = 0
         bits = min(_PLACE_BITS, (len(self._queue) // _BUCKET_SIZE).bit_length())
         self._shift = _PLACE_BITS - bits
-        self._buckets: list[list[bytes]] = [[] for _ in range(1 << bits)]
+        self.buckets: list[list[bytes] | None] = [None] * (1 << bits)
 
     def build(self, limit: int) -> bool:
         """Sort the next `limit` elements in; True when all are."""
-        buckets, shift = self._buckets, self._shift + _CRC_EXTRA_BITS
-        for name in self._queue[self._done : self._done + limit]:
-            buckets[crc32(name) >> shift].append(name)
-        self._done += limit
-        if self._done < len(self._queue):
-            return False
-        self._queue = []
-        return True
+        buckets, shift = self.buckets, self._shift + _CRC_EXTRA_BITS
+        queue = self._queue
+        step = queue[-limit:]
+        del queue[-limit:]
+        for name in step:
+            number = crc32(name) >> shift
+            bucket = buckets[number]
+            if bucket is None:
+                buckets[number] = [name]
+            else:
+                bucket.append(name)
+        return not queue
 
     def page(self, names: Collection[bytes], place: int, count: int) -> tuple[int, list[bytes]]:
         """(next place or 0, the elements from `place` on that still exist)."""
         low = place << _CRC_EXTRA_BITS
         found: list[bytes] = []
         number = place >> self._shift
-        while number < len(self._buckets) and len(found) < count:
-            found += [name for name in self._buckets[number] if name in names and crc32(name) >= low]
+        while number < len(self.buckets) and len(found) < count:
+            found += [name for name in self.buckets[number] or () if name in names and crc32(name) >= low]
             number += 1
-        return (number << self._shift if number < len(self._buckets) else 0), found
+        return (number << self._shift if number < len(self.buckets) else 0), found
 
 
 class _Collection:
@@ -90,13 +95,15 @@ class _Collection:
         self.building: _Index | None = None
         self.used = True
 
-    def index_for(self, tag: int, at_once: bool) -> _Index | None:
+    def index_for(self, tag: int, at_once: bool, lazy_free: LazyFree) -> _Index | None:
         """An index that the scan `tag` may use; None while it is not ready, after a step of work on it."""
         ready = self.ready
         if ready is not None and tag in ready.tags:
             return ready
         if self.building is None:
             self.building = _Index(self.names, tag)
+            if len(self.names) > _BUILD_STEP and not at_once:
+                return None  # listing a large collection is work enough for one page
         building = self.building
         if not building.build(len(self.names) if at_once else _BUILD_STEP):
             return None
@@ -104,6 +111,7 @@ class _Collection:
         self.ready = building
         if ready is not None:
             building.tags |= ready.tags
+            lazy_free.add_parts(ready.buckets, 0)
         # A scan that is younger than this index waited for it in vain and starts the next one when it comes again.
         return building if tag in building.tags else None
 
@@ -113,6 +121,8 @@ class _Indexes:
 
     def __init__(self) -> None:
         self._by_id: OrderedDict[int, _Collection] = OrderedDict()
+        #: Takes worn indexes apart: dropping one of a million elements in one go takes 30 ms. The cron steps it.
+        self.lazy_free = LazyFree()
         # Tags of another process, or of this one before it was restarted, should not look like ours.
         self._last_tag = random.randrange(_TAGS)
 
@@ -125,11 +135,11 @@ class _Indexes:
         collection.used = True
         crowded = len(self._by_id) > _MAX_INDEXES
         if crowded:
-            self._by_id.popitem(last=False)
+            self._drop(next(iter(self._by_id)))
         if not tag:
             tag = self._last_tag = self._last_tag % _TAGS + 1
         # Where scans push each other's indexes out, an index that takes several pages might never be ready.
-        index = collection.index_for(tag, at_once=crowded)
+        index = collection.index_for(tag, crowded, self.lazy_free)
         if index is None:
             return place, tag, []
         next_place, found = index.page(names, place, count)
@@ -137,14 +147,20 @@ class _Indexes:
             return next_place, tag, found
         index.tags.discard(tag)
         if not index.tags and collection.building is None:
-            del self._by_id[id(names)]
+            self._drop(id(names))
         return 0, 0, found
+
+    def _drop(self, key: int) -> None:
+        collection = self._by_id.pop(key)
+        for index in (collection.ready, collection.building):
+            if index is not None:
+                self.lazy_free.add_parts(index.buckets, 0)
 
     def sweep(self) -> None:
         """Drop the indexes that nobody used since the last sweep. To be called now and then."""
         for key, collection in list(self._by_id.items()):
             if not collection.used:
-                del self._by_id[key]
+                self._drop(key)
             collection.used = False
 
 
