@@ -18,6 +18,7 @@ from node.compat import LEVELS
 from node.config_directive import Directive
 from node.config_directives import BY_NAME, OBSOLETE
 from node.config_kinds import ConfigError, ConfigFileError, bytes_of, text_of
+from node.config_newer import NEWER_DEFAULTS, default_at
 from node.resp.inline import quote, split_args
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def load_into(config: Config, argv: Sequence[str], stdin: TextIO) -> None:
         content += b"\n" + lines
     loader = _Loader(config)
     loader.run(content, 0)
+    loader.fill_up()
     _check_whole(config)
 
 
@@ -119,6 +121,13 @@ class _Loader:
                     f"\n*** FATAL CONFIG FILE ERROR (Redis {STOCK_VERSION}) ***\n"
                     f"Reading the configuration file, at line {number}\n>>> '{text_of(line)}'\n{error.args[0]}"
                 ) from error
+
+    def fill_up(self) -> None:
+        """Give what no line set the default of the compat-level."""
+        for name in NEWER_DEFAULTS:
+            if name not in self._seen:
+                directive = BY_NAME[name]
+                setattr(self._config, directive.attribute, default_at(self._config.compat_level, directive))
 
     def _line(self, line: bytes, depth: int) -> None:
         words = split_args(line)

@@ -6,7 +6,7 @@ here is told in `config_effects.py`, as for all others.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from node.compat import LEVELS
 from node.config_directive import (
@@ -57,3 +57,18 @@ NEWER_NAMES: Final = {
     "primaryuser": "masteruser",
     "server-cpulist": "server_cpulist",
 }
+
+#: Defaults of stock directives that level 7.2 takes from Valkey 8: freeing in the background is the rule there.
+NEWER_DEFAULTS: Final[dict[str, Any]] = {
+    "lazyfree-lazy-eviction": True,
+    "lazyfree-lazy-expire": True,
+    "lazyfree-lazy-server-del": True,
+    "lazyfree-lazy-user-del": True,
+    "lazyfree-lazy-user-flush": True,
+    "replica-lazy-flush": True,
+}
+
+
+def default_at(level: str, directive: Directive) -> Any:
+    """The default of a directive at a compat-level."""
+    return NEWER_DEFAULTS.get(directive.name, directive.default) if level != "7.0" else directive.default

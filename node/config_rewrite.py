@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from node.config_directives import ALL_DIRECTIVES, BY_NAME
 from node.config_kinds import text_of
+from node.config_newer import default_at
 from node.resp.inline import split_args
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def rewritten(config: Config, old: bytes, *, everything: bool = False) -> bytes:
         if directive.name == "replicaof" and config.cluster_enabled:
             lines: list[tuple[bytes, bool]] = []
         else:
-            lines = directive.kind.lines(config.value(directive), directive.default)
+            lines = directive.kind.lines(config.value(directive), default_at(config.compat_level, directive))
         draft.put(
             directive.name, [(directive.name.encode() + b" " + text, force or everything) for text, force in lines]
         )

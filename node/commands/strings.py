@@ -40,6 +40,7 @@ from node.commands.string_options import (
     remove_expired,
     string_condition_holds,
 )
+from node.compat import COMPAT
 from node.keyspace.notify import GENERIC, STRING
 from node.registry import (
     DENYOOM,
@@ -134,7 +135,8 @@ def _set_with_options(client: Client, argv: list[bytes]) -> Any:
     if bits & EXPIRY:
         db.set_expire(key, at_ms)
         db.changed(key, GENERIC, b"expire", 0)
-        client.propagate_as([b"SET", key, value, b"PXAT", b"%d" % at_ms])
+        if not COMPAT.newer or bits & COMPARISON or not bits & PXAT:  # what says PXAT already may go as it is
+            client.propagate_as([b"SET", key, value, b"PXAT", b"%d" % at_ms])
     elif bits & COMPARISON:
         client.propagate_as([b"SET", key, value, b"KEEPTTL"] if bits & KEEPTTL else [b"SET", key, value])
     elif bits & GET:

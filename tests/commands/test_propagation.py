@@ -83,6 +83,32 @@ def test_command_is_propagated_in_its_stable_form(
     assert [_line(argv) for argv in node.take_propagated()] == (expected or [])
 
 
+#: the same at compat-level 7.2
+NEWER_PROPAGATION = (
+    ([], f"SET k v pxat {START_MS + 5}", [f"SET k v pxat {START_MS + 5}"]),
+    ([], "SET k v px 5", [f"SET k v PXAT {START_MS + 5}"]),
+    (["SET k v"], f"SET k w IFEQ v PXAT {START_MS + 5}", [f"SET k w PXAT {START_MS + 5}"]),
+    (["SET k v"], "GETDEL k", ["UNLINK k"]),
+    (["SET k v"], "EXPIRE k -1", ["UNLINK k"]),
+    (["SET k v"], "GETEX k PXAT 1", ["UNLINK k"]),
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "command", "expected"), NEWER_PROPAGATION, ids=[row[1] for row in NEWER_PROPAGATION]
+)
+def test_command_at_the_newer_level_is_propagated_as_there(
+    before: list[str], command: str, expected: list[str]
+) -> None:
+    with InProcessNode("--compat-level", "7.2") as node:
+        client = node.client()
+        for line in before:
+            client.call(*line.split())
+        node.take_propagated()
+        client.call(*command.split())
+        assert [_line(argv) for argv in node.take_propagated()] == expected
+
+
 #: commands that prepare, the command, its events
 EVENTS = (
     ([], "SET k v EX 10", ["new k", "set k", "expire k"]),

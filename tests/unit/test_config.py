@@ -295,6 +295,15 @@ def test_get_shows_newer_directives_only_by_their_full_name() -> None:
     assert b"primaryauth" not in config.get([b"primary*"])
 
 
+def test_level_chooses_the_defaults_of_what_no_line_sets() -> None:
+    assert not Config.load([]).lazyfree_lazy_expire
+    newer = Config.load(["--lazyfree-lazy-user-del", "no", "--compat-level", "7.2"])
+    assert newer.lazyfree_lazy_expire
+    assert not newer.lazyfree_lazy_user_del
+    assert b"lazyfree-lazy-user-del no" in rewritten(newer, b"").split(b"\n")
+    assert b"lazyfree-lazy-expire yes" not in rewritten(newer, b"").split(b"\n")
+
+
 def test_kind_errors_are_the_public_ones() -> None:
     assert ConfigError is KindError
     assert BY_NAME["slaveof"] is BY_NAME["replicaof"]
