@@ -6,7 +6,7 @@ local error, select, tonumber, tostring, type, unpack = error, select, tonumber,
 local getinfo = debug.getinfo
 
 local shared = { STACK_SLOTS = 8000 }
-local public = setmetatable({}, { __mode = "k" })
+local public = setmetatable({}, { __mode = "k" }) -- function -> its name in the library
 
 -- Errors ------------------------------------------------------------------------------------------------------------
 
@@ -23,24 +23,26 @@ function shared.fail(text)
     error(text, public_level() + 1)
 end
 
--- Raise the error of a wrong argument. A method call does not count the object that it is called on.
+-- Raise the error of a wrong argument. A method call does not count the object that it is called on. A tail call has
+-- lost the name by which the script called the function: it was most likely the library's.
 function shared.bad_argument(number, text)
     local level = public_level()
-    local call = getinfo(level, "n")
+    local call, caller = getinfo(level, "nf"), getinfo(level + 1, "S")
     if call.namewhat == "method" then
         number = number - 1
         if number == 0 then
             error(format("calling '%s' on bad self (%s)", call.name, text), level + 1)
         end
     end
-    error(format("bad argument #%d to '%s' (", number, call.name or "?") .. text .. ")", level + 1)
+    local name = call.name or caller and caller.what == "tail" and public[call.func] or "?"
+    error(format("bad argument #%d to '%s' (", number, name) .. text .. ")", level + 1)
 end
 
 -- Let `fail` know the functions of `library`, so that it can tell them from the script's and from inner ones.
 function shared.publish(library)
-    for _, value in next, library do
+    for name, value in next, library do
         if type(value) == "function" then
-            public[value] = true
+            public[value] = name
         end
     end
     return library

@@ -9,8 +9,8 @@ The libraries are Lua closures where the stock server has C functions, so three 
   (very deep nesting, thousands of results) the libraries count the slots that theirs would have used.
 
 One thing cannot be rebuilt here: `return cjson.decode(x)` is a tail call. It replaces the frame of the script when the
-callee is a closure, but not when it is a C function, so there the text has no place and the name is `?`. (Who loads the
-script can avoid it by not compiling tail calls.)
+callee is a closure, but not when it is a C function, so there the text has no place. It would need a C function that
+raises a string, and lupa makes C functions only of Python callables, which raise Python objects.
 
 Numbers become bytes through `frexp`/`ldexp`: exact, no crossing. A NaN keeps its sign but not its payload.
 """

@@ -80,3 +80,9 @@ def test_libraries_work_when_every_global_is_gone() -> None:
     assert text == b'[1,"aA",{"b":[0.5]}]'
     assert (number, float_, size, both) == (5, 0.1, 3, 2)
     assert problem == b"user_script:11: Expected value but found invalid token at character 1"
+
+
+def test_error_of_a_tail_call_names_the_function_but_no_line() -> None:
+    lua = bare_runtime()
+    script = b"return select(2, pcall(function() return cjson.encode() end))"
+    assert lua.execute(script, name=b"@user_script") == b"bad argument #1 to 'encode' (expected 1 argument)"
