@@ -63,6 +63,8 @@ class Client:
         "gates",
         "id",
         "in_exec",
+        "is_script",
+        "input_bytes",
         "laddr",
         "last_command",
         "last_used_ms",
@@ -130,6 +132,8 @@ class Client:
         self.multi: list[tuple[Any, list[bytes]]] | None = None
         self.multi_failed = False
         self.in_exec = False
+        #: The stand-in that scripts run their commands as.
+        self.is_script = False
         self.watched: dict[tuple[int, bytes], bool] = {}
         self.watch_broken = False
         # cluster

@@ -264,7 +264,7 @@ class CommandSpec:
 
     def judged(self, client: Client, argv: list[bytes]) -> CommandSpec:
         """What the checks of dispatch look at: this spec, or one with the flags of what the request would run."""
-        if self.judge is None:
+        if self.judge is None or len(argv) < self.min_arity:
             return self
         flags = self.judge(client, self, argv)
         if flags == self.flags:

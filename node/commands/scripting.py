@@ -132,7 +132,7 @@ def cmd_script_load(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_script_exists(client: Client, argv: list[bytes]) -> Any:
     scripting = client.server.scripting
-    return [int(sha in scripting) for sha in argv[2:]]
+    return [int(sha.lower() in scripting) for sha in argv[2:]]
 
 
 @command(

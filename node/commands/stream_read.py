@@ -77,13 +77,15 @@ def _unbalanced(for_group: bool) -> CommandError:
     )
 
 
-def _parse(argv: list[bytes], for_group: bool) -> _Request:
+def _parse(client: Client, argv: list[bytes], for_group: bool) -> _Request:
     request = _Request()
     i = 1
     while i < len(argv):
         option = argv[i].lower()
         left = len(argv) - 1 - i
         if option == b"block" and left:
+            if client.is_script:
+                raise CommandError(b"ERR %b command is not allowed with BLOCK option from scripts" % argv[0])
             request.block_ms = integer(argv[i + 1], _BAD_BLOCK)
             if request.block_ms < 0:
                 raise errors.TIMEOUT_NEGATIVE
@@ -139,7 +141,7 @@ def _is_served_late(client: Client) -> bool:
     summary="Returns entries behind given IDs from several streams, waiting for new ones if asked to.",
 )
 def cmd_xread(client: Client, argv: list[bytes]) -> Any:
-    request = _parse(argv, False)
+    request = _parse(client, argv, False)
     waited = client.blocked is not None
     wanted: list[tuple[bytes, StreamValue, int]] = []
     dollars: list[tuple[int, int]] = []
@@ -189,7 +191,7 @@ def _streams_reply(client: Client, pairs: list[tuple[bytes, Any]]) -> Any:
     summary="Delivers new entries to a consumer of a group, or returns those it has not acknowledged yet.",
 )
 def cmd_xreadgroup(client: Client, argv: list[bytes]) -> Any:
-    request = _parse(argv, True)
+    request = _parse(client, argv, True)
     late = _is_served_late(client)
     sources: list[tuple[bytes, StreamValue, Group, int | None]] = []
     for i in range(request.keys_at, request.keys_at + request.streams):

@@ -22,7 +22,7 @@ from node.dispatch import SERVER_MEMORY, SERVER_REPLICA, SERVER_STALE, SERVER_WR
 from node.errors import CommandError
 from node.propagation import EVERYBODY
 from node.registry import LOOKUP, CommandSpec
-from node.scripting.conversion import error_text, number_text, to_lua
+from node.scripting.conversion import error_text, number_text, to_int64, to_lua
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -45,14 +45,18 @@ _DENIED_CHANNEL: Final = b"can't publish to the channel mentioned in the command
 
 
 class ScriptFailure(Exception):
-    """An error on its way to the script. `counted`: the statistics of errors know of it already."""
+    """An error on its way to the script. `counted`: the statistics of errors know of it already.
 
-    __slots__ = ("counted", "text")
+    `plain`: a text as Lua's own functions raise it, which is told with the place in the script.
+    """
 
-    def __init__(self, text: bytes, counted: bool = False) -> None:
+    __slots__ = ("counted", "plain", "text")
+
+    def __init__(self, text: bytes, counted: bool = False, *, plain: bool = False) -> None:
         super().__init__(text)
         self.text = text
         self.counted = counted
+        self.plain = plain
 
 
 class Calls:
@@ -62,6 +66,7 @@ class Calls:
         self._server = server
         self._scripting = scripting
         self._client: Client = server.new_client()
+        self._client.is_script = True
         self.engine: Any = None
         self.run: Run | None = None
         self._calling = False
@@ -275,6 +280,23 @@ class Calls:
             raise ScriptFailure(b"ERR Invalid command passed to redis.acl_check_cmd()") from None
         return judge(run.caller.user, spec, argv)[0] == ALLOWED
 
+    def random(self, *args: Any) -> float:
+        """`math.random`: of [0, 1), of [1, upper] or of [lower, upper]."""
+        drawn = self._scripting.randomness.draw()
+        if not args:
+            return drawn
+        if len(args) > 2:
+            raise ScriptFailure(b"wrong number of arguments", plain=True)
+        bounds = [_int_argument(args, i, b"random") for i in range(len(args))]
+        low, high = (1, bounds[0]) if len(args) == 1 else bounds
+        if low > high:
+            raise ScriptFailure(b"bad argument #%d to 'random' (interval is empty)" % len(args), plain=True)
+        return int(drawn * (high - low + 1)) + low
+
+    def random_seed(self, *args: Any) -> None:
+        """`math.randomseed`."""
+        self._scripting.randomness.seed(_int_argument(args, 0, b"randomseed"))
+
     def count_error(self, line: bytes) -> None:
         """A script replies with an error inside an array."""
         self._server.stats.count_error(CommandError(line))
@@ -286,6 +308,24 @@ def _cluster_text(error: CommandError) -> bytes:
     if error is errors.CLUSTER_DOWN:
         return b"ERR Script attempted to execute a command while the cluster is down"
     return b"ERR Script attempted to access a non local key in a cluster node"
+
+
+def _int_argument(args: tuple[Any, ...], index: int, function: bytes) -> int:
+    """A number as a C int takes it: without its fraction, the lower 32 bits. Raises ScriptFailure."""
+    number = _to_number(args[index]) if index < len(args) else None
+    if number is None:
+        given = b"no value" if index >= len(args) else _lua_type(args[index])
+        text = b"bad argument #%d to '%b' (number expected, got %b)" % (index + 1, function, given)
+        raise ScriptFailure(text, plain=True)
+    return (to_int64(number) + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def _lua_type(value: Any) -> bytes:
+    if value is None:
+        return b"nil"
+    if type(value) is bool:
+        return b"boolean"
+    return b"string" if type(value) is bytes else b"table"
 
 
 def _to_number(value: Any) -> float | None:

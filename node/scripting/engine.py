@@ -20,7 +20,6 @@ from node.resp.values import Raw
 from node.scripting.calls import Calls, ScriptFailure
 from node.scripting.conversion import to_int64
 from node.scripting.libraries import install_all
-from node.scripting.randomness import Randomness
 
 log = logging.getLogger("node")
 
@@ -54,9 +53,7 @@ class Engine:
     `interrupt` is asked now and then while Lua runs; what it returns ends the run, as its error.
     """
 
-    def __init__(
-        self, calls: Calls, randomness: Randomness, interrupt: Interrupt, register: Register | None = None
-    ) -> None:
+    def __init__(self, calls: Calls, interrupt: Interrupt, register: Register | None = None) -> None:
         self.calls = calls
         self._interrupt = interrupt
         self._fatal: BaseException | None = None
@@ -78,8 +75,8 @@ class Engine:
             b"acl_check_cmd": calls.acl_check_cmd,
             b"count_error": calls.count_error,
             b"register_function": register or _cannot_register,
-            b"random": randomness.draw,
-            b"random_seed": lambda seed: randomness.seed(to_int64(seed)),
+            b"random": calls.random,
+            b"random_seed": calls.random_seed,
             b"describe": self._describe,
             b"interrupt": self._ask,
             b"version": COMPAT.version.encode(),
@@ -165,15 +162,15 @@ class Engine:
 
     # -- calls of the prelude --------------------------------------------------------------------------------
 
-    def _describe(self, failure: Any) -> tuple[bytes, bool]:
-        """The text of a Python exception that Lua code has caught, and whether it is counted."""
+    def _describe(self, failure: Any) -> tuple[bytes, bool, bool]:
+        """A Python exception that Lua code has caught: its text, whether it is counted, whether it is plain."""
         if type(failure) is ScriptFailure:
-            return failure.text, failure.counted
+            return failure.text, failure.counted, failure.plain
         if isinstance(failure, Exception):
             log.error("a function of scripts failed", exc_info=failure)
         elif isinstance(failure, BaseException):
             self._fatal = failure
-        return b"ERR internal error: a function of scripts failed in a way that is a bug of this server", False
+        return b"ERR internal error: a function of scripts failed in a way that is a bug of this server", False, False
 
     def _raise_fatal(self) -> None:
         """What must end the process (a Ctrl-C) was raised inside Lua: go on with it outside."""

@@ -80,7 +80,8 @@ class Scripting:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._randomness = Randomness()
+        #: Behind `math.random`, for scripts and functions alike.
+        self.randomness = Randomness()
         self._scripts: dict[bytes, Script] = {}
         self._by_body: dict[bytes, Script] = {}
         self._engine: Engine | None = None
@@ -97,7 +98,7 @@ class Scripting:
         from node.scripting.calls import Calls
         from node.scripting.engine import Engine
 
-        return Engine(Calls(self._server, self), self._randomness, self.interrupt, register)
+        return Engine(Calls(self._server, self), self.interrupt, register)
 
     def _new_functions_engine(self, register: Any) -> Engine:
         return self._new_engine(register)

@@ -58,9 +58,12 @@ metatables[globals] = frozen({__index = missing})
 
 -- Errors -------------------------------------------------------------------------------------------------------------
 
--- The table that scripts get for an error of a host function.
-local function as_table(failure)
-  local message, counted = host.describe(failure)
+-- What scripts get for an error of a host function: a table, or a text as Lua's own functions raise it.
+local function as_error(failure, where)
+  local message, counted, plain = host.describe(failure)
+  if plain then
+    return (where or '') .. message
+  end
   return {err = message, ignore_error_stats_update = counted or nil}
 end
 
@@ -71,19 +74,19 @@ end
 
 -- What xpcall of a run calls: adds where in the script it happened.
 local function on_error(failure)
-  if type(failure) == 'userdata' then
-    failure = as_table(failure)
-  end
   local level, frame = 2, getinfo(2, 'Sl')
   while frame and (frame.what == 'C' or frame.what == 'tail' or is_ours(frame.source)) do
     level = level + 1
     frame = getinfo(level, 'Sl')
   end
+  local where = frame and frame.currentline > 0 and frame.short_src .. ':' .. frame.currentline .. ': ' or ''
+  if type(failure) == 'userdata' then
+    failure = as_error(failure, where)
+  end
   if type(failure) ~= 'table' then
     local text = tostring(failure)
     if find(text, OWN_POSITION) then -- raised by a C function that a wrapper of ours called
-      local from = frame and frame.currentline > 0 and frame.short_src .. ':' .. frame.currentline .. ': ' or ''
-      text = from .. gsub(text, OWN_POSITION, '')
+      text = where .. gsub(text, OWN_POSITION, '')
     end
     failure = {err = 'ERR ' .. text}
   end
@@ -100,7 +103,7 @@ local function settled(ok, failure, ...)
     return true, failure, ...
   end
   if type(failure) == 'userdata' then
-    failure = as_table(failure)
+    failure = as_error(failure)
   end
   if type(failure) == 'table' then
     local message = failure.err
@@ -132,9 +135,10 @@ end
 
 sethook(hook, '', HOOK_EVERY)
 
--- A run is over: the next one may run freely again.
+-- A run is over: the next one may run freely again. Without a hook meanwhile, which would ask about the old run again.
 local function rearm()
   if ending then
+    sethook()
     ending = nil
     sethook(hook, '', HOOK_EVERY)
   end
@@ -452,7 +456,7 @@ end
 function visible.xpcall(action, handler)
   return xpcall(action, function(failure)
     if type(failure) == 'userdata' then
-      failure = as_table(failure)
+      failure = as_error(failure)
     end
     return handler(failure)
   end)
@@ -473,13 +477,13 @@ function visible.load(reader, name)
   end
   local pieces = {}
   while true do
-    local ok, piece = pcall(reader)
+    local ok, piece = xpcall(reader, on_error)
     if not ok then
-      return settled(ok, piece) and nil, select(2, settled(ok, piece))
+      return nil, piece
     elseif piece == nil or piece == '' then
       break
-    elseif type(piece) ~= 'string' then
-      return nil, 'reader function must return a string'
+    elseif type(piece) ~= 'string' and type(piece) ~= 'number' then
+      return nil, on_error('prelude:1: reader function must return a string')
     end
     insert(pieces, piece)
   end
@@ -500,7 +504,7 @@ end
 
 local function resumed(ok, failure, ...)
   if not ok and type(failure) == 'userdata' then
-    failure = as_table(failure)
+    failure = as_error(failure)
   end
   return ok, failure, ...
 end
@@ -539,31 +543,7 @@ of_strings.__metatable = frozen({__index = visible.string})
 
 local numbers = pick(math, [[abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge ldexp log log10 max min
   mod modf pi pow rad sin sinh sqrt tan tanh]])
-function numbers.random(...)
-  local drawn, count, low, high = host.random(), select('#', ...), ...
-  if count == 0 then
-    return drawn
-  elseif count > 2 then
-    error('wrong number of arguments', 2)
-  elseif count == 1 then
-    low, high = 1, low
-  end
-  low, high = tonumber(low), tonumber(high)
-  if not low or not high then
-    local bad = (count == 2 and not low) and 1 or count
-    local given = (select(bad, ...))
-    error("bad argument #" .. bad .. " to 'random' (number expected, got " .. type(given) .. ')', 2)
-  end
-  low, high = low - low % 1, high - high % 1
-  if low > high then
-    error('bad argument #' .. count .. " to 'random' (interval is empty)", 2)
-  end
-  return floor(drawn * (high - low + 1)) + low
-end
-function numbers.randomseed(seed)
-  host.random_seed(tonumber(seed) or error("bad argument #1 to 'randomseed' (number expected, got "
-    .. (seed == nil and 'no value' or type(seed)) .. ')', 2))
-end
+numbers.random, numbers.randomseed = host.random, host.random_seed
 visible.math = frozen(numbers)
 
 -- Libraries of Python (libraries/): their global tables, with C functions where Python functions stand.
@@ -642,7 +622,7 @@ local function load_library(text)
     return true
   end
   if type(failure) == 'userdata' then
-    failure = as_table(failure)
+    failure = as_error(failure)
   end
   local reason = type(failure) == 'table' and failure.err
   if not reason then
