@@ -16,6 +16,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from node import errors
+from node.compat import COMPAT
 from node.resp.values import NULL_ARRAY
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ class Blocking:
             places = list(self.ready)
             self.ready.clear()
             for place in places:
+                if COMPAT.newer and self._keyspace.dbs[place[0]].is_past(place[1]):
+                    continue  # nobody is woken for it, nor is it removed; 7.0 does the latter
                 for client in list(self._waiters.get(place, ())):
                     block = client.blocked
                     if block is None:

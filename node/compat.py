@@ -8,7 +8,7 @@ The level is that of the process and is chosen before the first value exists.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 LEVELS: Final = {"7.0": "7.0.15", "7.2": "7.2.4"}
 """Level -> the version that the node reports."""
@@ -31,3 +31,14 @@ class Compat:
 
 #: Written once by the server from its configuration, read wherever the two versions part.
 COMPAT: Final = Compat()
+
+
+class LazySettings(Protocol):
+    """What of the configuration is asked here."""
+
+    lazyfree_lazy_server_del: bool
+
+
+def server_deletion(config: LazySettings) -> bytes:
+    """What replicas are told when a command emptied or replaced a key as a whole. 7.0 says DEL whatever the setting."""
+    return b"UNLINK" if COMPAT.newer and config.lazyfree_lazy_server_del else b"DEL"

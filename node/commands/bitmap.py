@@ -8,6 +8,7 @@ from node import errors
 from node.arguments import integer, to_int64
 from node.client import GATE_PRIMARY, Client
 from node.commands.string_options import editable_string, read_string
+from node.compat import COMPAT
 from node.errors import CommandError
 from node.keyspace.notify import GENERIC, STRING
 from node.registry import (
@@ -108,6 +109,18 @@ def _unit(word: bytes) -> bool:
     return word == b"BIT"
 
 
+def _check_range(argv: list[bytes], at: int) -> None:
+    """7.2 refuses a bad `[start [end [unit]]]` (from `at` on) before it looks for the key. Raises CommandError."""
+    if len(argv) > at + 3:
+        raise errors.SYNTAX
+    if len(argv) > at:
+        integer(argv[at])
+    if len(argv) == at + 3:
+        _unit(argv[at + 2])
+    if len(argv) > at + 1:
+        integer(argv[at + 1])
+
+
 @command(
     "bitcount",
     arity=-2,
@@ -119,14 +132,16 @@ def _unit(word: bytes) -> bool:
     summary="Counts the set bits of a string or of a part of it.",
 )
 def cmd_bitcount(client: Client, argv: list[bytes]) -> Any:
+    if COMPAT.newer:
+        _check_range(argv, 2)
     data = read_string(client, argv[1])
     if data is None:
         return 0
     if len(argv) == 2:
         return bits.count_ones(data)
-    if len(argv) not in (4, 5):
+    if len(argv) not in (4, 5) and not (len(argv) == 3 and COMPAT.newer):
         raise errors.SYNTAX
-    start, end = integer(argv[2]), integer(argv[3])
+    start, end = integer(argv[2]), integer(argv[3]) if len(argv) > 3 else -1
     if start < 0 and end < 0 and start > end:
         return 0
     in_bits = len(argv) == 5 and _unit(argv[4])
@@ -150,6 +165,8 @@ def cmd_bitpos(client: Client, argv: list[bytes]) -> Any:
     bit = integer(argv[2])
     if bit not in (0, 1):
         raise CommandError("ERR The bit argument must be 1 or 0.")
+    if COMPAT.newer:
+        _check_range(argv, 3)
     data = read_string(client, argv[1])
     if data is None:
         return -1 if bit else 0

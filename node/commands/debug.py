@@ -17,15 +17,19 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import floating, positive_count
 from node.commands.help import help_reply
+from node.config_kinds import parse_memory
 from node.errors import CommandError
 from node.keyspace.access import AccessFrequencies, record_times
 from node.keyspace.notify import STRING
 from node.observe.client_info import is_local
 from node.observe.digest import data_digest, value_digest
+from node.persistence.encode import list_nodes
 from node.propagation import NO_DATABASE
 from node.registry import ADMIN, LOADING, NOSCRIPT, STALE, command
 from node.resp.encoder import encode
 from node.resp.values import OK, OrderedSet, Push, Raw, Status, Verbatim
+from node.types.limits import LIMITS
+from node.types.list import ListValue
 from node.types.string import string_encoding
 
 if TYPE_CHECKING:
@@ -37,6 +41,9 @@ _DENIED: Final = CommandError(
     'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a local '
     "connection, otherwise you need to set this option in the configuration file, and then restart the server."
 )
+
+#: A list node's length has 32 bits, a little of which is spared.
+_MOST_ALONE_BYTES: Final = (1 << 32) - (1 << 20)
 
 
 @command(
@@ -74,12 +81,23 @@ def _object(client: Client, argv: list[bytes]) -> Any:
     encoding = string_encoding(value) if is_string else value.encoding()
     length = len(value) if is_string else value.size_bytes()
     keyspace = client.server.keyspace
-    idle_s = 0
+    idle_ms = 0
     if not isinstance(keyspace.access, AccessFrequencies):
-        idle_s = record_times(keyspace).idle_ms(client.db.index, argv[2]) // 1000
-    used_s = keyspace.now_ms // 1000 - idle_s
+        idle_ms = record_times(keyspace).idle_ms(client.db.index, argv[2])
+    used_s = (keyspace.now_ms - idle_ms) // 1000
     text = b"Value at:0x%x refcount:1 encoding:%b serializedlength:%d lru:%d lru_seconds_idle:%d"
-    return Status(text % (id(value), encoding, length, used_s & 0xFFFFFF, idle_s))
+    text %= (id(value), encoding, length, used_s & 0xFFFFFF, idle_ms // 1000)
+    return Status(text + _quicklist_facts(value, client.server.config.list_compress_depth))
+
+
+def _quicklist_facts(value: Any, compress_depth: int) -> bytes:
+    """What DEBUG OBJECT adds for a quicklist: its nodes as a file would have them."""
+    if type(value) is not ListValue or value.packed:
+        return b""
+    sizes = [len(node) for _, node in list_nodes(value)]
+    facts = (len(sizes), len(value) / len(sizes), LIMITS.list_max_listpack_size, compress_depth != 0, sum(sizes))
+    text = b" ql_nodes:%d ql_avg_node:%.2f ql_listpack_max:%d ql_compressed:%d ql_uncompressed_size:%d"
+    return text % facts
 
 
 def _listpack(client: Client, argv: list[bytes]) -> Any:
@@ -157,6 +175,15 @@ def _segfault(client: Client, argv: list[bytes]) -> Any:
 def _panic(client: Client, argv: list[bytes]) -> Any:
     log.critical("DEBUG PANIC called at Unix time %d", time.time())
     os.abort()
+
+
+def _quicklist_packed_threshold(client: Client, argv: list[bytes]) -> Any:
+    """From this length on an element is a list node of its own in dumps and files; 0: as the node size has it."""
+    size = parse_memory(argv[2])
+    if size is None or size > _MOST_ALONE_BYTES:
+        raise CommandError("ERR argument must be a memory value bigger than 1 and smaller than 4gb")
+    LIMITS.list_alone_bytes = size
+    return OK
 
 
 def _stringmatch_length(client: Client, argv: list[bytes]) -> Any:
@@ -241,6 +268,7 @@ _HELP: Final = (
     ("PAUSE-CRON <0|1>", "Stop the periodic work."),
     ("POPULATE <count> [<prefix>] [<size>]", "Make <count> keys, unknown to replicas and log."),
     ("PROTOCOL <type>", "Reply with a value of a RESP type."),
+    ("QUICKLIST-PACKED-THRESHOLD <size>", "Write list elements of <size> bytes as nodes of their own. 0 for default."),
     ("RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "Save a snapshot and load it again."),
     ("REPLICATE <command> [<arg> ...]", "Send a command to the replicas that is not run here: data will diverge."),
     ("SEGFAULT", "Die of SIGSEGV."),
@@ -264,6 +292,7 @@ _SUBCOMMANDS: Final[dict[bytes, tuple[Callable[[Client, list[bytes]], Any], int,
     b"pause-cron": (_pause_cron, 1, 1),
     b"populate": (_populate, 1, 3),
     b"protocol": (_protocol, 1, 1),
+    b"quicklist-packed-threshold": (_quicklist_packed_threshold, 1, 1),
     b"reload": (_reload, 0, 3),
     b"replicate": (_replicate, 1, 1 << 31),
     b"segfault": (_segfault, 0, 0),

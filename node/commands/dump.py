@@ -8,8 +8,9 @@ import attrs
 
 from node import errors
 from node.arguments import integer
+from node.compat import server_deletion
 from node.errors import CommandError
-from node.keyspace.access import AccessFrequencies, record_times
+from node.keyspace.access import record_frequencies, record_times
 from node.keyspace.database import DELETE
 from node.keyspace.notify import GENERIC
 from node.persistence.errors import FormatError
@@ -102,7 +103,7 @@ def _restore(client: Client, argv: list[bytes]) -> Any:
     if expire_at_ms and expire_at_ms <= now_ms and db.keyspace.expiry_mode == DELETE:
         if deleted:
             db.changed(key, GENERIC, b"del")
-            client.propagate_as([b"DEL", key])
+            client.propagate_as([server_deletion(client.server.config), key])
         return OK
     db.put(key, value)
     if expire_at_ms:
@@ -111,10 +112,11 @@ def _restore(client: Client, argv: list[bytes]) -> Any:
             client.propagate_as([*argv[:2], b"%d" % expire_at_ms, *argv[3:], b"ABSTTL"])
     if type(value) is HashValue and value.ttls is not None:
         db.keyspace.field_expiry.note(db, key, value)
-    access = db.keyspace.access
-    if isinstance(access, AccessFrequencies):
+    config = client.server.config
+    if config.maxmemory_policy.endswith("lfu"):
         if options.frequency is not None:
-            access.set_frequency(db.index, key, options.frequency)
+            recorder = record_frequencies(db.keyspace, client.server.rng, config.lfu_log_factor, config.lfu_decay_time)
+            recorder.set_frequency(db.index, key, options.frequency)
     elif options.idle_s is not None:
         record_times(db.keyspace).set_idle_ms(db.index, key, options.idle_s * 1000)
     db.changed(key, GENERIC, b"restore")

@@ -9,6 +9,7 @@ from node import errors
 from node.arguments import INT64_MAX, integer
 from node.client import Client
 from node.commands.generic import type_word
+from node.compat import COMPAT
 from node.errors import CommandError
 from node.glob import compile_glob
 from node.keyspace.scan import scan_keys
@@ -17,6 +18,7 @@ from node.registry import READONLY, command
 _CURSOR: Final = re.compile(rb"[+-]?[0-9]+")
 _BAD_CURSOR: Final = CommandError("ERR invalid cursor")
 _DEFAULT_COUNT: Final = 10
+_TYPES: Final = (b"string", b"list", b"set", b"zset", b"hash", b"stream")
 
 
 def parse_cursor(text: bytes) -> int:
@@ -60,6 +62,8 @@ class ScanOptions:
                 self.fits = None if value == b"*" else compile_glob(value).fits
             elif word == b"TYPE" and with_type:
                 self.kind = value.lower()
+                if COMPAT.newer and self.kind not in _TYPES:
+                    raise CommandError(b"ERR unknown type name '%b'" % value)
             else:
                 raise errors.SYNTAX
             i += 2
@@ -83,9 +87,11 @@ def cmd_scan(client: Client, argv: list[bytes]) -> Any:
     if options.fits is not None:
         fits = options.fits
         keys = [key for key in keys if fits(key)]
+    kind = options.kind
+    if kind is not None and COMPAT.newer:  # first: an expired key of another type is left alone
+        keys = [key for key in keys if type_word(db.stored(key)) == kind]
     if db.expires.at:
         keys = [key for key in keys if not db.expire_if_past(key)]
-    if options.kind is not None:
-        kind = options.kind
+    if kind is not None and not COMPAT.newer:
         keys = [key for key in keys if type_word(db.peek(key)) == kind]
     return [b"%d" % next_cursor, keys]

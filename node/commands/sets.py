@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import positive_count, random_count
+from node.compat import server_deletion
 from node.keyspace.notify import GENERIC, SET
 from node.registry import (
     DENYOOM,
@@ -191,7 +192,7 @@ def _pop_many(client: Client, argv: list[bytes]) -> Any:
         db.changed(key, SET, b"spop", size)
         db.delete(key)
         db.changed(key, GENERIC, b"del", 0)
-        client.propagate_as([b"DEL", key])
+        client.propagate_as([server_deletion(client.server.config), key])
         return OrderedSet(list(taken))
     rng = client.server.rng
     if (size - count) * _REBUILD_FACTOR > count:

@@ -126,6 +126,10 @@ def _set_with_options(client: Client, argv: list[bytes]) -> Any:
         old = cmd_get(client, argv)
     if bits & CONDITION and not _condition_holds(client, key, bits, operand):
         return old
+    if COMPAT.newer and bits & EXPIRY and past(client, at_ms):
+        if db.write(key) is not None:
+            remove_expired(client, key)
+        return old if bits & GET else OK
     if bits & KEEPTTL:
         db.write(key)  # a key past its expiry must not pass its time on
         db.put(key, value)
@@ -250,7 +254,8 @@ def cmd_getdel(client: Client, argv: list[bytes]) -> Any:
     key = argv[1]
     if value is not None and client.db.delete(key):
         client.db.changed(key, GENERIC, b"del")
-        client.propagate_as([b"UNLINK" if client.server.config.lazyfree_lazy_user_del else b"DEL", key])
+        lazy = client.server.config.lazyfree_lazy_user_del and not COMPAT.newer
+        client.propagate_as([b"UNLINK" if lazy else b"DEL", key])
     return value
 
 

@@ -1,8 +1,9 @@
 """Values to RDB objects: one type byte, then the payload. Files, DUMP and replication share this.
 
 Written are the types of the 7.0 line, compact wherever OBJECT ENCODING says that the value is: a stock server that
-loads them reports the same encodings. A hash with expiring fields exists only in the types 24 and 25 of Redis 7.4;
-`needs_field_expiry` tells, and files and payloads then claim version 12 (docs/adr/0020).
+loads them reports the same encodings. At compat-level 7.2 a packed set is of type 20, which came with version 11. A
+hash with expiring fields exists only in the types 24 and 25 of Redis 7.4; `needs_field_expiry` tells, and files and
+payloads then claim version 12 (docs/adr/0020).
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from node.persistence.object_types import (
     HASH_METADATA,
     LIST_QUICKLIST_2,
     PACKED_NODE,
+    PLAIN_NODE,
     SET,
     SET_INTSET,
+    SET_LISTPACK,
     STREAM_LISTPACKS_2,
     STREAM_LISTPACKS_3,
     STRING,
@@ -32,17 +35,16 @@ from node.persistence.object_types import (
 from node.persistence.rdb_strings import encode_double, encode_int64, encode_length, encode_string
 from node.persistence.streams import encode_stream
 from node.types.hash import HashValue
-from node.types.limits import LIMITS
 from node.types.list import ListValue
-from node.types.set import INTSET, SetValue
+from node.types.list_nodes import alone_bytes, node_bounds
+from node.types.listpack_size import EMPTY_LISTPACK_BYTES
+from node.types.set import INTSET, LISTPACK, SetValue
 from node.types.sorted_set import SortedSetValue
 from node.types.stream import StreamValue
 
-#: Bytes of a list node for list-max-listpack-size -1 to -5; beside a count, the second holds.
-_NODE_BYTES: Final = (4096, 8192, 16384, 32768, 65536)
-_SAFE_NODE_BYTES: Final = 8192
+#: Stock allows so much for an entry's own bytes when it asks whether an element still fits into a node.
 _ENTRY_ESTIMATE: Final = 8
-_EMPTY_LISTPACK_BYTES: Final = 7
+_ANY_SIZE: Final = 1 << 62
 _MAX_INTEGER_SCORE: Final = float((2**63 - 1) // 2)
 
 
@@ -75,13 +77,14 @@ class Encoder:
         return STRING, self._string(bytes(value))
 
     def _list(self, value: ListValue) -> tuple[int, bytes]:
-        nodes = [self._string(node) for node in _list_nodes(value)]
-        mark = encode_length(PACKED_NODE)
-        return LIST_QUICKLIST_2, encode_length(len(nodes)) + b"".join([mark + node for node in nodes])
+        nodes = [encode_length(container) + self._string(node) for container, node in list_nodes(value)]
+        return LIST_QUICKLIST_2, encode_length(len(nodes)) + b"".join(nodes)
 
     def _set(self, value: SetValue) -> tuple[int, bytes]:
         if value.form == INTSET:
             return SET_INTSET, self._string(encode_intset(map(int, value.members)))
+        if value.form == LISTPACK:
+            return SET_LISTPACK, self._string(encode_listpack(value.members))
         return SET, self._strings(len(value.members), value.members)
 
     def _hash(self, value: HashValue) -> tuple[int, bytes]:
@@ -147,18 +150,22 @@ def score_element(score: float) -> Element:
     return b"%.17g" % score
 
 
-def _list_nodes(value: ListValue) -> Iterator[bytes]:
-    """The elements in listpacks of the size that `list-max-listpack-size` allows."""
-    fill = LIMITS.list_max_listpack_size
-    limit = _NODE_BYTES[min(-fill, len(_NODE_BYTES)) - 1] if fill < 0 else _SAFE_NODE_BYTES
-    most = fill if fill > 0 else 1 << 62
+def list_nodes(value: ListValue) -> Iterator[tuple[int, bytes]]:
+    """The elements in nodes of the size that `list-max-listpack-size` allows: (container, content)."""
+    limit, most = (_ANY_SIZE, _ANY_SIZE) if value.packed else node_bounds()
+    alone = alone_bytes()
     entries: list[bytes] = []
-    size = _EMPTY_LISTPACK_BYTES
+    size = EMPTY_LISTPACK_BYTES
     for element in value.slice(0, len(value)):
-        if entries and (size + len(element) + _ENTRY_ESTIMATE > limit or len(entries) >= most):
-            yield pack_entries(entries)
-            entries, size = [], _EMPTY_LISTPACK_BYTES
+        large = len(element) >= alone
+        if entries and (large or size + len(element) + _ENTRY_ESTIMATE > limit or len(entries) >= most):
+            yield PACKED_NODE, pack_entries(entries)
+            entries, size = [], EMPTY_LISTPACK_BYTES
+        if large:
+            yield PLAIN_NODE, element
+            continue
         entry = encode_entry(element)
         entries.append(entry)
         size += len(entry)
-    yield pack_entries(entries)
+    if entries:
+        yield PACKED_NODE, pack_entries(entries)

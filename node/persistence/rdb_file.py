@@ -8,8 +8,8 @@ Both are free of I/O. The decoder is fed chunks of any size, from a file or from
 complete key to its sink; what is incomplete waits for more. The loop can therefore decode a slice at a time and answer
 clients between two slices (`node/persistence/loading.py`).
 
-We write version 10, the one of the 7.0 line, and 11 at compat-level 7.2; a file with values that only a later version can express (field expiry of
-hashes) says so in its header (docs/adr/0020). Versions 1 to 12 are read.
+We write version 10, the one of the 7.0 line, and 11 at compat-level 7.2; a file with values that only a later version
+can express (field expiry of hashes) says so in its header (docs/adr/0020). Versions 1 to 12 are read.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ class Limits:
     __slots__ = (
         "hash_max_listpack_entries",
         "hash_max_listpack_value",
+        "list_alone_bytes",
         "list_max_listpack_size",
         "set_max_intset_entries",
         "set_max_listpack_entries",
@@ -27,6 +28,8 @@ class Limits:
         self.hash_max_listpack_entries = 512
         self.hash_max_listpack_value = 64
         self.list_max_listpack_size = -2
+        #: Elements of this length are list nodes of their own; 0: as the node size has it. Only DEBUG sets it.
+        self.list_alone_bytes = 0
         self.set_max_intset_entries = 512
         self.set_max_listpack_entries = 128
         self.set_max_listpack_value = 64

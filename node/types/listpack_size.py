@@ -5,7 +5,12 @@ Streams are cut into nodes by these sizes; listpacks themselves are made and rea
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.types.set import is_int64
+
+#: A listpack's header and end mark.
+EMPTY_LISTPACK_BYTES: Final = 7
 
 
 def integer_size(value: int) -> int:

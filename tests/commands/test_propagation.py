@@ -88,7 +88,11 @@ NEWER_PROPAGATION = (
     ([], f"SET k v pxat {START_MS + 5}", [f"SET k v pxat {START_MS + 5}"]),
     ([], "SET k v px 5", [f"SET k v PXAT {START_MS + 5}"]),
     (["SET k v"], f"SET k w IFEQ v PXAT {START_MS + 5}", [f"SET k w PXAT {START_MS + 5}"]),
-    (["SET k v"], "GETDEL k", ["UNLINK k"]),
+    (["SET k v"], "SET k w PXAT 1", ["UNLINK k"]),
+    ([], "SET k w PXAT 1", []),
+    (["SET k v"], "GETDEL k", ["DEL k"]),
+    (["SADD s a b"], "SPOP s 2", ["UNLINK s"]),
+    (["SADD s a b", "CONFIG SET lazyfree-lazy-server-del no"], "SPOP s 2", ["DEL s"]),
     (["SET k v"], "EXPIRE k -1", ["UNLINK k"]),
     (["SET k v"], "GETEX k PXAT 1", ["UNLINK k"]),
 )

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node import glob
+from node.compat import COMPAT
 from node.glob import Glob, match
 
 
@@ -87,3 +88,11 @@ def test_hostile_pattern_is_decided_soon(pattern: bytes) -> None:
     started = time.process_time()
     match(pattern, b"a" * 20_000)
     assert time.process_time() - started < 2.0
+
+
+def test_glob_at_the_newer_level_gives_up_beyond_a_thousand_stars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(COMPAT, "newer", True)
+    text = b"a" * 3000
+    assert Glob(b"*?" * 1000).match(text)
+    assert Glob(b"*?" * 1000 + b"**").match(text)  # the last star costs stock nothing
+    assert not Glob(b"*?" * 1001).match(text)

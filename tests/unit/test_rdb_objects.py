@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node.compat import COMPAT
 from node.persistence import object_types as types
 from node.persistence.decode import EmptyValue, decode_object
-from node.persistence.encode import Encoder, needs_field_expiry, score_element
+from node.persistence.encode import Encoder, list_nodes, needs_field_expiry, score_element
 from node.persistence.errors import FormatError
 from node.persistence.listpack import encode_listpack
 from node.persistence.payload import BadPayload, dump_payload, load_payload
@@ -307,3 +308,31 @@ def test_decode_damaged_objects_raise_nothing_but_format_errors(value: Any) -> N
         spoilt[rng.randrange(len(spoilt))] = rng.randrange(256)
         with contextlib.suppress(FormatError, EmptyValue):
             decode_object(kind, Reader(bytes(spoilt)))
+
+
+def test_set_packed_at_the_newer_level_is_written_as_a_listpack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(COMPAT, "newer", True)
+    kind, body = Encoder().encode(SetValue([b"a", b"7"]))
+    assert kind == types.SET_LISTPACK
+    assert decode_object(kind, Reader(body)).members == {b"a", b"7"}
+    assert dump_payload(SetValue([b"a"]))[-10:-8] == b"\x0b\x00"
+
+
+def test_list_packed_at_the_newer_level_is_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(COMPAT, "newer", True)
+    value = ListValue([b"x" * 100] * 70)  # closer to a node's bound than stock fills the nodes of a quicklist
+    value.push_right([b"y" * (8192 - 7 - 70 * 103)])
+    assert value.encoding() == b"listpack"
+    assert [container for container, _ in list_nodes(value)] == [types.PACKED_NODE]
+
+
+def test_list_elements_beyond_a_node_stand_alone_at_the_newer_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [b"a", b"x" * 9000, b"b"]
+    packed = [types.PACKED_NODE, types.PACKED_NODE, types.PACKED_NODE]
+    assert [container for container, _ in list_nodes(ListValue(items))] == packed
+    monkeypatch.setattr(COMPAT, "newer", True)
+    value = ListValue(items)
+    assert [container for container, _ in list_nodes(value)] == [types.PACKED_NODE, types.PLAIN_NODE, types.PACKED_NODE]
+    assert list(_round_trip(value)) == items
+    monkeypatch.setattr(LIMITS, "list_alone_bytes", 1)
+    assert {container for container, _ in list_nodes(ListValue(items))} == {types.PLAIN_NODE}
