@@ -89,6 +89,7 @@ class Blocking:
         """Wake `client` with `reply`. It must be blocked. `counted`: the statistics know of this end already."""
         block = self.blocked[client]
         self.forget(client)
+        client.commands_run += 1
         if not counted:
             block.spec.calls += 1
             if isinstance(reply, errors.CommandError):

@@ -56,6 +56,7 @@ class Client:
         "close_after_reply",
         "close_at_once",
         "commands",
+        "commands_run",
         "created_ms",
         "db",
         "deny_blocking",
@@ -63,8 +64,8 @@ class Client:
         "gates",
         "id",
         "in_exec",
-        "is_script",
         "input_bytes",
+        "is_script",
         "laddr",
         "last_command",
         "last_used_ms",
@@ -76,6 +77,7 @@ class Client:
         "no_evict",
         "no_touch",
         "out",
+        "output_bytes",
         "parser",
         "patterns",
         "pending",
@@ -115,6 +117,8 @@ class Client:
         self.capabilities: frozenset[bytes] = frozenset()
         self.created_ms = self.last_used_ms = server.clock.now_ms
         self.last_command = b"NULL"
+        # totals since the connection was made
+        self.commands_run = self.input_bytes = self.output_bytes = 0
         # input: the exact parser exists only while a command is incomplete; `commands` waits while the client is
         # blocked
         self.parser: RequestParser | None = None

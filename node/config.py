@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from node import errors
+from node.compat import COMPAT
 from node.config_directive import Directive
 from node.config_directives import ALL_DIRECTIVES, BY_NAME
 from node.config_kinds import ConfigError, ConfigFileError, bytes_of, text_of
-from node.config_newer import NEWER_NAMES
+from node.config_newer import GONE_SINCE, NEWER_NAMES
 from node.config_values import ConfigValues
 from node.errors import CommandError
 from node.glob import match as glob_match
@@ -81,6 +82,7 @@ class Config(ConfigValues):
                 if (
                     not directive.hidden
                     and name not in NEWER_NAMES
+                    and not (COMPAT.newer and name in GONE_SINCE)
                     and raw not in found
                     and glob_match(pattern, raw, ignore_case=True)
                 ):

@@ -58,6 +58,9 @@ NEWER_NAMES: Final = {
     "server-cpulist": "server_cpulist",
 }
 
+#: Directives of 7.0 that level 7.2 reads and no longer lists.
+GONE_SINCE: Final = frozenset({"io-threads-do-reads"})
+
 #: Defaults of stock directives that level 7.2 takes from Valkey 8: freeing in the background is the rule there.
 NEWER_DEFAULTS: Final[dict[str, Any]] = {
     "lazyfree-lazy-eviction": True,

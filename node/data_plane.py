@@ -92,13 +92,18 @@ class DataPlane:
     async def run(self) -> None:
         """Serve until cancelled or `stopping`."""
         epoll_fd = self._epoll.fileno()
+        stats = self.server.stats
         while not self.stopping:
             await trio.lowlevel.wait_readable(epoll_fd)
-            deadline = perf_counter_ns() + SLICE_NS
+            started = perf_counter_ns()
+            deadline = started + SLICE_NS
             while events := self._epoll.poll(0):
                 self.run_pass(events)
-                if perf_counter_ns() > deadline:
+                now = perf_counter_ns()
+                stats.loop.end_cycle(now - started, stats.commands)
+                if now > deadline:
                     break
+                started = now
 
     def close(self) -> None:
         """Drop every client and listener."""
@@ -170,6 +175,10 @@ class DataPlane:
                 self.drop(client)  # it may not be told of a write that the successor of this primary does not have
             else:
                 self._output.send(client)
+
+    def enforce_soft_limits(self) -> None:
+        """Housekeeping: close the clients that have not read for too long."""
+        self._output.enforce_soft_limits()
 
     def touch(self, client: Client) -> None:
         """`client` has replies to be sent at the end of this pass, or soon if no pass is under way."""
@@ -262,6 +271,7 @@ class DataPlane:
         stats = server.stats
         stats.input_bytes += len(chunk)
         stats.reads += 1
+        client.input_bytes += len(chunk)
         client.last_used_ms = server.clock.now_ms
         if client.close_after_reply:
             return
@@ -362,8 +372,9 @@ class DataPlane:
                     server.propagation.after_command(client, argv)
                     client.write_offset = stream.offset
                 now = perf_counter_ns()
-                spec.calls += 1  # type: ignore[union-attr]
-                spec.nanos += now - last  # type: ignore[union-attr]
+                if type(result) is not Block:  # else it counts once it is served
+                    spec.calls += 1  # type: ignore[union-attr]
+                    spec.nanos += now - last  # type: ignore[union-attr]
                 timings = spec.timings  # type: ignore[union-attr]
                 if timings is not None:
                     try:
@@ -404,6 +415,7 @@ class DataPlane:
             if client.close_after_reply or client.sock is None:
                 break
         server.stats.commands += position
+        client.commands_run += position
         if spec is not None:
             client.last_command = spec.full_name
         if out and not client.pending:
@@ -415,7 +427,7 @@ class DataPlane:
     def _block(self, client: Client, block: Block, spec: Any, argv: list[bytes]) -> None:
         if block.spec is None:
             block.spec, block.argv = spec, argv
-            spec.calls -= 1  # it counts once it is served
+        client.commands_run -= 1  # it counts once it is served
         self.server.blocking.block(client, block, self.server.clock.mono_ms)
         if block.deadline_ms:
             self.server.timers_changed()

@@ -206,6 +206,7 @@ def execute(client: Client, argv: list[bytes]) -> Any:
         client.server.tracking.limit_table(client.server.config.tracking_table_max_keys)
     try:
         spec = registry.find(argv)
+        client.last_command = spec.full_name
         judged = spec if spec.judge is None else spec.judged(client, argv)
         for check in CHECKS:
             check(client, judged, argv)
@@ -270,7 +271,10 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
     if client.gates & GATE_TRACKING:
         server.tracking.before_command(client)
     access = keyspace.access
-    if client.gates & GATE_NO_TOUCH:
+    quiet = (
+        client.gates & GATE_NO_TOUCH and not spec.flags & registry.ADMIN and not spec.full_name.startswith(b"object|")
+    )
+    if quiet:  # commands that tell of access times touch nothing, and need them
         keyspace.access = None
     dirty = keyspace.dirty
     client.last_command = spec.full_name
@@ -284,12 +288,12 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
         result = error
     except Exception:  # a bug of ours, as in the data plane
         result = server.handler_failed(spec, argv)
-    if client.gates & GATE_NO_TOUCH and keyspace.access is None:
+    if quiet and keyspace.access is None:
         keyspace.access = access
     nanos = perf_counter_ns() - started
     if type(result) is not Block:
         spec.calls += 1
-    spec.nanos += nanos
+        spec.nanos += nanos
     if spec.timings is not None:
         server.note_latency(spec, nanos)
     if keyspace.dirty > dirty or client.rewritten is not None:
@@ -309,5 +313,15 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
 
 
 def run_again(client: Client, block: Block) -> Any:
-    """Try a blocked command once more: its reply, or a Block when it must go on waiting."""
+    """Try a blocked command once more: its reply, or a Block when it must go on waiting.
+
+    Level 7.2 asks first whether the client's user still may.
+    """
+    if COMPAT.newer:
+        try:
+            check_acl(client, block.spec, block.argv)
+        except CommandError as error:
+            block.spec.rejected_calls += 1
+            client.server.stats.count_error(error)
+            return error
     return call(client, block.spec, block.argv, again=True)

@@ -22,6 +22,8 @@ IN: Final = select.EPOLLIN | select.EPOLLRDHUP
 OUT: Final = select.EPOLLOUT
 #: Bytes that one client with a long queue may be sent before others have their turn.
 SEND_BUDGET: Final = 1 << 20
+#: Replies of a pass up to this size are sent whatever the limit: stock has a buffer of this size that does not count.
+_UNCOUNTED: Final = 16 * 1024
 
 
 class Output:
@@ -31,12 +33,16 @@ class Output:
         self._server = server
         self._epoll = epoll
         self._drop = drop
+        #: Clients beyond the soft limit of their class.
+        self._over_soft: dict[Client, None] = {}
 
     def send(self, client: Client) -> None:
         """Send the replies of this pass, or queue them behind what the socket has not taken yet."""
         out = client.out
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
+        if len(data) > _UNCOUNTED and client.replica is None and self._enforce_limit(client, len(data)):
+            return
         if client.unsent is not None:
             client.unsent.append(data)
             client.unsent_bytes += len(data)
@@ -52,6 +58,7 @@ class Output:
         stats = self._server.stats
         stats.output_bytes += sent
         stats.writes += 1
+        client.output_bytes += sent
         if sent != len(data):
             client.unsent = deque((memoryview(data)[sent:] if sent else data,))
             client.unsent_bytes = len(data) - sent
@@ -76,6 +83,7 @@ class Output:
                 self._drop(client)
                 return
             self._server.stats.output_bytes += sent
+            client.output_bytes += sent
             client.unsent_bytes -= sent
             budget -= sent
             if sent == len(piece):
@@ -92,23 +100,38 @@ class Output:
             if client.close_after_reply:
                 self._drop(client)
 
-    def _enforce_limit(self, client: Client) -> None:
-        """Close a client that reads too slowly, by `client-output-buffer-limit` of its class."""
+    def enforce_soft_limits(self) -> None:
+        """Close the clients whose queue has been too long for too long though nothing was added to it."""
+        for client in list(self._over_soft):
+            if client.sock is None or client.unsent is None:
+                del self._over_soft[client]
+            else:
+                self._enforce_limit(client)
+
+    def _enforce_limit(self, client: Client, more: int = 0) -> bool:
+        """Close a client that reads too slowly, by `client-output-buffer-limit` of its class; whether it was closed.
+
+        `more`: bytes that are about to join the queue.
+        """
         hard, soft, soft_seconds = self._server.config.client_output_buffer_limit[client.kind]
         if client.replica is not None:
             # Below the size of the backlog it would close a replica that can resume at once, and cost no memory less.
             least = self._server.config.repl_backlog_size
             hard, soft = hard and max(hard, least), soft and max(soft, least)
         size = client.unsent_bytes
-        over = bool(hard and size > hard)
+        over = bool(hard and size + more > hard)
         if soft and size > soft:
             now = self._server.clock.mono_ms
             if not client.soft_limit_since_ms:
                 client.soft_limit_since_ms = now
+                self._over_soft[client] = None
             over = over or now - client.soft_limit_since_ms > soft_seconds * 1000
         else:
             client.soft_limit_since_ms = 0
+            self._over_soft.pop(client, None)
         if over:
             log.warning("Client %s closed for overcoming of output buffer limits.", client.addr)
             self._server.stats.output_buffer_disconnections += 1
+            self._over_soft.pop(client, None)
             self._drop(client)
+        return over

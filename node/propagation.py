@@ -83,6 +83,11 @@ class Propagation:
         """`lazyfree-lazy-expire` is (now) `lazy`."""
         self.expire_command = b"UNLINK" if lazy else b"DEL"
 
+    @property
+    def in_unit(self) -> bool:
+        """Whether a transaction or script is under way, whose changes have not gone out yet."""
+        return self._depth > 0
+
     def begin_unit(self) -> None:
         """What follows up to `end_unit` is indivisible. Units nest; the outermost one counts."""
         self._depth += 1

@@ -30,6 +30,7 @@ from node.errors import CommandError
 from node.keyspace.keyspace import Keyspace
 from node.listeners import Listeners, address_text, is_local, set_keepalive
 from node.live_limits import follow_config
+from node.observe import info_newer
 from node.observe.histogram import Histogram
 from node.observe.info import Info
 from node.observe.info_sections import BASE
@@ -141,12 +142,14 @@ class Server:
         self._set_latency_tracking(config.latency_tracking)
         self.cron.tasks.append(self.pause.check)
         self.cron.tasks.append(partial(evict_clients, self))
+        self.cron.tasks.append(self.data_plane.enforce_soft_limits)
         self.cron.tasks.append(self.shutdown.check)
         self.info.provide("server", self.shutdown.info_fields)
         self.cron.tasks.append(self.persistence.maybe_save)
         self.info.provide("persistence", self.persistence.info_fields)
         self.info.provide("memory", self.scripting.info_fields)
         self.info.provide("stats", self.persistence.stats_fields)
+        info_newer.supply(self, self.info.provide)
         self.cron.tasks.append(lambda: self.tracking.limit_table(config.tracking_table_max_keys))
 
     def _key_touched(self, db_index: int, key: bytes) -> None:
@@ -295,6 +298,7 @@ class Server:
     def reset_stats(self) -> None:
         """CONFIG RESETSTAT: all counters of INFO start again, those of commands included."""
         self.stats.reset()
+        self.acl.log.denials.clear()
         keyspace = self.keyspace
         keyspace.hits = keyspace.misses = keyspace.expired_keys = keyspace.evicted_keys = 0
         keyspace.lazy_free.freed = 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from node.acl.rules import READ, WRITE, Selector, User
 from node.client import GATE_ACL
+from node.compat import COMPAT
 from node.errors import CommandError
 from node.glob import match
 from node.registry import NO_AUTH
@@ -45,10 +46,19 @@ def check_acl(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     verdict = denied(client, spec, argv)
     if verdict == ALLOWED:
         return
+    if COMPAT.newer:
+        raise CommandError(_newer_denial(verdict, client.user, spec))
     if verdict == DENIED_COMMAND:
         raise CommandError(b"NOPERM this user has no permissions to run the '%b' command" % spec.full_name)
     what = b"keys" if verdict == DENIED_KEY else b"channels"
     raise CommandError(b"NOPERM this user has no permissions to access one of the %b used as arguments" % what)
+
+
+def _newer_denial(verdict: int, user: User, spec: CommandSpec) -> bytes:
+    """The words of level 7.2."""
+    if verdict == DENIED_COMMAND:
+        return b"NOPERM User %b has no permissions to run the '%b' command" % (user.name, spec.full_name)
+    return b"NOPERM No permissions to access a " + (b"key" if verdict == DENIED_KEY else b"channel")
 
 
 def denied(client: Client, spec: CommandSpec, argv: list[bytes]) -> int:

@@ -2,20 +2,26 @@
 
 Allowed commands are described by the fewest rules a greedy search finds: start from everything or nothing, take the
 category that fits best as long as one fits more than it misses, then name the commands that are still wrong. Read back,
-the rules give exactly the same rights; a test proves it for random users.
+the rules give exactly the same rights; a test proves it for random users. Level 7.2 repeats the rules that were said.
 """
 
 from __future__ import annotations
 
 from node.acl.rules import CATEGORIES, READ, WRITE, Catalogue, Selector, User
+from node.compat import COMPAT
 
 
 def describe_user(user: User, catalogue: Catalogue) -> bytes:
     """All rules of a user, without its name."""
-    words = [*user.flags(), *(b"#" + digest for digest in user.passwords)]
+    words = [*flags_of(user), *(b"#" + digest for digest in user.passwords)]
     words.append(describe_selector(user.root, catalogue))
     words += (b"(%b)" % describe_selector(selector, catalogue) for selector in user.selectors[1:])
     return b" ".join(words)
+
+
+def flags_of(user: User) -> list[bytes]:
+    """The flags of a user. At level 7.2 every user has a word about payloads; before, only who was given one."""
+    return user.flags("sanitize-payload" if COMPAT.newer else "")
 
 
 def describe_selector(selector: Selector, catalogue: Catalogue) -> bytes:
@@ -43,6 +49,8 @@ def channel_rules(selector: Selector) -> list[bytes]:
 
 def describe_commands(selector: Selector, catalogue: Catalogue) -> bytes:
     """Rules that rebuild the allowed commands, beginning with `+@all` or `-@all`."""
+    if COMPAT.newer:
+        return b" ".join((b"+@all" if selector.future else b"-@all", *selector.said))
     additive = not selector.future
     sign = b"+" if additive else b"-"
     rules = [b"-@all" if additive else b"+@all"]

@@ -94,9 +94,22 @@ class Catalogue:
 
 
 class Selector:
-    """One set of rights. `future`: commands that are unknown today are allowed as well (`+@all` was said)."""
+    """One set of rights. `future`: commands that are unknown today are allowed as well (`+@all` was said).
 
-    __slots__ = ("all_channels", "all_commands", "all_keys", "channels", "commands", "first_args", "future", "keys")
+    `said`: the rules about commands since `+@all` or `-@all`, those left out that a later one makes void.
+    """
+
+    __slots__ = (
+        "all_channels",
+        "all_commands",
+        "all_keys",
+        "channels",
+        "commands",
+        "first_args",
+        "future",
+        "keys",
+        "said",
+    )
 
     def __init__(self, all_channels: bool = False) -> None:
         self.all_keys = False
@@ -107,12 +120,14 @@ class Selector:
         self.keys: dict[bytes, int] = {}
         self.channels: list[bytes] = []
         self.first_args: dict[bytes, list[bytes]] = {}
+        self.said: list[bytes] = []
 
     def copy(self) -> Selector:
         """An independent copy."""
         twin = Selector(self.all_channels)
         twin.all_keys, twin.all_commands, twin.future = self.all_keys, self.all_commands, self.future
         twin.commands, twin.keys, twin.channels = set(self.commands), dict(self.keys), list(self.channels)
+        twin.said = list(self.said)
         twin.first_args = {name: list(args) for name, args in self.first_args.items()}
         return twin
 
@@ -127,14 +142,23 @@ class Selector:
             self._add_channel(rule[1:])
         elif word[:2] in (b"+@", b"-@"):
             self._category(word[2:].decode("latin-1"), word[:1] == b"+", catalogue)
+            self._remember(word)
         elif rule[:1] == b"+":
             self._allow(word[1:], catalogue)
+            self._remember(word)
         elif rule[:1] == b"-":
             if word[1:] not in catalogue.categories:
                 raise RuleError(UNKNOWN_NAME)
             self.set_command(word[1:], False, catalogue)
+            self._remember(word)
         else:
             raise RuleError(SYNTAX)
+
+    def _remember(self, rule: bytes) -> None:
+        """Add to what was said. What it repeats or revokes goes: the same name, or a part of it, with either sign."""
+        name = rule[1:]
+        self.said = [old for old in self.said if old[1:] != name and not old[1:].startswith(name + b"|")]
+        self.said.append(rule)
 
     def _word(self, word: str, catalogue: Catalogue) -> None:
         if word in ("allkeys", "resetkeys"):
@@ -147,6 +171,7 @@ class Selector:
             self.all_commands = self.future = word == "allcommands"
             self.commands = set(catalogue.categories) if self.future else set()
             self.first_args.clear()
+            self.said.clear()
 
     def _add_keys(self, rule: bytes) -> None:
         if self.all_keys:
@@ -302,13 +327,13 @@ class User:
         else:
             raise RuleError(NO_SUCH_PASSWORD)
 
-    def flags(self) -> list[bytes]:
-        """The words of ACL GETUSER's `flags`, in stock's order."""
+    def flags(self, sanitize: str = "") -> list[bytes]:
+        """The words of ACL GETUSER's `flags`, in stock's order. `sanitize`: the word if none was set."""
         words = ["on" if self.enabled else "off"]
         if self.no_password:
             words.append("nopass")
-        if self.sanitize:
-            words.append(self.sanitize)
+        if self.sanitize or sanitize:
+            words.append(self.sanitize or sanitize)
         return [word.encode() for word in words]
 
 

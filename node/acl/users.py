@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ from node.acl.check import DENIED_AUTH, may_listen
 from node.acl.describe import describe_user
 from node.acl.rules import Catalogue, RuleError, UnmatchedParenthesis, User, join_selectors, password_hash
 from node.client import GATE_ACL, GATE_AUTH, KIND_PUBSUB, Client
+from node.compat import COMPAT
 from node.config import Config
 from node.config_kinds import ConfigFileError, bytes_of, text_of
 from node.config_rewrite import replace_file
@@ -34,17 +35,20 @@ _SCANNED_FOR_GROUPING: Final = 10
 
 
 class LogEntry:
-    """Denials of one kind that were close in time."""
+    """Denials of one kind that were close in time. `created_ms` is when the latest came, `first_ms` the first."""
 
-    __slots__ = ("client_info", "context", "count", "created_ms", "name", "reason", "what")
+    __slots__ = ("client_info", "context", "count", "created_ms", "first_ms", "id", "name", "reason", "what")
 
-    def __init__(self, reason: int, context: bytes, what: bytes, name: bytes, client_info: bytes, now_ms: int) -> None:
+    def __init__(
+        self, number: int, reason: int, context: bytes, what: bytes, name: bytes, client_info: bytes, now_ms: int
+    ) -> None:
+        self.id = number
         self.reason = reason
         self.context = context
         self.what = what
         self.name = name
         self.client_info = client_info
-        self.created_ms = now_ms
+        self.created_ms = self.first_ms = now_ms
         self.count = 1
 
 
@@ -54,6 +58,9 @@ class AclLog:
     def __init__(self, server: Server) -> None:
         self._server = server
         self.entries: deque[LogEntry] = deque()
+        #: Denials by reason since the start or CONFIG RESETSTAT.
+        self.denials: Counter[int] = Counter()
+        self._next_id = 0
 
     def add(self, client: Client, reason: int, what: bytes, name: bytes | None = None) -> None:
         """Note a denial; one like a recent one is counted there."""
@@ -64,14 +71,20 @@ class AclLog:
         context = b"multi" if client.multi is not None or client.in_exec else b"toplevel"
         if client.sock is None:
             context = b"lua"
-        entry = LogEntry(reason, context, what, name, describe_client(client), now_ms)
+            run = self._server.scripting.running
+            client = run.caller if run is not None else client  # the log names who is to blame
+        self.denials[reason] += 1
+        entry = LogEntry(self._next_id, reason, context, what, name, describe_client(client), now_ms)
         for old in list(self.entries)[:_SCANNED_FOR_GROUPING]:
             if (old.reason, old.context, old.what, old.name) == (reason, context, what, name) and (
                 abs(now_ms - old.created_ms) <= _GROUPING_MS
             ):
                 self.entries.remove(old)
                 entry.count += old.count
+                entry.id, entry.first_ms = old.id, old.first_ms
                 break
+        else:
+            self._next_id += 1
         self.entries.appendleft(entry)
         while len(self.entries) > self._server.config.acllog_max_len:
             self.entries.pop()
@@ -273,9 +286,20 @@ class Acl:
         gone = [user for user in self.users.values() if user is not self.default]
         self.users = {b"default": self.default, **users}
         for user in gone:
-            self._close_clients_of(user, caller)
+            successor = users.get(user.name) if COMPAT.newer else None
+            if successor is None:
+                self._close_clients_of(user, caller)
+            else:
+                self._hand_over(user, successor, caller)
         self.refresh_clients()
         return b""
+
+    def _hand_over(self, old: User, new: User, caller: Client | None) -> None:
+        """Level 7.2: whoever is logged in as a user that is still there stays, but for listeners that lost channels."""
+        self._close_listeners_without_right(old, new, caller)
+        for client in self._server.clients.values():
+            if client.user is old:
+                client.user = new
 
     def _parse_file(self, path: bytes, content: bytes) -> tuple[dict[bytes, User], list[bytes]]:
         users: dict[bytes, User] = {}

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 from node import registry
 from node.acl import rules
 from node.acl.check import ALLOWED, DENIED_AUTH, DENIED_CHANNEL, DENIED_COMMAND, DENIED_KEY, judge
-from node.acl.describe import channel_rules, describe_commands, key_rules
+from node.acl.describe import channel_rules, describe_commands, flags_of, key_rules
 from node.acl.rules import CATEGORIES, Selector
 from node.arguments import integer
 from node.commands.help import help_reply
+from node.compat import COMPAT
 from node.errors import CommandError
 from node.registry import ADMIN, LOADING, NOSCRIPT, STALE, Handler, command, container
 from node.resp.values import OK, OrderedSet
 
 if TYPE_CHECKING:
-    from node.acl.users import Acl
+    from node.acl.users import Acl, LogEntry
     from node.client import Client
 
 log = logging.getLogger("node")
@@ -109,7 +110,7 @@ def cmd_acl_getuser(client: Client, argv: list[bytes]) -> Any:
     if user is None:
         return None
     return {
-        b"flags": OrderedSet(user.flags()),
+        b"flags": OrderedSet(flags_of(user)),
         b"passwords": user.passwords,
         **_selector(acl, user.root),
         b"selectors": [_selector(acl, selector) for selector in user.selectors[1:]],
@@ -146,10 +147,11 @@ def cmd_acl_dryrun(client: Client, argv: list[bytes]) -> Any:
     verdict, index = judge(user, spec, request)
     if verdict == ALLOWED:
         return OK
+    who = b"User %b" % user.name if COMPAT.newer else b"This user"
     if verdict == DENIED_COMMAND:
-        return b"This user has no permissions to run the '%b' command" % spec.full_name
+        return b"%b has no permissions to run the '%b' command" % (who, spec.full_name)
     what = b"key" if verdict == DENIED_KEY else b"channel"
-    return b"This user has no permissions to access the '%b' %b" % (request[index], what)
+    return b"%b has no permissions to access the '%b' %b" % (who, request[index], what)
 
 
 # -- file ----------------------------------------------------------------------------------------------------------
@@ -249,9 +251,19 @@ def cmd_acl_log(client: Client, argv: list[bytes]) -> Any:
             b"username": entry.name,
             b"age-seconds": (now_ms - entry.created_ms) / 1000,
             b"client-info": entry.client_info,
+            **(_identity(entry) if COMPAT.newer else {}),
         }
         for _, entry in zip(range(count), denials.entries, strict=False)
     ]
+
+
+def _identity(entry: LogEntry) -> dict[bytes, Any]:
+    """What later servers add to an entry of the log."""
+    return {
+        b"entry-id": entry.id,
+        b"timestamp-created": entry.first_ms,
+        b"timestamp-last-updated": entry.created_ms,
+    }
 
 
 @_declare("help", arity=2, flags=LOADING | STALE, complexity="O(1)", summary="Explains the subcommands.")

@@ -147,6 +147,14 @@ def cmd_client_kill(client: Client, argv: list[bytes]) -> Any:
     return _kill(client, [each for each in chosen if not (skip_me and each is client)])
 
 
+def _max_age_s(word: bytes) -> int:
+    """MAXAGE: a connection that is this many seconds old is closed."""
+    age_s = integer(word, CommandError("ERR maxage is not an integer or out of range"))
+    if age_s <= 0:
+        raise CommandError("ERR maxage should be greater than 0")
+    return age_s
+
+
 def _kill(caller: Client, victims: list[Client]) -> int:
     """Close connections; the caller's own once it has its reply."""
     for victim in victims:
@@ -180,6 +188,9 @@ def _kill_filters(client: Client, argv: list[bytes]) -> tuple[bool, list[Any]]:
             if user is None:
                 raise CommandError(b"ERR No such user '%b'" % word)
             filters.append(lambda each, wanted=user: each.user is wanted)
+        elif name == b"maxage":
+            oldest_ms = client.server.clock.now_ms - _max_age_s(word) * 1000
+            filters.append(lambda each, oldest=oldest_ms: each.created_ms <= oldest)
         elif name == b"skipme" and word.lower() in (b"yes", b"no"):
             skip_me = word.lower() == b"yes"
         else:
@@ -317,6 +328,7 @@ _HELP: Final = (
 * LADDR (<ip:port>|<unixsocket>:0), our end
 * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)
 * USER <username>
+* MAXAGE <seconds>, at least this old
 * SKIPME (YES|NO), spare this connection (default: yes)""",
     ),
     ("LIST [TYPE (NORMAL|MASTER|REPLICA|PUBSUB) | ID <client-id> ...]", "Describe connections."),

@@ -82,18 +82,33 @@ def cmd_hello(client: Client, argv: list[bytes]) -> Any:
 
 
 def _hello_options(client: Client, argv: list[bytes]) -> None:
+    """AUTH and SETNAME. 7.0 carries them out as they come; level 7.2 reads all first, and the last of each counts."""
+    log_in: list[bytes] | None = None
+    name: bytes | None = None
     i = 2
     while i < len(argv):
         option = argv[i].lower()
         if option == b"auth" and i + 2 < len(argv):
-            if not client.server.acl.log_in(client, argv[i + 1], argv[i + 2], argv[0]):
-                raise WRONG_PASSWORD
+            log_in = argv[i + 1 : i + 3]
+            if not COMPAT.newer:
+                _log_in(client, log_in, argv[0])
             i += 3
         elif option == b"setname" and i + 1 < len(argv):
-            client.name = checked_name(argv[i + 1])
+            name = checked_name(argv[i + 1])
+            if not COMPAT.newer:
+                client.name = name
             i += 2
         else:
             raise CommandError(b"ERR Syntax error in HELLO option '%b'" % argv[i])
+    if COMPAT.newer and log_in is not None:
+        _log_in(client, log_in, argv[0])
+    if name is not None and (client.authenticated or not COMPAT.newer):
+        client.name = name
+
+
+def _log_in(client: Client, credentials: list[bytes], command: bytes) -> None:
+    if not client.server.acl.log_in(client, credentials[0], credentials[1], command):
+        raise WRONG_PASSWORD
 
 
 def checked_name(name: bytes) -> bytes:

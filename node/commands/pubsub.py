@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from node.client import GATE_SUBSCRIBED
 from node.commands.help import help_reply
+from node.compat import COMPAT
 from node.errors import CommandError
 from node.glob import compile_glob
 from node.registry import (
@@ -23,7 +25,7 @@ from node.registry import (
 
 if TYPE_CHECKING:
     from node.client import Client
-    from node.pubsub.registry import Subscribers
+    from node.pubsub.registry import Family, Subscribers
 
 _SUBSCRIBE = PUBSUB | NOSCRIPT | LOADING | STALE | IN_SUBSCRIBED
 _PUBLISH = PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE
@@ -33,6 +35,13 @@ def _deny_stand_in(client: Client, argv: list[bytes]) -> None:
     """A caller that cannot receive messages (a script's) must not subscribe."""
     if client.deny_blocking and not client.in_exec:
         raise CommandError(b"ERR %b isn't allowed for a DENY BLOCKING client" % argv[0].upper())
+
+
+def _leave(client: Client, argv: list[bytes], family: Family) -> Any:
+    """End subscriptions. Level 7.2 refuses a client that has none of any kind; a transaction may have left the last."""
+    if COMPAT.newer and not client.gates & GATE_SUBSCRIBED and not client.in_exec:
+        raise CommandError(b"NOSUB '%b' command executed not in subscribed mode" % argv[0].lower())
+    return family.leave(client, argv[1:])
 
 
 @command(
@@ -59,7 +68,7 @@ def cmd_subscribe(client: Client, argv: list[bytes]) -> Any:
     summary="Stops listening to channels, to all of them when none is named.",
 )
 def cmd_unsubscribe(client: Client, argv: list[bytes]) -> Any:
-    return client.server.pubsub.channels.leave(client, argv[1:])
+    return _leave(client, argv, client.server.pubsub.channels)
 
 
 @command(
@@ -86,7 +95,7 @@ def cmd_psubscribe(client: Client, argv: list[bytes]) -> Any:
     summary="Stops listening to patterns, to all of them when none is named.",
 )
 def cmd_punsubscribe(client: Client, argv: list[bytes]) -> Any:
-    return client.server.pubsub.patterns.leave(client, argv[1:])
+    return _leave(client, argv, client.server.pubsub.patterns)
 
 
 @command(
@@ -115,7 +124,7 @@ def cmd_ssubscribe(client: Client, argv: list[bytes]) -> Any:
     summary="Stops listening to shard channels, to all of them when none is named.",
 )
 def cmd_sunsubscribe(client: Client, argv: list[bytes]) -> Any:
-    return client.server.pubsub.shard_channels.leave(client, argv[1:])
+    return _leave(client, argv, client.server.pubsub.shard_channels)
 
 
 @command(

@@ -1,9 +1,9 @@
 """One line about a client, as CLIENT LIST, CLIENT INFO and ACL LOG show it. Field names and order are those of the
-stock server (7.0).
+stock server: of 7.0, or at level 7.2 those that Valkey 8 has.
 
-`lib-name` and `lib-ver` follow only once CLIENT SETINFO was said. Memory fields count what a client makes us hold:
-bytes not parsed yet, queued commands, replies not sent yet; we keep no fixed buffers per client, so `rbs` and `rbp` are
-the size of the replies of the current pass.
+In 7.0's lines `lib-name` and `lib-ver` follow only once CLIENT SETINFO was said. Memory fields count what a client
+makes us hold: bytes not parsed yet, queued commands, replies not sent yet; we keep no fixed buffers per client, so
+`rbs` and `rbp` are the size of the replies of the current pass.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from node.client import (
     KIND_PUBSUB,
     KIND_REPLICA,
 )
+from node.compat import COMPAT
 from node.resp.encoder import encode_command
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def flags_of(client: Client) -> bytes:
         ("U", client.sock is not None and client.sock.family == socket.AF_UNIX),
         ("r", bool(client.gates & GATE_READONLY)),
         ("e", client.no_evict),
+        ("T", client.no_touch),
     )
     return "".join(letter for letter, on in letters if on).encode() or b"N"
 
@@ -93,8 +95,10 @@ def _reply_bytes(client: Client) -> int:
 
 
 def _input_bytes(client: Client, running: list[bytes]) -> int:
-    """Bytes of requests that we hold, that of the command under way included."""
+    """Bytes of requests that we hold: those not parsed yet, and in terms of 7.0 the command under way as well."""
     held = client.parser.held_bytes if client.parser is not None else 0
+    if COMPAT.newer:
+        return held
     return held + (len(encode_command(running)) if running else 0)
 
 
@@ -118,6 +122,7 @@ def describe_client(client: Client, argv: list[bytes] | None = None) -> bytes:
         ("psub", len(client.patterns)),
         ("ssub", len(client.shard_channels)),
         ("multi", len(client.multi) if client.multi is not None else -1),
+        *((("watch", len(client.watched)),) if COMPAT.newer else ()),
         ("qbuf", _input_bytes(client, running)),
         ("qbuf-free", 0),
         ("argv-mem", sum(map(len, running))),
@@ -135,6 +140,9 @@ def describe_client(client: Client, argv: list[bytes] | None = None) -> bytes:
         ("resp", 3 if client.resp3 else 2),
     )
     line = " ".join(f"{name}={value}" for name, value in fields).encode("utf-8", "surrogateescape")
-    if client.lib_name or client.lib_ver:
+    if COMPAT.newer or client.lib_name or client.lib_ver:
         line += b" lib-name=%b lib-ver=%b" % (client.lib_name, client.lib_ver)
+    if COMPAT.newer:
+        totals = (client.input_bytes, client.output_bytes, client.commands_run)
+        line += b" tot-net-in=%d tot-net-out=%d tot-cmds=%d" % totals
     return line

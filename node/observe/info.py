@@ -34,6 +34,7 @@ SECTIONS: Final = (
     ("latencystats", "Latencystats", False, True),
     ("cluster", "Cluster", True, True),
     ("keyspace", "Keyspace", True, True),
+    ("debug", "Debug", False, False),
 )
 
 
@@ -63,6 +64,8 @@ class Info:
         parts = []
         for name, title, by_default, in_all in SECTIONS:
             if name in words or (everything and in_all) or ("default" in words and by_default):
+                if name == "debug" and not self._providers[name]:
+                    continue  # a section that only later servers know
                 rows = "".join(f"{field}:{value}\r\n" for field, value in self.fields(name).items())
                 parts.append(f"# {title}\r\n{rows}")
         return "\r\n".join(parts)

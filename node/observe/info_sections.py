@@ -322,7 +322,7 @@ def keyspace_fields(server: Server) -> Fields:
 
 
 def modules_fields(server: Server) -> Fields:
-    """There are none."""
+    """There are none; nor are there figures for debugging at level 7.0."""
     return ()
 
 
@@ -332,6 +332,7 @@ BASE: Final[Mapping[str, BaseProvider]] = {
     "memory": memory_fields,
     "persistence": persistence_fields,
     "stats": stats_fields,
+    "debug": modules_fields,
     "replication": replication_fields,
     "cpu": cpu_fields,
     "modules": modules_fields,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 import trio
@@ -81,7 +82,9 @@ class Persistence:
         aof = self.aof
         if aof.is_open:
             before = aof.write_error
+            started = perf_counter_ns()
             aof.flush()
+            self._server.stats.loop.log_nanos += perf_counter_ns() - started
             if before is not aof.write_error:
                 self._server.refresh_write_gate()
 

@@ -127,8 +127,15 @@ class AofRewriter:
             self._aof.begin_waiting()
             if own_child is not None:
                 own_child.kill()  # it began without a file for what happens meanwhile
-            started = child is not None or self.start()
-            self.scheduled = child is not None or not started
+            if self._server.propagation.in_unit:
+                # A base written now would hold changes that the log is about to be told of as well.
+                log.info(
+                    "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."
+                )
+                self.scheduled = True
+            else:
+                started = child is not None or self.start()
+                self.scheduled = child is not None or not started
         elif not enabled and self._aof.state != states.OFF:
             if own_child is not None:
                 own_child.kill()
