@@ -98,8 +98,8 @@ def _read(output: str) -> Outcome:
     failures: list[str] = []
     text: list[str] | None = None
     for line in output.splitlines():
-        if line.startswith("[ok]: "):
-            passed[_TIME.sub("", line[6:])] += 1
+        if "[ok]: " in line:  # words about waiting may stand before it
+            passed[_TIME.sub("", line.partition("[ok]: ")[2])] += 1
         if line.startswith(("[err]: ", "[exception]: ")):
             text = [line]
             failures.append(line)
