@@ -248,6 +248,11 @@ def _change_replication_id(client: Client, argv: list[bytes]) -> Any:
     return OK
 
 
+def _allow_all_in_scripts(client: Client, argv: list[bytes]) -> Any:
+    client.server.scripting.allow_all_commands = argv[2] != b"0"
+    return OK
+
+
 def _replicate(client: Client, argv: list[bytes]) -> Any:
     """Whatever is said goes to the replicas, and is not done here."""
     client.server.propagation.to_replicas(NO_DATABASE, argv[2:])
@@ -273,6 +278,7 @@ _HELP: Final = (
     ("REPLICATE <command> [<arg> ...]", "Send a command to the replicas that is not run here: data will diverge."),
     ("SEGFAULT", "Die of SIGSEGV."),
     ("SET-ACTIVE-EXPIRE <0|1>", "Switch the removal of expired keys that nobody asks for."),
+    ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Let scripts call commands that no script may call."),
     ("SLEEP <seconds>", "Do nothing at all for <seconds>."),
     ("STRINGMATCH-LEN <text> <pattern>", "Tell whether a glob pattern fits."),
 )
@@ -297,6 +303,7 @@ _SUBCOMMANDS: Final[dict[bytes, tuple[Callable[[Client, list[bytes]], Any], int,
     b"replicate": (_replicate, 1, 1 << 31),
     b"segfault": (_segfault, 0, 0),
     b"set-active-expire": (_set_active_expire, 1, 1),
+    b"set-disable-deny-scripts": (_allow_all_in_scripts, 1, 1),
     b"sleep": (_sleep, 1, 1),
     b"stringmatch-len": (_stringmatch_length, 2, 2),
     b"help": (lambda client, argv: help_reply(b"DEBUG", _HELP), 0, 0),

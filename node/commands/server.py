@@ -10,6 +10,7 @@ from node import errors
 from node.arguments import integer
 from node.commands.help import help_reply
 from node.compat import COMPAT
+from node.dispatch import SERVER_BUSY
 from node.errors import CommandError
 from node.observe.info_sections import SLOTMESH_VERSION
 from node.registry import (
@@ -83,6 +84,8 @@ def cmd_shutdown(client: Client, argv: list[bytes]) -> Any:
         if not shutdown.abort():
             raise CommandError("ERR No shutdown in progress.")
         return OK
+    if client.server.gates & SERVER_BUSY and b"nosave" not in options:
+        raise client.server.scripting.busy_error  # to save would be to save half of what the script does
     now = b"now" in options
     if client.deny_blocking and not now:
         raise CommandError("ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client")

@@ -84,7 +84,7 @@ def _parse(client: Client, argv: list[bytes], for_group: bool) -> _Request:
         option = argv[i].lower()
         left = len(argv) - 1 - i
         if option == b"block" and left:
-            if client.is_script:
+            if client.is_script and not COMPAT.newer:
                 raise CommandError(b"ERR %b command is not allowed with BLOCK option from scripts" % argv[0])
             request.block_ms = integer(argv[i + 1], _BAD_BLOCK)
             if request.block_ms < 0:

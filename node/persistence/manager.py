@@ -44,13 +44,13 @@ class Persistence:
         #: Hooks: sources of function libraries, what to do with one that a file holds, and the AUX fields of a
         #: replication stream.
         self.function_sources: Callable[[], list[bytes]] = server.scripting.functions.sources
-        self.load_function: Callable[[bytes], None] = server.scripting.load_saved_library
+        self.load_function: Callable[..., None] = server.scripting.load_saved_library
         self.clear_functions: Callable[[], None] = server.scripting.functions.clear
         self.replication_aux: Callable[[], list[tuple[bytes, bytes]]] = list
         self.aof = Aof(server.config, server.clock, self._wake_syncer)
         self.saver = RdbSaver(server, self)
         self.rewriter = AofRewriter(server, self)
-        self.loader = Loader(server, self.aof, lambda code: self.load_function(code), lambda: self.clear_functions())
+        self.loader = Loader(server, self.aof, self._load_function, lambda: self.clear_functions())
         self.migrate_links = MigrateLinks(lambda: server.clock.mono_ms)
         self.child: Child | None = None
         self.latest_fork_us = 0
@@ -61,6 +61,9 @@ class Persistence:
         server.config.on_change("appendonly", self._on_appendonly)
         for name in ("save", "stop-writes-on-bgsave-error"):
             server.config.on_change(name, lambda _: server.refresh_write_gate())
+
+    def _load_function(self, code: bytes, *, replace: bool = False) -> None:
+        self.load_function(code, replace=replace)
 
     def _on_appendonly(self, enabled: bool) -> None:
         if not self.rewriter.switch(enabled):

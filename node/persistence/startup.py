@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from node.dispatch import SERVER_LOADING
@@ -31,7 +32,7 @@ class Loader:
         self,
         server: Server,
         aof: Aof,
-        load_function: Callable[[bytes], None],
+        load_function: Callable[..., None],
         clear_functions: Callable[[], None],
     ) -> None:
         self._server = server
@@ -90,7 +91,8 @@ class Loader:
 
     def rdb_steps(self, path: str, *, drop_expired: bool, replace: bool = False) -> Steps:
         """Steps that load an RDB file into the keyspace."""
-        sink = KeyspaceSink(self._keyspace, self._load_function, drop_expired=drop_expired, replace=replace)
+        load_function = partial(self._load_function, replace=replace)
+        sink = KeyspaceSink(self._keyspace, load_function, drop_expired=drop_expired, replace=replace)
         self.progress = Progress(os.stat(path).st_size, time.time())
         yield from load_rdb_steps(path, sink, self.progress, verify=self._config.rdbchecksum)
         self._loaded(sink)

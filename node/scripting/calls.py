@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cluster.slots import key_slot
 from node import errors, registry
-from node.acl.check import ALLOWED, DENIED_COMMAND, DENIED_KEY, denied, judge
+from node.acl.check import ALLOWED, denied, judge
 from node.client import GATE_ACL, GATE_ASKING, GATE_NO_TOUCH, GATE_PRIMARY, GATE_READONLY, GATE_TRACKING
+from node.compat import COMPAT
 from node.dispatch import SERVER_MEMORY, SERVER_REPLICA, SERVER_STALE, SERVER_WRITES_REFUSED, call
 from node.errors import CommandError
 from node.propagation import EVERYBODY
 from node.registry import LOOKUP, CommandSpec
 from node.scripting.conversion import error_text, number_text, to_int64, to_lua
+from node.scripting.texts import cluster_text, denied_text, worded
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -35,13 +37,12 @@ log = logging.getLogger("node")
 _INHERITED_GATES: Final = GATE_ACL | GATE_ASKING | GATE_NO_TOUCH | GATE_PRIMARY | GATE_READONLY
 _LEVELS: Final = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING)
 _VERBOSITY: Final = {"debug": 0, "verbose": 1, "notice": 2, "warning": 3}
-_NOT_RUNNING: Final = b"ERR redis.%b can only be called inside a script invocation"
+_NOT_RUNNING: Final = b"redis.%b can only be called inside a script invocation"
 _NESTED: Final = b"ERR a command of a script cannot be called while another one runs"
-_DENIALS: Final = {
-    DENIED_COMMAND: b"can't run this command or subcommand",
-    DENIED_KEY: b"can't access at least one of the keys mentioned in the command arguments",
-}
-_DENIED_CHANNEL: Final = b"can't publish to the channel mentioned in the command"
+#: From 7.2 on a script may call these; they do not wait then.
+_NEVER_WAIT: Final = frozenset(
+    (b"blpop", b"brpop", b"brpoplpush", b"blmove", b"blmpop", b"bzpopmin", b"bzpopmax", b"bzmpop", b"wait", b"waitaof")
+)
 
 
 class ScriptFailure(Exception):
@@ -113,7 +114,7 @@ class Calls:
     def _invoke(self, args: tuple[Any, ...]) -> Any:
         run = self.run
         if run is None:
-            raise ScriptFailure(_NOT_RUNNING % b"call/pcall")
+            raise ScriptFailure(worded(_NOT_RUNNING % b"call/pcall"))
         if self._calling:  # a finalizer, which may run whenever Lua collects garbage
             raise ScriptFailure(_NESTED)
         argv = self._argv(args)
@@ -140,9 +141,9 @@ class Calls:
             elif kind is int or kind is float:
                 argv.append(number_text(arg))
             else:
-                raise ScriptFailure(b"ERR Lua redis lib command arguments must be strings or integers")
+                raise ScriptFailure(worded(b"Lua redis lib command arguments must be strings or integers"))
         if not argv:
-            raise ScriptFailure(b"ERR Please specify at least one argument for this redis lib call")
+            raise ScriptFailure(worded(b"Please specify at least one argument for this redis lib call"))
         return argv
 
     def _admit(self, run: Run, client: Client, argv: list[bytes]) -> CommandSpec:
@@ -152,19 +153,18 @@ class Calls:
             try:
                 spec = registry.find(argv)
             except CommandError:
-                raise self._rejected(None, b"ERR Unknown Redis command called from script") from None
+                raise self._rejected(None, worded(b"Unknown Redis command called from script")) from None
         if not spec.min_arity <= len(argv) <= spec.max_arity:
-            raise self._rejected(spec, b"ERR Wrong number of args calling Redis command from script")
+            raise self._rejected(spec, worded(b"Wrong number of args calling Redis command from script"))
         flags, gates = spec.flags, self._server.gates
-        if flags & registry.NOSCRIPT and not self._scripting.allow_all_commands:
+        if flags & registry.NOSCRIPT and not self._is_allowed(spec):
             raise self._rejected(spec, b"ERR This Redis command is not allowed from script")
         if gates & SERVER_STALE and not flags & registry.STALE:
             raise self._rejected(spec, b"ERR Can not execute the command on a stale replica")
         if client.gates & GATE_ACL:
             verdict = denied(client, spec, argv)
             if verdict != ALLOWED:
-                reason = _DENIALS.get(verdict, _DENIED_CHANNEL)
-                raise self._rejected(spec, b"ERR The user executing the script " + reason)
+                raise self._rejected(spec, denied_text(verdict, client.user.name, spec.full_name))
         if run.read_only and flags & (registry.WRITE | registry.MAY_REPLICATE):
             raise self._rejected(spec, b"ERR Write commands are not allowed from read-only scripts.")
         if gates:
@@ -174,6 +174,10 @@ class Calls:
         if self._server.cluster is not None:
             self._check_slot(run, client, spec, argv)
         return spec
+
+    def _is_allowed(self, spec: CommandSpec) -> bool:
+        """Whether a script may call a command that is not made for scripts."""
+        return self._scripting.allow_all_commands or (COMPAT.newer and spec.full_name in _NEVER_WAIT)
 
     def _check_server(self, run: Run, spec: CommandSpec, gates: int) -> None:
         """Whether this node takes writes now. A run that wrote already may go on: half of it would be worse."""
@@ -204,7 +208,7 @@ class Calls:
             try:
                 server.cluster.routing.check(client, spec, argv)  # type: ignore[union-attr]  # the caller has looked
             except CommandError as error:
-                raise self._rejected(spec, _cluster_text(error)) from None
+                raise self._rejected(spec, cluster_text(error, spec.full_name)) from None
             if keyspace.hot_key is None:
                 return
             slot = keyspace.hot_slot
@@ -234,12 +238,12 @@ class Calls:
     def log(self, *args: Any) -> None:
         """`redis.log`."""
         if len(args) < 2:
-            raise ScriptFailure(b"ERR redis.log() requires two arguments or more.")
+            raise ScriptFailure(worded(b"redis.log() requires two arguments or more."))
         level = _to_number(args[0])
         if level is None:
             raise ScriptFailure(b"ERR First argument must be a number (log level).")
         if not 0 <= int(level) <= 3:
-            raise ScriptFailure(b"ERR Invalid debug level.")
+            raise ScriptFailure(worded(b"Invalid debug level."))
         if int(level) >= _VERBOSITY.get(self._server.config.loglevel, 0):
             words = [self.engine.to_text(word) for word in args[1:] if type(word) in (bytes, int, float)]
             log.log(_LEVELS[int(level)], "%s", b" ".join(words).decode(errors="backslashreplace"))
@@ -247,9 +251,9 @@ class Calls:
     def setresp(self, *args: Any) -> None:
         """`redis.setresp`: the protocol in which the script sees replies from now on."""
         if self.run is None:
-            raise ScriptFailure(_NOT_RUNNING % b"setresp")
+            raise ScriptFailure(worded(_NOT_RUNNING % b"setresp"))
         if len(args) != 1:
-            raise ScriptFailure(b"ERR redis.setresp() requires one argument.")
+            raise ScriptFailure(worded(b"redis.setresp() requires one argument."))
         version = _to_number(args[0])
         if version is None or int(version) not in (2, 3):
             raise ScriptFailure(b"ERR RESP version must be 2 or 3.")
@@ -260,9 +264,9 @@ class Calls:
         """`redis.set_repl`: who gets what the script changes from now on."""
         run = self.run
         if run is None:
-            raise ScriptFailure(_NOT_RUNNING % b"set_repl")
+            raise ScriptFailure(worded(_NOT_RUNNING % b"set_repl"))
         if len(args) != 1:
-            raise ScriptFailure(b"ERR redis.set_repl() requires two arguments.")
+            raise ScriptFailure(worded(b"redis.set_repl() requires two arguments."))
         targets = int(_to_number(args[0]) or 0)
         if targets & ~EVERYBODY:
             raise ScriptFailure(b"ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.")
@@ -272,12 +276,12 @@ class Calls:
         """`redis.acl_check_cmd`: whether the caller of the script may run a command."""
         run = self.run
         if run is None:
-            raise ScriptFailure(_NOT_RUNNING % b"acl_check_cmd")
+            raise ScriptFailure(worded(_NOT_RUNNING % b"acl_check_cmd"))
         argv = self._argv(args)
         try:
             spec = registry.find(argv)
         except CommandError:
-            raise ScriptFailure(b"ERR Invalid command passed to redis.acl_check_cmd()") from None
+            raise ScriptFailure(worded(b"Invalid command passed to redis.acl_check_cmd()")) from None
         return judge(run.caller.user, spec, argv)[0] == ALLOWED
 
     def random(self, *args: Any) -> float:
@@ -300,14 +304,6 @@ class Calls:
     def count_error(self, line: bytes) -> None:
         """A script replies with an error inside an array."""
         self._server.stats.count_error(CommandError(line))
-
-
-def _cluster_text(error: CommandError) -> bytes:
-    if error is errors.CLUSTER_DOWN_READ_ONLY:
-        return b"ERR Script attempted to execute a write command while the cluster is down and readonly"
-    if error is errors.CLUSTER_DOWN:
-        return b"ERR Script attempted to execute a command while the cluster is down"
-    return b"ERR Script attempted to access a non local key in a cluster node"
 
 
 def _int_argument(args: tuple[Any, ...], index: int, function: bytes) -> int:

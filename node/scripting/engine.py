@@ -3,7 +3,8 @@
 This is the only module that imports lupa, and it is imported when the first script or library arrives. Strings are
 bytes on both sides. The functions that scripts call are C closures around methods of `Calls`, made by lupa's
 `as_function`, because a C function leaves the script's frame on the stack even in a tail call (`return
-redis.call(...)`): the line in error texts comes from there. Lua's `debug`, `python` and the real globals stay inside the prelude.
+redis.call(...)`): the line in error texts comes from there. Lua's `debug`, `python` and the real globals stay inside
+the prelude.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from node.resp.values import Raw
 from node.scripting.calls import Calls, ScriptFailure
 from node.scripting.conversion import to_int64
 from node.scripting.libraries import install_all
+from node.scripting.texts import worded
 
 log = logging.getLogger("node")
 
@@ -79,6 +81,7 @@ class Engine:
             b"random_seed": calls.random_seed,
             b"describe": self._describe,
             b"interrupt": self._ask,
+            b"newer": COMPAT.newer,
             b"version": COMPAT.version.encode(),
             b"version_number": int.from_bytes(bytes(map(int, COMPAT.version.split("."))), "big"),
         }
@@ -187,4 +190,4 @@ def _no_attributes(obj: object, name: object, is_setting: bool) -> NoReturn:
 
 
 def _cannot_register(*args: Any) -> NoReturn:
-    raise ScriptFailure(b"ERR redis.register_function can only be called on FUNCTION LOAD command")
+    raise ScriptFailure(worded(b"redis.register_function can only be called on FUNCTION LOAD command"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node.errors import CommandError
 from node.scripting import flags as script_flags
+from node.scripting.texts import worded
 
 if TYPE_CHECKING:
     from node.scripting.engine import Engine
@@ -19,7 +20,6 @@ ENGINE_NAME: Final = b"LUA"
 NOT_FOUND: Final = CommandError("ERR Function not found")
 _NO_LIBRARY: Final = CommandError("ERR Library not found")
 _NONE_REGISTERED: Final = CommandError("ERR No functions registered")
-_REGISTER: Final = b"redis.register_function"
 #: What a library and a function cost beside their texts.
 _OVERHEAD: Final = 200
 
@@ -191,9 +191,9 @@ class Functions:
 
         library = self._loading
         if library is None:
-            raise ScriptFailure(b"ERR %b can only be called on FUNCTION LOAD command" % _REGISTER)
+            raise ScriptFailure(worded(b"redis.register_function can only be called on FUNCTION LOAD command"))
         if not 1 <= len(args) <= 2:
-            raise ScriptFailure(b"ERR wrong number of arguments to " + _REGISTER)
+            raise ScriptFailure(worded(b"wrong number of arguments to redis.register_function"))
         function = _positional(*args) if len(args) == 2 else _named(args[0])
         try:
             script_flags.check_name(function.name)
@@ -209,9 +209,9 @@ def _positional(name: Any, callback: Any) -> Function:
 
     text = _text(name)
     if text is None:
-        raise ScriptFailure(b"ERR first argument to %b must be a string" % _REGISTER)
+        raise ScriptFailure(worded(b"first argument to redis.register_function must be a string"))
     if not _is(callback, "function"):
-        raise ScriptFailure(b"ERR second argument to %b must be a function" % _REGISTER)
+        raise ScriptFailure(worded(b"second argument to redis.register_function must be a function"))
     return Function(text, callback, None, 0)
 
 
@@ -220,38 +220,41 @@ def _named(table: Any) -> Function:
 
     if not _is(table, "table"):
         raise ScriptFailure(
-            b"ERR calling %b with a single argument is only applicable to Lua table (representing named arguments)."
-            % _REGISTER
+            worded(
+                b"calling redis.register_function with a single argument is only applicable to Lua table (representing named arguments)."
+            )
         )
     name = description = callback = None
     flags = 0
     for key, value in table.items():
         option = _text(key)
         if option is None:
-            raise ScriptFailure(b"ERR named argument key given to %b is not a string" % _REGISTER)
+            raise ScriptFailure(worded(b"named argument key given to redis.register_function is not a string"))
         option = option.lower()
         if option == b"function_name":
             name = _text(value)
             if name is None:
-                raise ScriptFailure(b"ERR function_name argument given to %b must be a string" % _REGISTER)
+                raise ScriptFailure(worded(b"function_name argument given to redis.register_function must be a string"))
         elif option == b"description":
             description = _text(value)
             if description is None:
-                raise ScriptFailure(b"ERR description argument given to %b must be a string" % _REGISTER)
+                raise ScriptFailure(worded(b"description argument given to redis.register_function must be a string"))
         elif option == b"callback":
             if not _is(value, "function"):
-                raise ScriptFailure(b"ERR callback argument given to %b must be a function" % _REGISTER)
+                raise ScriptFailure(worded(b"callback argument given to redis.register_function must be a function"))
             callback = value
         elif option == b"flags":
             if not _is(value, "table"):
-                raise ScriptFailure(b"ERR flags argument to %b must be a table representing function flags" % _REGISTER)
+                raise ScriptFailure(
+                    worded(b"flags argument to redis.register_function must be a table representing function flags")
+                )
             flags = _flags(value)
         else:
-            raise ScriptFailure(b"ERR unknown argument given to " + _REGISTER)
+            raise ScriptFailure(worded(b"unknown argument given to redis.register_function"))
     if name is None:
-        raise ScriptFailure(b"ERR %b must get a function name argument" % _REGISTER)
+        raise ScriptFailure(worded(b"redis.register_function must get a function name argument"))
     if callback is None:
-        raise ScriptFailure(b"ERR %b must get a callback argument" % _REGISTER)
+        raise ScriptFailure(worded(b"redis.register_function must get a callback argument"))
     return Function(name, callback, description, flags)
 
 

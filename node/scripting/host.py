@@ -26,6 +26,7 @@ from node.scripting import flags as script_flags
 from node.scripting.functions import Functions
 from node.scripting.randomness import Randomness
 from node.scripting.run import Run
+from node.scripting.texts import worded
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -54,7 +55,8 @@ _TOO_MANY_KEYS: Final = CommandError("ERR Number of keys can't be greater than n
 _NEGATIVE_KEYS: Final = CommandError("ERR Number of keys can't be negative")
 _NO_CLUSTER: Final = CommandError("ERR Can not run script on cluster, 'no-cluster' flag is set.")
 _READ_ONLY: Final = CommandError("ERR Can not execute a script with write flag using *_ro command.")
-_KILLED: Final = b"ERR Script killed by user with SCRIPT KILL..."
+_KILLED: Final = b"Script killed by user with SCRIPT KILL..."
+_FUNCTION_KILLED: Final = b"Function killed"
 _SHUT_DOWN: Final = b"ERR The server is going down"
 _LOAD_TIMEOUT: Final = b"ERR FUNCTION LOAD timeout"
 _LOAD_TIMEOUT_NS: Final = 500_000_000
@@ -246,10 +248,10 @@ class Scripting:
         finally:
             self._load_deadline_ns = 0
 
-    def load_saved_library(self, code: bytes) -> None:
+    def load_saved_library(self, code: bytes, *, replace: bool = False) -> None:
         """A library from a file or a primary. Raises LoadError."""
         try:
-            self.load_library(code, replace=False, trusted=True)
+            self.load_library(code, replace=replace, trusted=True)
         except CommandError as error:
             raise LoadError(f"a function library cannot be loaded: {error.line.decode(errors='replace')}") from error
 
@@ -271,8 +273,8 @@ class Scripting:
         if data_plane.stopping:
             return _SHUT_DOWN
         if run.killed:
-            log.warning("Lua script killed by user with SCRIPT KILL.")
-            return _KILLED
+            log.warning("Lua script killed by user with %s KILL.", "SCRIPT" if run.is_eval else "FUNCTION")
+            return worded(_KILLED if run.is_eval else _FUNCTION_KILLED)
         return None
 
     def _begin_busy(self, run: Run) -> None:

@@ -315,7 +315,10 @@ local function result(ok, value)
   if kind == 'string' or kind == 'number' or kind == 'boolean' then
     return value
   end
-  return content[value] and wire({}) or nil
+  if content[value] then
+    return wire({})
+  end
+  return nil
 end
 
 -- Runs ---------------------------------------------------------------------------------------------------------------
@@ -545,6 +548,10 @@ local numbers = pick(math, [[abs acos asin atan atan2 ceil cos cosh deg exp floo
   mod modf pi pow rad sin sinh sqrt tan tanh]])
 numbers.random, numbers.randomseed = host.random, host.random_seed
 visible.math = frozen(numbers)
+
+if host.newer then
+  visible.os = frozen({clock = os.clock})
+end
 
 -- Libraries of Python (libraries/): their global tables, with C functions where Python functions stand.
 for _, name in pairs({'cjson', 'cmsgpack', 'struct', 'bit'}) do
