@@ -35,6 +35,7 @@ from node.persistence.object_types import (
 from node.persistence.rdb_strings import encode_double, encode_int64, encode_length, encode_string
 from node.persistence.streams import encode_stream
 from node.types.hash import HashValue
+from node.types.limits import LIMITS
 from node.types.list import ListValue
 from node.types.list_nodes import alone_bytes, node_bounds
 from node.types.listpack_size import EMPTY_LISTPACK_BYTES
@@ -152,7 +153,7 @@ def score_element(score: float) -> Element:
 
 def list_nodes(value: ListValue) -> Iterator[tuple[int, bytes]]:
     """The elements in nodes of the size that `list-max-listpack-size` allows: (container, content)."""
-    limit, most = (_ANY_SIZE, _ANY_SIZE) if value.packed else node_bounds()
+    limit, most = (_ANY_SIZE, _ANY_SIZE) if value.packed else node_bounds(LIMITS.list_max_listpack_size)
     alone = alone_bytes()
     entries: list[bytes] = []
     size = EMPTY_LISTPACK_BYTES

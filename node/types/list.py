@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from node.compat import COMPAT
+from node.types.limits import LIMITS
 from node.types.list_nodes import alone_bytes, node_bounds, packed_bounds
 from node.types.listpack_size import EMPTY_LISTPACK_BYTES, text_size
 
@@ -47,7 +48,7 @@ class ListValue:
         self._bytes = _NOT_KEPT
         if COMPAT.newer:
             self._bytes = _UNKNOWN
-            self._maybe_pack(*node_bounds())
+            self._maybe_pack(*node_bounds(LIMITS.list_max_listpack_size))
 
     @property
     def items(self) -> tuple[bytes, ...]:
@@ -82,10 +83,11 @@ class ListValue:
 
     def _grow(self, values: Sequence[bytes]) -> None:
         """`values` are about to be added. As in stock, their plain lengths decide whether one node still does."""
-        count = len(self) + len(values)
+        count = len(self._cells) - self._head + len(values)
         if self.packed:
-            most_bytes, most = node_bounds()
-            if count > most or self._bytes + sum(map(len, values)) > most_bytes:
+            most_bytes, most = node_bounds(LIMITS.list_max_listpack_size)
+            added = len(values[0]) if len(values) == 1 else sum(map(len, values))
+            if count > most or self._bytes + added > most_bytes:
                 self.packed = False
                 self._bytes = _UNKNOWN
                 return
@@ -94,20 +96,20 @@ class ListValue:
             return
         self._bytes += _size(values)
 
-    def _shrink(self, size: int) -> None:
-        """Elements of `size` bytes (unless nothing is known) were removed."""
+    def _shrink(self, removed: Sequence[bytes]) -> None:
+        """`removed` are gone."""
         if self._bytes > 0:
-            self._bytes -= size
+            self._bytes -= _size(removed)
         if not self.packed:
-            self._maybe_pack(*packed_bounds())
+            self._maybe_pack(*packed_bounds(LIMITS.list_max_listpack_size))
 
     def _maybe_pack(self, most_bytes: int, most: int) -> None:
         """Become packed if there are at most so many bytes and elements. Looks at them only if they are few."""
-        count = len(self)
-        if count > most or 2 * count > most_bytes:  # no element takes less than two bytes
+        count = len(self._cells) - self._head
+        if self._bytes > most_bytes or count > most or 2 * count > most_bytes:  # no element takes less than two bytes
             return
         if self._bytes < 0:
-            self._bytes = EMPTY_LISTPACK_BYTES + _size(self)
+            self._bytes = EMPTY_LISTPACK_BYTES + _size(self._cells[self._head :])
         self.packed = self._bytes <= most_bytes and not (count and max(map(len, self)) >= alone_bytes())
 
     # -- both ends -------------------------------------------------------------------------------------------
@@ -151,7 +153,7 @@ class ListValue:
         self._head = head + len(taken)
         self._trim_room()
         if self._bytes:
-            self._shrink(_size(taken) if self._bytes > 0 else 0)
+            self._shrink(taken)
         return taken
 
     def pop_right(self, count: int = 1) -> list[bytes]:
@@ -167,7 +169,7 @@ class ListValue:
         if self._head > _SLACK:
             self._trim_room()
         if self._bytes:
-            self._shrink(_size(taken) if self._bytes > 0 else 0)
+            self._shrink(taken)
         return taken
 
     def _trim_room(self) -> None:
@@ -191,7 +193,7 @@ class ListValue:
         index += self._head
         old, self._cells[index] = self._cells[index], value
         if self._bytes:
-            self._shrink(text_size(old))
+            self._shrink((old,))
 
     def slice(self, start: int, stop: int) -> list[bytes]:
         """The elements from `start` to before `stop`, both in [0, len]."""
@@ -200,13 +202,13 @@ class ListValue:
     def keep(self, start: int, stop: int) -> None:
         """Remove everything outside `start` to before `stop`."""
         cells, head = self._cells, self._head
-        size = _size(cells[head : head + start] + cells[head + stop :]) if self._bytes > 0 else 0
+        removed = cells[head : head + start] + cells[head + stop :] if self._bytes else []
         del cells[head + stop :]
         cells[head : head + start] = [b""] * start
         self._head = head + start
         self._trim_room()
         if self._bytes:
-            self._shrink(size)
+            self._shrink(removed)
 
     def find(self, value: bytes, start: int = 0) -> int:
         """The first index from `start` on that holds `value`, or -1."""
@@ -244,10 +246,10 @@ class ListValue:
                 kept.reverse()
             self._cells, self._head = kept, 0
             if self._bytes:
-                self._shrink(removed * text_size(value))
+                self._shrink([value] * removed)
         return removed
 
 
-def _size(elements: Iterable[bytes]) -> int:
+def _size(elements: Sequence[bytes]) -> int:
     """Bytes of `elements` in a listpack."""
-    return sum(map(text_size, elements))
+    return text_size(elements[0]) if len(elements) == 1 else sum(map(text_size, elements))

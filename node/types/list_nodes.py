@@ -11,6 +11,7 @@ at its front, a quicklist until the first of them is used up. Here it becomes a 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from node.compat import COMPAT
@@ -25,22 +26,23 @@ _ANY_NUMBER: Final = 1 << 62
 _ALONE_BYTES_OLD: Final = 1 << 30
 
 
-def node_bounds() -> tuple[int, int]:
-    """(bytes, elements) that one node may hold."""
-    fill = LIMITS.list_max_listpack_size
+@lru_cache(maxsize=8)
+def node_bounds(fill: int) -> tuple[int, int]:
+    """(bytes, elements) that one node may hold; `fill` is the setting."""
     if fill < 0:
         return _NODE_BYTES[min(-fill, len(_NODE_BYTES)) - 1], _ANY_NUMBER
     return _COUNTED_NODE_BYTES, max(fill, 1)
 
 
-def packed_bounds() -> tuple[int, int]:
+@lru_cache(maxsize=8)
+def packed_bounds(fill: int) -> tuple[int, int]:
     """(bytes, elements) to which a quicklist must have shrunk to become a listpack: half of the one that is set."""
-    most_bytes, most = node_bounds()
-    return (most_bytes, most >> 1) if LIMITS.list_max_listpack_size >= 0 else (most_bytes >> 1, most)
+    most_bytes, most = node_bounds(fill)
+    return (most_bytes, most >> 1) if fill >= 0 else (most_bytes >> 1, most)
 
 
 def alone_bytes() -> int:
     """The length from which on an element is a node of its own, without a listpack around it."""
     if LIMITS.list_alone_bytes:
         return LIMITS.list_alone_bytes
-    return node_bounds()[0] + 1 if COMPAT.newer else _ALONE_BYTES_OLD
+    return node_bounds(LIMITS.list_max_listpack_size)[0] + 1 if COMPAT.newer else _ALONE_BYTES_OLD

@@ -29,9 +29,11 @@ def integer_size(value: int) -> int:
 def text_size(text: bytes) -> int:
     """Bytes of a string element; what looks like an integer is stored as one."""
     length = len(text)
-    if length < 21 and (text[:1].isdigit() or text[:1] == b"-") and is_int64(text):
-        return integer_size(int(text))
-    size = length + (1 if length < 64 else 2 if length < 4096 else 5)
+    if length < 64:
+        if length < 21 and text[:1] <= b"9" and is_int64(text):
+            return integer_size(int(text))
+        return length + 2
+    size = length + (2 if length < 4096 else 5)
     if size <= 127:
         return size + 1
     return size + (2 if size < 16383 else 3 if size < 2097151 else 4 if size < 268435455 else 5)

@@ -196,7 +196,7 @@ def test_list_any_operations_know_the_size_while_packed(steps: list[tuple[str, o
             _apply(value, name, argument)
             size = EMPTY_LISTPACK_BYTES + sum(map(text_size, value))
             assert value._bytes in (-1, size)
-            assert not value.packed or (value._bytes == size and len(value) <= node_bounds()[1])
+            assert not value.packed or (value._bytes == size and len(value) <= node_bounds(30)[1])
             assert value.packed or len(value) > 15
 
 
