@@ -90,6 +90,7 @@ class Client:
         "shard_channels",
         "sock",
         "soft_limit_since_ms",
+        "to_follow",
         "tracking",
         "unsent",
         "unsent_bytes",
@@ -149,6 +150,8 @@ class Client:
         self.channels: dict[bytes, None] = {}
         self.patterns: dict[bytes, None] = {}
         self.shard_channels: dict[bytes, None] = {}
+        #: Messages that must follow the reply of the command under way; None while they need not wait.
+        self.to_follow: list[Any] | None = None
         self.tracking: Any = None
         self.no_evict = False
         self.no_touch = False

@@ -222,10 +222,30 @@ def execute(client: Client, argv: list[bytes]) -> Any:
     if client.multi is not None and not spec.flags & registry.NOT_QUEUED:
         client.multi.append((spec, argv))
         return _spoken(client, QUEUED)
-    result = call(client, spec, argv)
+    result = _call_listener(client, spec, argv) if client.gates & GATE_SUBSCRIBED else call(client, spec, argv)
     if client.gates & GATE_ASKING and spec.name != b"asking":
         client.set_gate(GATE_ASKING, False)
     return _spoken(client, result)
+
+
+def _call_listener(client: Client, spec: CommandSpec, argv: list[bytes]) -> Any:
+    """Run a command of a client with subscriptions. From level 7.2 on, messages that it causes and gets itself follow
+    its reply; before, they precede it.
+    """
+    if not COMPAT.newer:
+        return call(client, spec, argv)
+    client.to_follow = []
+    try:
+        result = call(client, spec, argv)
+    finally:
+        messages, client.to_follow = client.to_follow, None
+    if not messages:
+        return result
+    if type(result) is Block:
+        client.reply(Many(messages))
+        return result
+    replies = result.items if type(result) is Many else [_spoken(client, result)]
+    return Many([*replies, *messages])
 
 
 def leave_multi(client: Client) -> None:

@@ -231,10 +231,11 @@ class Persistence:
         self.loader.reload(flush=flush, merge=merge)
 
     def reload_log(self) -> None:
-        """DEBUG LOADAOF. Raises CommandError."""
-        if self.aof.state != states.ON:
+        """DEBUG LOADAOF: also of the files of a log that is switched off. Raises CommandError."""
+        if self.aof.state == states.WAITING:
             raise CommandError("ERR Error trying to load the AOF files, check server logs.")
-        self.aof.flush()
+        if self.aof.is_open:
+            self.aof.flush()
         self.loader.reload_log()
 
     def prepare_exit(self, save: bool | None = None, *, force: bool = False) -> bool:

@@ -138,6 +138,7 @@ class AofRewriter:
                 self.scheduled = child is not None or not started
         elif not enabled and self._aof.state != states.OFF:
             if own_child is not None:
+                log.info("Killing running AOF rewrite child: %d", own_child.pid)
                 own_child.kill()
             self._aof.close()
             self._persistence.set_feeding(False)

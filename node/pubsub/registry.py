@@ -125,7 +125,10 @@ class PubSub:
             return 0
         forms = message_forms(*parts)
         for client in list(listeners):
-            client.reply(forms[client.resp3])
+            if client.to_follow is None:
+                client.reply(forms[client.resp3])
+            else:
+                client.to_follow.append(forms[client.resp3])
         return len(listeners)
 
     def keyspace_event(self, mask: int, event: bytes, key: bytes, db_index: int) -> None:

@@ -123,6 +123,7 @@ class Calls:
         try:
             spec = self._admit(run, client, argv)
             server.stats.commands += 1
+            run.caller.commands_run += 1
             result = call(client, spec, argv)
             if run.caller.gates & GATE_TRACKING:
                 server.tracking.after_command(run.caller, spec, argv)

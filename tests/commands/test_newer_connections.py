@@ -214,3 +214,31 @@ def test_errors_that_scripts_make_up_share_a_counter_beyond_a_number(client: InP
 def test_config_lists_no_directive_that_is_gone(client: InProcessClient) -> None:
     assert b"io-threads-do-reads" not in client.call("CONFIG", "GET", "io-*")
     assert client.call("CONFIG", "GET", "io-threads-do-reads") == [b"io-threads-do-reads", b"no"]
+
+
+# -- messages to oneself -----------------------------------------------------------------------------------------
+
+
+def test_message_to_oneself_follows_the_reply_of_the_command_that_caused_it(node: InProcessNode) -> None:
+    client = node.client(resp3=True)
+    client.raw("SUBSCRIBE", "c")
+    message = b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n"
+    assert client.raw("PUBLISH", "c", "m") == b":1\r\n" + message
+    client.raw("MULTI")
+    client.raw("PUBLISH", "c", "m")
+    client.raw("PING")
+    assert client.raw("EXEC") == b"*2\r\n:1\r\n+PONG\r\n" + message
+    assert client.raw("EVAL", "redis.call('publish', 'c', 'm') return 'x'", "0") == b"$1\r\nx\r\n" + message
+
+
+def test_message_to_oneself_is_not_silenced_with_the_reply(node: InProcessNode) -> None:
+    client = node.client(resp3=True)
+    client.raw("SUBSCRIBE", "c")
+    client.raw("CLIENT", "REPLY", "OFF")
+    assert client.raw("PUBLISH", "c", "m").startswith(b">3\r\n$7\r\nmessage")
+
+
+def test_commands_of_a_script_count_for_its_caller(client: InProcessClient) -> None:
+    before = field(client.call("CLIENT", "INFO"), "tot-cmds")
+    client.call("EVAL", "redis.call('ping') redis.call('ping')", "0")
+    assert field(client.call("CLIENT", "INFO"), "tot-cmds") - before == 4
