@@ -80,16 +80,15 @@ def must_obey(client: Client) -> bool:
 
 
 class Trimming:
-    """MAXLEN or MINID with its modifiers, as XADD and XTRIM take it."""
+    """MAXLEN or MINID with its modifiers, as XADD and XTRIM take it. `limit` is None when it was not given."""
 
-    __slots__ = ("_strategy", "approximate", "limit", "limit_given", "threshold")
+    __slots__ = ("_strategy", "approximate", "limit", "threshold")
 
     def __init__(self) -> None:
         self._strategy = b""
         self.threshold = 0
         self.approximate = False
-        self.limit = 0
-        self.limit_given = False
+        self.limit: int | None = None
 
     @property
     def wanted(self) -> bool:
@@ -104,7 +103,6 @@ class Trimming:
             self.limit = integer(argv[at + 1])
             if self.limit < 0:
                 raise _LIMIT_NEGATIVE
-            self.limit_given = True
             return at + 2
         if word not in (b"maxlen", b"minid") or not left:
             return at
@@ -124,29 +122,34 @@ class Trimming:
                 raise _MAXLEN_NEGATIVE
         return at + 1
 
-    def finish(self, client: Client, missing: CommandError | None = None) -> None:
-        """Check how the options go together, and fill in the default LIMIT. `missing`: raised without a strategy."""
+    def check(self, client: Client, missing: CommandError | None = None) -> None:
+        """Check how the options go together. `missing`: raised without a strategy."""
         if not self._strategy:
             if self.limit:
                 raise _LIMIT_ALONE
             if missing is not None:
                 raise missing
-        if must_obey(client):
-            self.limit = 0
-        elif self.limit_given:
-            if not self.approximate:
-                raise _LIMIT_EXACT
-        elif self.approximate:
-            hundred_nodes = 100 * LIMITS.stream_node_max_entries
-            self.limit = min(hundred_nodes, _MAX_LIMIT) if hundred_nodes > 0 else _DEFAULT_LIMIT
+        if self.limit is not None and not self.approximate and not must_obey(client):
+            raise _LIMIT_EXACT
 
-    def apply(self, value: StreamValue) -> int:
+    def apply(self, client: Client, value: StreamValue) -> int:
         """Trim; how many entries were removed."""
         if self._strategy == b"MAXLEN":
-            return value.trim_to_length(self.threshold, self.approximate, self.limit)
+            if len(value) <= self.threshold:
+                return 0
+            return value.trim_to_length(self.threshold, self.approximate, self._most(client))
         if self._strategy == b"MINID":
-            return value.trim_to_id(self.threshold, self.approximate, self.limit)
+            return value.trim_to_id(self.threshold, self.approximate, self._most(client))
         return 0
+
+    def _most(self, client: Client) -> int:
+        """How many entries may go at most; 0: no limit."""
+        if must_obey(client):
+            return 0
+        if self.limit is not None or not self.approximate:
+            return self.limit or 0
+        hundred_nodes = 100 * LIMITS.stream_node_max_entries
+        return min(hundred_nodes, _MAX_LIMIT) if hundred_nodes > 0 else _DEFAULT_LIMIT
 
     def outcome(self, value: StreamValue) -> list[bytes]:
         """The exact option that does to an equal stream what `apply` did: for AOF and replicas."""

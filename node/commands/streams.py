@@ -103,7 +103,7 @@ def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
             break
     kind, wanted = _parse_new_id(argv[at]) if at < len(argv) else (_AUTO, 0)
     if trimming is not None:
-        trimming.finish(client)
+        trimming.check(client)
     return _append(client, argv, at, trimming, make, kind, wanted)
 
 
@@ -139,10 +139,11 @@ def _append(
         if kind != _EXPLICIT:
             argv[at] = text
         return text
-    if trimming.apply(value):
+    if trimming.apply(client, value):
         db.keyspace.notify(STREAM, b"xtrim", key, db.index)
-    outcome = trimming.outcome(value) if trimming.wanted else []
-    client.propagate_as([b"XADD", key, *outcome, text, *flat])
+    if client.server.propagation.feeds:  # else nobody wants to know the outcome
+        outcome = trimming.outcome(value) if trimming.wanted else []
+        client.propagate_as([b"XADD", key, *outcome, text, *flat])
     return text
 
 
@@ -292,12 +293,12 @@ def cmd_xtrim(client: Client, argv: list[bytes]) -> Any:
         if behind == at:
             raise errors.SYNTAX
         at = behind
-    trimming.finish(client, _NO_STRATEGY)
+    trimming.check(client, _NO_STRATEGY)
     db, key = client.db, argv[1]
     value = db.write_as(key, StreamValue)
     if value is None:
         return 0
-    removed = trimming.apply(value)
+    removed = trimming.apply(client, value)
     if removed:
         db.changed(key, STREAM, b"xtrim", removed)
         if trimming.approximate:

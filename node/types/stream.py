@@ -24,8 +24,12 @@ Entry = tuple[bytes, ...]
 
 _LISTPACK_MAX_BYTES: Final = 1 << 30
 _LISTPACK_FRAME: Final = 7  # header and end mark
-# Upper bounds: the two counters of a node; length and back length of a text; the fixed integers of an entry.
+_TINY: Final = 128  # integers below take two bytes
+# Upper bounds: the two counters of a node; length and back length of a short and of any text; the fixed integers of an
+# entry.
 _COUNTERS_BYTES: Final = 20
+_SHORT_TEXT: Final = 4096
+_SHORT_TEXT_OVERHEAD: Final = 4
 _TEXT_OVERHEAD: Final = 10
 _ENTRY_OVERHEAD: Final = 42
 
@@ -74,7 +78,8 @@ class StreamNode:
         if text_bytes < 0:
             text_bytes = sum(map(len, flat))
         names = self.names
-        if len(flat) == 2 and len(names) == 1 and flat[0] == names[0]:
+        count = len(flat)
+        if count == 2 and len(names) == 1 and flat[0] == names[0]:
             self.entries.append((names[0], flat[1]))
         elif tuple(flat[::2]) == names:
             shared = list(flat)
@@ -82,7 +87,8 @@ class StreamNode:
             self.entries.append(tuple(shared))
         else:
             self.entries.append(tuple(flat))
-        self._bound_bytes += text_bytes + _TEXT_OVERHEAD * len(flat) + _ENTRY_OVERHEAD
+        overhead = _SHORT_TEXT_OVERHEAD if text_bytes < _SHORT_TEXT else _TEXT_OVERHEAD
+        self._bound_bytes += text_bytes + overhead * count + _ENTRY_OVERHEAD
         self.ids.append(entry_id)
         self.last_id = entry_id
 
@@ -94,20 +100,26 @@ class StreamNode:
 
     def _settle(self) -> None:
         """Bring the exact length up to date."""
-        for at in range(self._settled, len(self.entries)):
-            self._exact_bytes += self._entry_size(self.ids[at], self.entries[at])
+        settled = self._settled
+        names, master = self.names, self.master_id
+        master_ms, master_seq = master >> 64, master & U64_MAX
+        same_names = 2 + integer_size(len(names) + 3)
+        total = self._exact_bytes
+        for entry_id, entry in zip(self.ids[settled:], self.entries[settled:], strict=True):
+            if 0 <= entry_id - master < _TINY:  # of the same millisecond
+                total += 4
+            else:
+                total += integer_size(_signed((entry_id >> 64) - master_ms))
+                total += integer_size(_signed((entry_id & U64_MAX) - master_seq))
+            if entry[::2] == names:
+                total += same_names
+            else:
+                count = len(entry) // 2
+                total += 2 + integer_size(count) + sum(map(text_size, entry[::2])) + integer_size(2 * count + 4)
+            total += text_size(entry[1]) if len(entry) == 2 else sum(map(text_size, entry[1::2]))
+        self._exact_bytes = total
         self._settled = len(self.entries)
-        self._bound_bytes = self._exact_bytes + _COUNTERS_BYTES
-
-    def _entry_size(self, entry_id: int, entry: Entry) -> int:
-        names, master = entry[::2], self.master_id
-        ms_step = _signed((entry_id >> 64) - (master >> 64))
-        seq_step = _signed((entry_id & U64_MAX) - (master & U64_MAX))
-        size = 2 + integer_size(ms_step) + integer_size(seq_step) + sum(map(text_size, entry[1::2]))
-        if names == self.names:
-            return size + integer_size(len(names) + 3)
-        count = len(names)
-        return size + integer_size(count) + sum(map(text_size, names)) + integer_size(2 * count + 4)
+        self._bound_bytes = total + _COUNTERS_BYTES
 
     def has_room(self, added_bytes: int) -> bool:
         """Whether an entry with `added_bytes` of text still belongs here."""
