@@ -54,14 +54,17 @@ def _move(client: Client, source: bytes, target: bytes, from_left: bool, to_left
     if value is None:
         return None
     other = db.write_as(target, ListValue)
-    element = (value.pop_left() if from_left else value.pop_right())[0]
-    if other is None:
-        other = ListValue()
-        db.put(target, other)
-    if to_left:
-        other.push_left((element,))
+    if other is value:
+        element = value.rotate(from_left, to_left)
     else:
-        other.push_right((element,))
+        element = (value.pop_left() if from_left else value.pop_right())[0]
+        if other is None:
+            other = ListValue()
+            db.put(target, other)
+        if to_left:
+            other.push_left((element,))
+        else:
+            other.push_right((element,))
     db.changed(target, LIST, b"lpush" if to_left else b"rpush", 0)
     db.changed(source, LIST, b"lpop" if from_left else b"rpop")
     db.drop_if_empty(source, value)

@@ -172,6 +172,22 @@ class ListValue:
             self._shrink(taken)
         return taken
 
+    def rotate(self, from_left: bool, to_left: bool) -> bytes:
+        """Move an element from an end to an end, the same or the other; the list must not be empty.
+
+        The encoding follows from the length that the list has before and after, not from the one in between.
+        """
+        was_quicklist = not self.packed
+        element = (self.pop_left() if from_left else self.pop_right())[0]
+        if to_left:
+            self.push_left((element,))
+        else:
+            self.push_right((element,))
+        if was_quicklist and self.packed:
+            self.packed = False
+            self._maybe_pack(*packed_bounds(LIMITS.list_max_listpack_size))
+        return element
+
     def _trim_room(self) -> None:
         """Give free front cells back when they outnumber the elements, so that a queue does not creep upwards."""
         if self._head > len(self._cells) - self._head + _SLACK:

@@ -178,6 +178,16 @@ def test_list_encoding_shrinks_by_trimming_and_removing(newer: None, monkeypatch
     assert (trimmed.encoding(), cleaned.encoding()) == (b"listpack", b"listpack")
 
 
+def test_list_rotated_keeps_the_encoding_that_its_length_asks_for(newer: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    _limit(monkeypatch, 4)
+    value = ListValue([b"a", b"b", b"c", b"d", b"e"])
+    value.pop_right(2)
+    assert value.rotate(True, False) == b"a"
+    assert (list(value), value.encoding()) == ([b"b", b"c", b"a"], b"quicklist")
+    value.pop_right()
+    assert (value.rotate(False, True), value.encoding()) == (b"c", b"listpack")
+
+
 def test_list_copy_keeps_the_encoding(newer: None, monkeypatch: pytest.MonkeyPatch) -> None:
     _limit(monkeypatch, 4)
     value = ListValue([b"a"] * 5)
