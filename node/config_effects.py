@@ -27,7 +27,6 @@ _PROCESSORS = Effect(NONE, "pin the process with taskset or a service manager in
 _C_MEMORY = Effect(NONE, "about the C allocator and its tables, which Python does not have")
 _SANITIZE = Effect(NONE, "payloads are always checked in full, as `yes` would demand")
 _CRASH = Effect(NONE, "Python reports a crash by itself")
-_TEST_DELAY = Effect(NONE, "a delay for tests of the stock server")
 _EVICTION = Effect(NONE, "keys are not evicted yet: beyond maxmemory, writes are refused")
 _LAZY = Effect(NONE, "large values are always freed in the background")
 _OUR_LOG = Effect(NONE, "the log has the one format of 7.0")
@@ -88,7 +87,7 @@ EFFECTS: Final[dict[str, Effect]] = {
     "log-timestamp-format": _OUR_LOG,
     "ignore-warnings": Effect(NONE, "there are no start-up warnings that it could silence"),
     "enable-module-command": Effect(NONE, "modules are machine code for another server: MODULE LOAD is refused always"),
-    "key-load-delay": _TEST_DELAY,
+    "key-load-delay": Effect(PARTLY, "it slows RDB files down, not the commands of a log"),
     "loading-process-events-interval-bytes": Effect(
         NONE, "while loading, others get their turn every few milliseconds"
     ),

@@ -110,7 +110,7 @@ class CommandParser:
 
     def _bad(self, pos: int) -> LoadError:
         return LoadError(
-            f"Bad file format at offset {self._base + pos}: make a backup of your AOF file, then use "
+            f"Bad file format reading the append only file at offset {self._base + pos}: make a backup of your AOF file, then use "
             "./redis-check-aof --fix <filename.manifest>"
         )
 
@@ -146,7 +146,8 @@ class Replay:
         try:
             spec = registry.find(argv)
         except CommandError as error:
-            raise LoadError(f"Unknown command {argv[0]!r}: {error}") from error
+            name = argv[0].decode(errors="replace")
+            raise LoadError(f"Unknown command '{name}' reading the append only file: {error}") from error
         assert spec.handler is not None
         try:
             spec.handler(self._client, argv)
@@ -173,7 +174,7 @@ def load_log_steps(
                 while True:
                     decoder.feed(chunk)
                     progress.loaded_bytes += len(chunk)
-                    while decoder.pump(ITEMS_PER_SLICE, last=len(chunk) < CHUNK):
+                    while decoder.pump(sink.slice_items(), last=len(chunk) < CHUNK):
                         yield
                     yield
                     if decoder.finished or not chunk:

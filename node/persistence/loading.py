@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Final
 
 import trio
@@ -42,7 +42,7 @@ class KeyspaceSink:
 
     `drop_expired`: keys whose time is over are left out (a primary loading a snapshot; the base of an AOF keeps them,
     because the commands behind it were run when they existed). `replace`: a key that exists already is replaced, not an
-    error.
+    error. `delay_us`: what `key-load-delay` says now, microseconds of waiting for each key, for tests of slow loading.
     """
 
     def __init__(
@@ -52,17 +52,25 @@ class KeyspaceSink:
         *,
         drop_expired: bool = False,
         replace: bool = False,
+        delay_us: Callable[[], int] = lambda: 0,
     ) -> None:
         self._keyspace = keyspace
         self._db = keyspace.dbs[0]
         self._on_function = on_function
         self._drop_expired = drop_expired
         self._replace = replace
+        self._delay_us = delay_us
+        self._delay_s = 0.0
         self.aux: dict[bytes, bytes] = {}
         self.keys_loaded = 0
         self.keys_expired = 0
         #: (database, key) of what was left out of data that replicas may hold as well: they must be told.
         self.dropped: list[tuple[int, bytes]] = []
+
+    def slice_items(self) -> int:
+        """How many keys to load before others may have their turn."""
+        self._delay_s = max(0, self._delay_us()) / 1e6
+        return 1 if self._delay_s else ITEMS_PER_SLICE
 
     def on_aux(self, name: bytes, value: bytes) -> None:
         """Remember an auxiliary field."""
@@ -107,6 +115,8 @@ class KeyspaceSink:
         elif frequency is not None and isinstance(access, AccessFrequencies):
             access.set_frequency(db.index, key, frequency)
         self.keys_loaded += 1
+        if self._delay_s:
+            sleep(self._delay_s)
 
 
 def load_rdb_steps(path: str, sink: KeyspaceSink, progress: Progress, *, verify: bool) -> Steps:
@@ -116,11 +126,11 @@ def load_rdb_steps(path: str, sink: KeyspaceSink, progress: Progress, *, verify:
         try:
             while not decoder.finished and (chunk := file.read(CHUNK)):
                 decoder.feed(chunk)
-                while decoder.pump(ITEMS_PER_SLICE):
+                while decoder.pump(sink.slice_items()):
                     yield
                 progress.loaded_bytes += len(chunk)
                 yield
-            while decoder.pump(ITEMS_PER_SLICE, last=True):
+            while decoder.pump(sink.slice_items(), last=True):
                 yield
             decoder.finish()
         except LoadError as error:

@@ -92,10 +92,15 @@ class Loader:
     def rdb_steps(self, path: str, *, drop_expired: bool, replace: bool = False) -> Steps:
         """Steps that load an RDB file into the keyspace."""
         load_function = partial(self._load_function, replace=replace)
-        sink = KeyspaceSink(self._keyspace, load_function, drop_expired=drop_expired, replace=replace)
+        sink = KeyspaceSink(
+            self._keyspace, load_function, drop_expired=drop_expired, replace=replace, delay_us=self._key_delay_us
+        )
         self.progress = Progress(os.stat(path).st_size, time.time())
         yield from load_rdb_steps(path, sink, self.progress, verify=self._config.rdbchecksum)
         self._loaded(sink)
+
+    def _key_delay_us(self) -> int:
+        return self._config.key_load_delay
 
     def _loaded(self, sink: KeyspaceSink) -> None:
         self.aux, self.dropped = sink.aux, sink.dropped
@@ -111,7 +116,7 @@ class Loader:
     def _load_log(self) -> Steps:
         manifest, config = self._aof.files.manifest, self._config
         self.progress = Progress(self._aof.files.total_size, time.time())
-        sink = KeyspaceSink(self._keyspace, self._load_function)
+        sink = KeyspaceSink(self._keyspace, self._load_function, delay_us=self._key_delay_us)
         for file in manifest.files:
             started = time.perf_counter()
             yield from load_log_steps(

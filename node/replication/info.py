@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from node.compat import COMPAT
 from node.replication.link import CONNECTED, SYNC
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def replication_fields(server: Server, replication: Replication) -> dict[str, An
             f"ip={replica.host},port={replica.intro.port},state={replica.state_name},offset={replica.ack_offset},"
             f"lag={replicas.lag_s(replica)}"
         )
+    if COMPAT.newer:
+        fields["replicas_waiting_psync"] = 0  # of a full synchronisation over two connections, which we have not
     return fields | {
         "master_failover_state": replication.failover.state,
         "master_replid": stream.history.replid.decode(),

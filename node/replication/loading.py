@@ -23,7 +23,7 @@ import trio
 from node.dispatch import SERVER_ASYNC_LOADING, SERVER_LOADING
 from node.keyspace.keyspace import Keyspace
 from node.persistence.errors import LoadError
-from node.persistence.loading import ITEMS_PER_SLICE, KeyspaceSink, Progress, run_steps_slowly
+from node.persistence.loading import KeyspaceSink, Progress, run_steps_slowly
 from node.persistence.rdb_file import RdbDecoder
 from node.persistence.saver import remove_if_there
 from node.persistence.snapshot import sync_directory
@@ -145,7 +145,7 @@ class Snapshot:
         self._begin_loading()
         empty_data(server)
         server.set_gate(SERVER_LOADING, True)
-        sink = KeyspaceSink(server.keyspace, server.persistence.load_function)
+        sink = KeyspaceSink(server.keyspace, server.persistence.load_function, delay_us=self._key_delay_us)
         try:
             await self._decode(sink, piece, receive)
         except BaseException:
@@ -159,7 +159,7 @@ class Snapshot:
         log.info("MASTER <-> REPLICA sync: Loading DB in memory")
         fresh = Keyspace(server.config.databases, clustered=server.keyspace.clustered)
         functions: list[bytes] = []
-        sink = KeyspaceSink(fresh, functions.append)
+        sink = KeyspaceSink(fresh, functions.append, delay_us=self._key_delay_us)
         gate = SERVER_ASYNC_LOADING if self._same_history else SERVER_LOADING
         server.set_gate(gate, True)
         try:
@@ -172,6 +172,9 @@ class Snapshot:
         finally:
             server.set_gate(gate, False)
 
+    def _key_delay_us(self) -> int:
+        return self._server.config.key_load_delay
+
     async def _decode(self, sink: KeyspaceSink, piece: bytes, receive: Receive) -> None:
         """Load what arrives until the snapshot ends; progress shows in INFO."""
         server, transfer = self._server, self._transfer
@@ -182,7 +185,7 @@ class Snapshot:
             while True:
                 decoder.feed(piece)
                 loader.progress.loaded_bytes = transfer.received
-                await run_steps_slowly(_decode_steps(decoder, transfer.finished), server.refresh_clock)
+                await run_steps_slowly(_decode_steps(decoder, sink, transfer.finished), server.refresh_clock)
                 if transfer.finished:
                     break
                 piece = transfer.feed(await receive())
@@ -197,8 +200,8 @@ class Snapshot:
         loader.keys_loaded = sink.keys_loaded
 
 
-def _decode_steps(decoder: RdbDecoder, last: bool) -> Iterator[None]:
-    while decoder.pump(ITEMS_PER_SLICE, last=last):
+def _decode_steps(decoder: RdbDecoder, sink: KeyspaceSink, last: bool) -> Iterator[None]:
+    while decoder.pump(sink.slice_items(), last=last):
         yield
     if last:
         decoder.finish()

@@ -83,7 +83,7 @@ def test_parser_bytes_that_are_no_log_raise_with_their_offset(text: bytes) -> No
     parser = CommandParser()
     parser.feed(encode_command([b"PING"]) + text)
     assert parser.next_command() == [b"PING"]
-    with pytest.raises(LoadError, match="Bad file format at offset"):
+    with pytest.raises(LoadError, match="Bad file format reading the append only file at offset"):
         parser.next_command(last=True)
 
 
@@ -165,7 +165,7 @@ def test_log_of_an_old_server_begins_with_an_rdb(node: InProcessNode, tmp_path: 
 
 def test_log_errors_name_the_file_and_the_reason(node: InProcessNode, tmp_path: Path) -> None:
     path = _log(tmp_path / "log", [b"SET", b"k", b"v"], [b"NOSUCHCOMMAND", b"x"])
-    with pytest.raises(LoadError, match=r"log: Unknown command b'NOSUCHCOMMAND'"):
+    with pytest.raises(LoadError, match=r"log: Unknown command 'NOSUCHCOMMAND' reading the append only file"):
         _load(node, path)
     path.write_bytes(b"REDIS0010\xfe\x00\x63")
     with pytest.raises(LoadError, match=r"log: bad RDB: unknown object type 99|log: unexpected end"):

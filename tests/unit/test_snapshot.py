@@ -28,8 +28,8 @@ def _keyspace(keys: int = 50) -> Keyspace:
     return keyspace
 
 
-def _load(path: Path, keyspace: Keyspace, **options: bool) -> KeyspaceSink:
-    sink = KeyspaceSink(keyspace, lambda code: None, **options)
+def _load(path: Path, keyspace: Keyspace, *, drop_expired: bool = False, replace: bool = False) -> KeyspaceSink:
+    sink = KeyspaceSink(keyspace, lambda code: None, drop_expired=drop_expired, replace=replace)
     progress = Progress(path.stat().st_size, 0.0)
     run_steps(load_rdb_steps(str(path), sink, progress, verify=True))
     assert progress.loaded_bytes == progress.total_bytes
@@ -169,3 +169,20 @@ def test_snapshot_reports_progress_and_is_the_same_with_it() -> None:
     writer = write_snapshot(parts.append, _keyspace(5000), SnapshotOptions(), heard.append)
     assert heard == [1024, 2048, 3072, 4096]
     assert writer.keys == 5001
+
+
+def test_delay_of_loading_is_asked_for_again_and_again(tmp_path: Path) -> None:
+    keyspace = Keyspace()
+    for number in range(6):
+        keyspace.dbs[0].set(b"k%d" % number, b"v")
+    path = str(tmp_path / "dump.rdb")
+    save_file(path, str(tmp_path / "temp"), keyspace, SnapshotOptions())
+    asked = []
+
+    def delay_us() -> int:
+        asked.append(sink.keys_loaded)
+        return 1 if sink.keys_loaded < 3 else 0
+
+    sink = KeyspaceSink(Keyspace(), lambda code: None, delay_us=delay_us)
+    run_steps(load_rdb_steps(path, sink, Progress(0, 0.0), verify=True))
+    assert sorted(set(asked)) == [0, 1, 2, 3, 6]  # one key at a time while there is a delay
