@@ -367,7 +367,7 @@ def test_damaged_log_ends_the_start_with_a_clear_line(tmp_path: Path) -> None:
     log.write_bytes(data[:30] + b"garbage" + data[30:])
     code, output = _exit_of(tmp_path, *LOG)
     assert code == 1
-    assert "Bad file format at offset" in output
+    assert "Bad file format reading the append only file at offset" in output
     assert "Traceback" not in output
     log.write_bytes(data[:-2])
     code, output = _exit_of(tmp_path, *LOG, "--aof-load-truncated", "no")
