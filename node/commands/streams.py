@@ -52,6 +52,24 @@ _DELETED: Final = 1
 _REFERENCED: Final = 2
 
 
+class _Recent:
+    """The options of the last XADD that trimmed, up to its ID at index `end`: a stream gets the same ones each time."""
+
+    __slots__ = ("end", "trimming", "words")
+
+    def __init__(self) -> None:
+        self.words: list[bytes] = []  # equals no argument
+        self.end = 3
+        self.trimming = Trimming()
+
+    def remember(self, words: list[bytes], trimming: Trimming) -> None:
+        """Take options whose meaning depends on nothing but their words (LIMIT does, on who asks)."""
+        self.words, self.trimming, self.end = words, trimming, 2 + len(words)
+
+
+_RECENT: Final = _Recent()
+
+
 def _parse_new_id(text: bytes) -> tuple[int, int]:
     """(kind, ID) of XADD's ID argument."""
     if text == b"*":
@@ -67,7 +85,8 @@ def _parse_new_id(text: bytes) -> tuple[int, int]:
 def _new_id(client: Client, last_id: int, kind: int, wanted: int) -> int:
     """The ID of the next entry. IDs rise even when the clock steps back."""
     if kind == _AUTO:
-        return max(client.server.keyspace.now_ms << 64, last_id + 1)
+        now_id = client.db.keyspace.now_ms << 64
+        return now_id if now_id > last_id else last_id + 1
     if kind == _AUTO_SEQ and last_id >> 64 == wanted >> 64:
         if last_id & U64_MAX == U64_MAX:
             raise _ID_TOO_SMALL
@@ -90,6 +109,9 @@ def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
     """Propagated with the ID that the entry got, and with the exact length to which an approximate trim led."""
     if argv[2] == b"*":
         return _append(client, argv, 2, None, True, _AUTO, 0)
+    recent = _RECENT
+    if argv[2 : recent.end] == recent.words and len(argv) > recent.end and argv[recent.end] == b"*":
+        return _append(client, argv, recent.end, recent.trimming, True, _AUTO, 0)
     trimming, make, at = None, True, 2
     while at < len(argv) and argv[at] != b"*":
         word = argv[at].lower()
@@ -104,6 +126,8 @@ def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
     kind, wanted = _parse_new_id(argv[at]) if at < len(argv) else (_AUTO, 0)
     if trimming is not None:
         trimming.check(client)
+        if make and trimming.limit is None:
+            recent.remember(argv[2:at], trimming)
     return _append(client, argv, at, trimming, make, kind, wanted)
 
 
@@ -126,7 +150,7 @@ def _append(
     entry_id = _new_id(client, last_id, kind, wanted)
     if entry_id <= last_id:
         raise _ID_TOO_SMALL
-    text_bytes = sum(map(len, flat))
+    text_bytes = len(flat[0]) + len(flat[1]) if len(flat) == 2 else sum(map(len, flat))
     if text_bytes > _MAX_ENTRY_BYTES:
         raise _TOO_LARGE
     if value is None:

@@ -104,6 +104,7 @@ class StreamNode:
         names, master = self.names, self.master_id
         master_ms, master_seq = master >> 64, master & U64_MAX
         same_names = 2 + integer_size(len(names) + 3)
+        first = names[0] if len(names) == 1 else None
         total = self._exact_bytes
         for entry_id, entry in zip(self.ids[settled:], self.entries[settled:], strict=True):
             if 0 <= entry_id - master < _TINY:  # of the same millisecond
@@ -111,12 +112,15 @@ class StreamNode:
             else:
                 total += integer_size(_signed((entry_id >> 64) - master_ms))
                 total += integer_size(_signed((entry_id & U64_MAX) - master_seq))
+            count = len(entry) >> 1
+            if count == 1 and entry[0] is first:
+                total += same_names + text_size(entry[1])
+                continue
             if entry[::2] == names:
                 total += same_names
             else:
-                count = len(entry) // 2
                 total += 2 + integer_size(count) + sum(map(text_size, entry[::2])) + integer_size(2 * count + 4)
-            total += text_size(entry[1]) if len(entry) == 2 else sum(map(text_size, entry[1::2]))
+            total += sum(map(text_size, entry[1::2]))
         self._exact_bytes = total
         self._settled = len(self.entries)
         self._bound_bytes = total + _COUNTERS_BYTES

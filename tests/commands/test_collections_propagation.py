@@ -139,3 +139,19 @@ def test_command_counts_its_changes_as_stock_does(
     dirty = node.server.keyspace.dirty
     client.call(*command.split())
     assert node.server.keyspace.dirty - dirty == count
+
+
+def test_xadd_with_options_like_those_before_means_its_own(client: InProcessClient) -> None:
+    for _ in range(3):
+        client.call("XADD", "s", "MAXLEN", "2", "*", "f", "v")
+    assert client.call("XLEN", "s") == 2
+    client.call("XADD", "s", "MAXLEN", "1", "*", "f", "v")
+    client.call("XADD", "t", "MAXLEN", "1", "*", "f", "v")
+    assert (client.call("XLEN", "s"), client.call("XLEN", "t")) == (1, 1)
+    client.call("XADD", "s", "*", "f", "v")
+    assert client.call("XLEN", "s") == 2
+    client.call("XADD", "s", "MAXLEN", "1", "99999999999999-1", "f", "v")
+    assert client.call("XLEN", "s") == 1
+    assert client.call("XADD", "none", "NOMKSTREAM", "MAXLEN", "1", "*", "f", "v") is None
+    assert client.raw("XADD", "s", "", "*", "f", "v").startswith(b"-ERR Invalid stream ID")
+    assert client.raw("XADD", "s", "MAXLEN", "1", "*").startswith(b"-ERR wrong number of arguments")

@@ -18,6 +18,7 @@ from node.persistence.errors import FormatError
 from node.persistence.listpack import Element, encode_listpack
 from node.persistence.payload import dump_payload, load_payload
 from node.persistence.rdb_strings import Reader, encode_int64, encode_length, encode_string
+from node.persistence.streams import _encode_node
 from node.types.stream import StreamValue
 from node.types.stream_group import NEVER_ACTIVE, Group
 from node.types.stream_id import U64_MAX, pack_id
@@ -113,6 +114,15 @@ def test_stream_nodes_are_those_of_the_value() -> None:
     decoded = _round_trip(stream)
     assert [len(node.ids) for node in decoded.nodes] == [100, 100, 50]
     assert [node.size_bytes for node in decoded.nodes] == [node.size_bytes for node in stream.nodes]
+
+
+def test_stream_nodes_of_any_shape_are_measured_exactly() -> None:
+    shapes = ([b"f", b"v"], [b"f", b"1"], [b"g", b"v" * 70], [b"f", b"v", b"n", b"w"], [b"\x00", b"-5"])
+    stream = StreamValue()
+    for i in range(1, 60):
+        stream.append(i << 64 if i % 3 else (i << 64) + 5, shapes[i % len(shapes)])
+    for node in stream.nodes:
+        assert node.size_bytes == len(_encode_node(node))
 
 
 def _body(nodes: list[tuple[int, list[Element]]], length: int, last_id: int, rest: bytes) -> bytes:
