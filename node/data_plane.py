@@ -149,6 +149,8 @@ class DataPlane:
         in_pass = self._in_pass
         mine = [client for client in self._touched if client is caller]
         self._touched = [client for client in self._touched if client is not caller]
+        if self._touched:
+            self.flush()  # of the pass that the script belongs to
         for _ in range(BUSY_PASSES):
             # What the caller sends meanwhile waits in its socket, where level-triggered epoll finds it again.
             events = [event for event in self._epoll.poll(0) if event[0] != caller.fd]

@@ -168,6 +168,19 @@ def cmd_script_kill(client: Client, argv: list[bytes]) -> Any:
 
 
 @command(
+    "script|show",
+    arity=3,
+    flags=NOSCRIPT,
+    group="scripting",
+    since="8.0.0",
+    complexity="O(1)",
+    summary="Returns the text of a cached script.",
+)
+def cmd_script_show(client: Client, argv: list[bytes]) -> Any:
+    return client.server.scripting.find(argv[2]).body
+
+
+@command(
     "script|debug",
     arity=3,
     flags=NOSCRIPT,
@@ -203,5 +216,6 @@ def cmd_script_help(client: Client, argv: list[bytes]) -> Any:
             ("FLUSH [ASYNC|SYNC]", "Forget all cached scripts. Both modes are the same here."),
             ("KILL", "End the script that keeps the server busy, unless it has written."),
             ("LOAD <script>", "Keep a script for EVALSHA without running it."),
+            ("SHOW <sha1>", "Return the text of a cached script."),
         ),
     )

@@ -24,6 +24,7 @@ from node.errors import CommandError
 from node.propagation import EVERYBODY
 from node.registry import LOOKUP, CommandSpec
 from node.scripting.conversion import error_text, number_text, to_int64, to_lua
+from node.scripting.failures import ScriptFailure
 from node.scripting.texts import cluster_text, denied_text, worded
 
 if TYPE_CHECKING:
@@ -43,21 +44,6 @@ _NESTED: Final = b"ERR a command of a script cannot be called while another one 
 _NEVER_WAIT: Final = frozenset(
     (b"blpop", b"brpop", b"brpoplpush", b"blmove", b"blmpop", b"bzpopmin", b"bzpopmax", b"bzmpop", b"wait", b"waitaof")
 )
-
-
-class ScriptFailure(Exception):
-    """An error on its way to the script. `counted`: the statistics of errors know of it already.
-
-    `plain`: a text as Lua's own functions raise it, which is told with the place in the script.
-    """
-
-    __slots__ = ("counted", "plain", "text")
-
-    def __init__(self, text: bytes, counted: bool = False, *, plain: bool = False) -> None:
-        super().__init__(text)
-        self.text = text
-        self.counted = counted
-        self.plain = plain
 
 
 class Calls:

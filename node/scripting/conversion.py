@@ -29,6 +29,8 @@ class Tables(Protocol):
         """A list or a dict as a table."""
         ...
 
+    status_table: Callable[[bytes], Any]
+
     def error_table(self, text: bytes, counted: bool) -> Any:
         """What `redis.pcall` gives for an error."""
         ...
@@ -40,13 +42,16 @@ def to_lua(tables: Tables, value: Any, resp3: bool) -> Any:
     if kind is bytes or kind is int:
         return value
     if kind is list or kind is tuple:
-        if kind is list and all(type(item) is bytes for item in value):
+        for item in value:
+            if type(item) is not bytes:
+                break
+        else:
             return tables.table_from(value)
         return tables.table_from([item if type(item) is bytes else to_lua(tables, item, resp3) for item in value])
     if value is None or kind is NullArray:
         return None if resp3 else False
     if kind is Status:
-        return tables.table_from({b"ok": value.text})
+        return tables.status_table(value.text)
     return _CONVERTERS[kind](tables, value, resp3)
 
 

@@ -18,8 +18,9 @@ from lupa import lua51
 
 from node.compat import COMPAT
 from node.resp.values import Raw
-from node.scripting.calls import Calls, ScriptFailure
+from node.scripting.calls import Calls
 from node.scripting.conversion import to_int64
+from node.scripting.failures import CompileError, RunError, ScriptFailure
 from node.scripting.libraries import install_all
 from node.scripting.texts import worded
 
@@ -30,23 +31,6 @@ _MANY: Final = 1000
 
 Register = Callable[..., None]
 Interrupt = Callable[[], bytes | None]
-
-
-class RunError(Exception):
-    """A run ended with an error. `text` is the whole reply; `counted`: the statistics know of it already."""
-
-    def __init__(self, text: bytes, counted: bool) -> None:
-        super().__init__(text)
-        self.text = text
-        self.counted = counted
-
-
-class CompileError(Exception):
-    """The text is no Lua, or a library failed to load."""
-
-    def __init__(self, text: bytes) -> None:
-        super().__init__(text)
-        self.text = text
 
 
 class Engine:
@@ -91,6 +75,7 @@ class Engine:
         self._run = prelude[b"run"]
         self._run_with = prelude[b"run_with"]
         self._load = prelude[b"load_library"]
+        self.status_table: Callable[[bytes], Any] = prelude[b"status_table"]
         self._error_table = prelude[b"error_table"]
         self._bytes_used = prelude[b"bytes_used"]
         self.set_resp3: Callable[[bool], None] = prelude[b"set_resp3"]

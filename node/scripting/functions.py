@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node.errors import CommandError
 from node.scripting import flags as script_flags
+from node.scripting.failures import CompileError, ScriptFailure
 from node.scripting.texts import worded
 
 if TYPE_CHECKING:
@@ -114,8 +115,6 @@ class Functions:
 
     def compile(self, code: bytes) -> Library:
         """Run a library's text; nothing else has changed. Raises CommandError."""
-        from node.scripting.engine import CompileError
-
         name, source = script_flags.parse_library(code)
         library = self._loading = Library(name, code)
         try:
@@ -187,8 +186,6 @@ class Functions:
 
     def _register(self, *args: Any) -> None:
         """Called by the text of a library. Raises ScriptFailure."""
-        from node.scripting.calls import ScriptFailure
-
         library = self._loading
         if library is None:
             raise ScriptFailure(worded(b"redis.register_function can only be called on FUNCTION LOAD command"))
@@ -205,8 +202,6 @@ class Functions:
 
 
 def _positional(name: Any, callback: Any) -> Function:
-    from node.scripting.calls import ScriptFailure
-
     text = _text(name)
     if text is None:
         raise ScriptFailure(worded(b"first argument to redis.register_function must be a string"))
@@ -216,14 +211,9 @@ def _positional(name: Any, callback: Any) -> Function:
 
 
 def _named(table: Any) -> Function:
-    from node.scripting.calls import ScriptFailure
-
     if not _is(table, "table"):
-        raise ScriptFailure(
-            worded(
-                b"calling redis.register_function with a single argument is only applicable to Lua table (representing named arguments)."
-            )
-        )
+        text = b"calling redis.register_function with a single argument is only applicable to Lua table "
+        raise ScriptFailure(worded(text + b"(representing named arguments)."))
     name = description = callback = None
     flags = 0
     for key, value in table.items():
@@ -259,8 +249,6 @@ def _named(table: Any) -> Function:
 
 
 def _flags(table: Any) -> int:
-    from node.scripting.calls import ScriptFailure
-
     flags, position = 0, 1
     while (name := table[position]) is not None:
         flag = script_flags.BY_NAME.get(name.lower()) if type(name) is bytes else None

@@ -23,6 +23,7 @@ from node.errors import CommandError
 from node.persistence.errors import LoadError
 from node.propagation import EVERYBODY
 from node.scripting import flags as script_flags
+from node.scripting.failures import CompileError, RunError
 from node.scripting.functions import Functions
 from node.scripting.randomness import Randomness
 from node.scripting.run import Run
@@ -53,6 +54,7 @@ _WROTE: Final = CommandError(
 )
 _TOO_MANY_KEYS: Final = CommandError("ERR Number of keys can't be greater than number of args")
 _NEGATIVE_KEYS: Final = CommandError("ERR Number of keys can't be negative")
+_BAD_KEYS: Final = CommandError("ERR Bad number of keys provided")
 _NO_CLUSTER: Final = CommandError("ERR Can not run script on cluster, 'no-cluster' flag is set.")
 _READ_ONLY: Final = CommandError("ERR Can not execute a script with write flag using *_ro command.")
 _KILLED: Final = b"Script killed by user with SCRIPT KILL..."
@@ -124,8 +126,6 @@ class Scripting:
         """The script with this text, compiled if it is new. Raises CommandError."""
         script = self._by_body.get(body)
         if script is None:
-            from node.scripting.engine import CompileError
-
             flags, source = script_flags.parse_script(body)
             try:
                 function = self.engine.compile(source)
@@ -184,7 +184,7 @@ class Scripting:
         if self._server.gates & SERVER_MONITORS:
             self._server.monitors.feed(client, spec, argv)
         function = self.functions.find(argv[1])
-        keys = _key_count(argv, CommandError("ERR Bad number of keys provided"))
+        keys = _key_count(argv, _BAD_KEYS)
         run = Run(client, spec, argv, function.name, is_eval=False)
         self._admit(run, function.flags, read_only)
         return self._execute(self.functions.engine, run, function.callback, keys)
@@ -211,8 +211,6 @@ class Scripting:
         run.read_only = read_only
 
     def _execute(self, engine: Engine, run: Run, function: Any, keys: int) -> Any:
-        from node.scripting.engine import RunError
-
         client, server = run.caller, self._server
         calls, propagation = engine.calls, server.propagation
         calls.begin(run)

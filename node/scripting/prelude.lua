@@ -149,6 +149,14 @@ end
 local NULL, TRUE, FALSE = '$-1\r\n', ':1\r\n', '$-1\r\n'
 local resp3, script_resp3 = false, false
 local MAX_DEPTH = 7994
+-- Headers of bulk strings by length: to write a number takes as long as all else about a short string.
+local HEADERS = setmetatable({}, {__index = function(headers, length)
+  local header = '$' .. length .. '\r\n'
+  if length < 1024 then
+    headers[length] = header
+  end
+  return header
+end})
 local out, size, put = nil, 0, nil
 
 local function one_line(text)
@@ -244,7 +252,12 @@ local function put_table(value, depth)
   local at, count = size, 0
   local item = rawget(value, 1)
   while item ~= nil do
-    put(item, depth + 1)
+    if type(item) == 'string' then
+      size = size + 1
+      out[size] = HEADERS[#item] .. item .. '\r\n'
+    else
+      put(item, depth + 1)
+    end
     count = count + 1
     item = rawget(value, count + 1)
   end
@@ -261,7 +274,7 @@ function put(value, depth)
   else
     size = size + 1
     if kind == 'string' then
-      out[size] = '$' .. #value .. '\r\n' .. value .. '\r\n'
+      out[size] = HEADERS[#value] .. value .. '\r\n'
     elseif kind == 'number' then
       out[size] = format(':%d\r\n', value)
     elseif kind == 'boolean' then
@@ -306,6 +319,10 @@ local function result(ok, value)
     local message = rawget(value, 'err')
     if type(message) == 'string' then
       return nil, false, nil, message, nil, nil, value.ignore_error_stats_update == true
+    end
+    local status = rawget(value, 'ok')
+    if type(status) == 'string' then
+      return '+' .. one_line(status) .. '\r\n', true
     end
     return wire(value)
   end
@@ -644,6 +661,7 @@ return {
   run_with = functions and run_function_with or run_script_with,
   load_library = load_library,
   set_resp3 = function(on) script_resp3 = on end,
+  status_table = function(text) return {ok = text} end,
   error_table = function(text, counted) return {err = text, ignore_error_stats_update = counted or nil} end,
   to_text = tostring,
   bytes_used = function() return collectgarbage('count') * 1024 end,
