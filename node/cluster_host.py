@@ -39,6 +39,7 @@ from cluster.slots import key_slot
 from cluster.state_file import StateFileError
 from node import errors
 from node.keyspace.notify import GENERIC
+from node.observe.slot_stats import SlotStats
 from node.pause import FAILOVER, WRITES
 from node.routing import Routing
 
@@ -99,6 +100,7 @@ class ClusterHost:
             ) from error
         self.routing = Routing(server, self.core.view)
         self.bus = Bus(self.core, self, self.clock, lambda: server.config.cluster_link_sendbuf_limit)
+        self.slot_stats = SlotStats(server)
         self._listeners: list[socket.socket] = []
         self._told_fenced = False
         self._pass_began_ms = NEVER_MS
@@ -245,6 +247,7 @@ class ClusterHost:
             self._change_role(effect)
         elif isinstance(effect, SlotsChanged):
             self._end_shard_subscriptions(effect.lost)
+            self.slot_stats.forget(effect.lost)
         elif isinstance(effect, DeleteKeysInSlots):
             for slot in effect.slots:
                 self.delete_slot(slot)

@@ -50,6 +50,7 @@ SERVER_TRACKING: Final = 1 << 6
 SERVER_ASYNC_LOADING: Final = 1 << 7  # other data is loaded while the old one is served
 SERVER_STALE: Final = 1 << 8  # a replica that lost its primary and may not serve what it has
 SERVER_BUSY: Final = 1 << 9  # a script has exceeded its time limit and still runs
+SERVER_SLOT_STATS: Final = 1 << 10  # what each slot costs is counted (`observe/slot_stats.py`)
 _LOOK_AT_DATA: Final = SERVER_LOADING | SERVER_ASYNC_LOADING | SERVER_STALE
 assert registry.GATES_OF_WRITES == SERVER_REPLICA | SERVER_WRITES_REFUSED
 
@@ -58,6 +59,8 @@ INTERNAL_ERROR: Final = CommandError(
 )
 
 
+#: A command that counts for no slot: it has no keys, or another one runs it.
+NO_SLOT: Final = -1
 _NO_KEYSPACE: Final = CommandError("ERR Replica can't interact with the keyspace")
 #: Level 7.2 refuses these inside MULTI before the handler does, which spoils the transaction.
 _NO_NESTING: Final = frozenset((b"multi", b"watch"))
@@ -221,6 +224,8 @@ def execute(client: Client, argv: list[bytes]) -> Any:
         return _spoken(client, error)
     if client.multi is not None and not spec.flags & registry.NOT_QUEUED:
         client.multi.append((spec, argv))
+        if client.server.gates & SERVER_SLOT_STATS and client.server.cluster is not None:
+            client.server.cluster.slot_stats.queued(spec, argv)
         return _spoken(client, QUEUED)
     result = _call_listener(client, spec, argv) if client.gates & GATE_SUBSCRIBED else call(client, spec, argv)
     if client.gates & GATE_ASKING and spec.name != b"asking":
@@ -296,6 +301,8 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
     )
     if quiet:  # commands that tell of access times touch nothing, and need them
         keyspace.access = None
+    slot_stats = server.cluster.slot_stats if server.gates & SERVER_SLOT_STATS and server.cluster is not None else None
+    slot = NO_SLOT if slot_stats is None else slot_stats.slot_of(client, spec, argv)
     dirty = keyspace.dirty
     client.last_command = spec.full_name
     started = perf_counter_ns()
@@ -319,6 +326,8 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
     if keyspace.dirty > dirty or client.rewritten is not None:
         server.propagation.after_command(client, argv)
         client.write_offset = server.write_offset()
+    if slot_stats is not None and slot != NO_SLOT:
+        slot_stats.called(slot, client, spec, argv, nanos, result, again=again)
     if nanos >= server.slow_nanos and type(result) is not Block:
         server.note_slow(client, spec, argv, nanos)
     if server.gates & SERVER_MONITORS and not again and not spec.flags & (registry.SKIP_MONITOR | registry.ADMIN):

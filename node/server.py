@@ -23,6 +23,7 @@ from node.client import Client
 from node.client_eviction import evict_clients
 from node.clock import Clock
 from node.cluster_host import ClusterHost
+from node.compat import COMPAT
 from node.config import Config
 from node.cron import Cron
 from node.data_plane import DataPlane
@@ -264,7 +265,9 @@ class Server:
         """A command took longer than the slow log or the latency monitor lets pass."""
         limit = self.config.slowlog_log_slower_than
         if 0 <= limit <= nanos // 1000 and not spec.flags & registry.SKIP_SLOWLOG:
-            self.slowlog.add(client, spec, argv, nanos // 1000)
+            # 7.0 names no client for what a script calls.
+            shown = self.scripting.principal(client) if COMPAT.newer else client
+            self.slowlog.add(shown, spec, argv, nanos // 1000)
         event = "fast-command" if spec.flags & registry.FAST else "command"
         self.latency.add(event, nanos // 1_000_000, self.clock.now_ms // 1000)
 
@@ -306,6 +309,8 @@ class Server:
             spec.calls = spec.nanos = spec.rejected_calls = spec.failed_calls = 0
             spec.latency = None
         self._set_latency_tracking(self.config.latency_tracking)
+        if self.cluster is not None:
+            self.cluster.slot_stats.reset()
 
     def before_replies(self) -> None:
         """End of a pass, before anybody is answered: what was changed goes to the log and to the replicas."""

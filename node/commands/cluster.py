@@ -36,6 +36,10 @@ _HELP: Final = (
     ("LINKS", "The links of the bus to and from every node."),
     ("REPLICAS <node-id>", "The lines of a node's replicas."),
     ("SLOTS", "Ranges of slots with their nodes."),
+    (
+        "SLOT-STATS (SLOTSRANGE <first> <last> | ORDERBY <metric> [LIMIT <n>] [ASC|DESC])",
+        "Keys, and what they cost, of the slots of this node's shard.",
+    ),
     ("SHARDS", "Slots and nodes, shard by shard."),
     ("ADDSLOTS <slot> [<slot> ...]", "Own slots that nobody owns."),
     ("ADDSLOTSRANGE <first> <last> [<first> <last> ...]", "The same for ranges."),
