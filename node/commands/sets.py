@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import positive_count, random_count
-from node.compat import server_deletion
+from node.compat import COMPAT, server_deletion
 from node.keyspace.notify import GENERIC, SET
 from node.registry import (
     DENYOOM,
@@ -20,7 +20,7 @@ from node.registry import (
     key_at,
 )
 from node.resp.values import OrderedSet
-from node.types.set import SetValue
+from node.types.set import HASHTABLE, SetValue
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -51,6 +51,8 @@ def cmd_sadd(client: Client, argv: list[bytes]) -> Any:
     if value is None:
         value = SetValue()
         db.put(key, value)
+    if COMPAT.newer and value.form != HASHTABLE:
+        value.expect(argv[2], len(argv) - 2)
     added = 0
     for member in argv[2:]:
         added += value.add(member)
@@ -110,6 +112,8 @@ def cmd_smove(client: Client, argv: list[bytes]) -> Any:
     db.drop_if_empty(source, value)
     if other is None:
         other = SetValue()
+        if COMPAT.newer:
+            other.expect(member, 1)
         db.put(target, other)
     if other.add(member):
         db.changed(target, SET, b"sadd")

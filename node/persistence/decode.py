@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from node.compat import COMPAT
 from node.persistence.compact import decode_intset, decode_ziplist, decode_zipmap
 from node.persistence.errors import FormatError
 from node.persistence.listpack import Element, as_bytes, decode_listpack
@@ -45,7 +46,7 @@ from node.persistence.streams import decode_stream
 from node.types.hash import HashValue
 from node.types.limits import LIMITS
 from node.types.list import ListValue
-from node.types.set import SetValue
+from node.types.set import HASHTABLE, LISTPACK, SetValue, is_int64
 from node.types.sorted_set import SortedSetValue
 from node.types.stream import StreamValue
 
@@ -112,7 +113,10 @@ def _set_of(members: list[bytes]) -> SetValue:
 
 
 def _decode_set(reader: Reader) -> SetValue:
-    return _set_of(_read_strings(reader, reader.length()))
+    value = _set_of(_read_strings(reader, reader.length()))
+    if COMPAT.newer and len(value) > LIMITS.set_max_intset_entries:
+        value.form = HASHTABLE  # whatever else the members might fit into
+    return value
 
 
 def _decode_intset(reader: Reader) -> SetValue:
@@ -120,7 +124,10 @@ def _decode_intset(reader: Reader) -> SetValue:
 
 
 def _decode_set_listpack(reader: Reader) -> SetValue:
-    return _set_of(as_bytes(decode_listpack(reader.string())))
+    value = _set_of(as_bytes(decode_listpack(reader.string())))
+    if COMPAT.newer and all(map(is_int64, value.members)):  # no intset, as it had other members once
+        value.form = LISTPACK if len(value) <= LIMITS.set_max_listpack_entries else HASHTABLE
+    return value
 
 
 def _sorted_set_of(pairs: list[tuple[bytes, float]], compact: bool = False) -> SortedSetValue:

@@ -77,6 +77,14 @@ class SetValue:
             return sorted(self.members, key=int)
         return list(self.members)
 
+    def expect(self, first: bytes, count: int) -> None:
+        """`count` members, `first` and others, are about to be added. Stock 7.2 takes the encoding that would hold them
+        all if none of them were there already, and looks at no more than the first."""
+        if not self.members:
+            self.form = INTSET if is_int64(first) and count <= LIMITS.set_max_intset_entries else LISTPACK
+        if count > (LIMITS.set_max_intset_entries if self.form == INTSET else LIMITS.set_max_listpack_entries):
+            self.form = HASHTABLE
+
     def add(self, member: bytes) -> bool:
         """Add a member; False when it was there."""
         members = self.members
@@ -119,7 +127,9 @@ class SetValue:
         """Move on to the next encoding if `added`, or the size, no longer fits."""
         size = len(self.members)
         if self.form == INTSET:
-            if size <= LIMITS.set_max_intset_entries and all(map(is_int64, added)):
+            if all(map(is_int64, added)):
+                if size > LIMITS.set_max_intset_entries:
+                    self.form = HASHTABLE  # even where a listpack might hold so many
                 return
             self.form = LISTPACK
             added = self.members

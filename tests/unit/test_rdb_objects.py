@@ -318,6 +318,18 @@ def test_set_packed_at_the_newer_level_is_written_as_a_listpack(monkeypatch: pyt
     assert dump_payload(SetValue([b"a"]))[-10:-8] == b"\x0b\x00"
 
 
+@pytest.mark.parametrize(("limit", "encoding"), [(2, b"listpack"), (1, b"hashtable")])
+def test_set_listpack_of_integers_is_no_intset_at_the_newer_level(
+    monkeypatch: pytest.MonkeyPatch, limit: int, encoding: bytes
+) -> None:
+    monkeypatch.setattr(COMPAT, "newer", True)
+    value = SetValue([b"a", b"7", b"8"])
+    value.remove(b"a")
+    kind, body = Encoder().encode(value)
+    monkeypatch.setattr(LIMITS, "set_max_listpack_entries", limit)
+    assert decode_object(kind, Reader(body)).encoding() == encoding
+
+
 def test_list_packed_at_the_newer_level_is_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(COMPAT, "newer", True)
     value = ListValue([b"x" * 100] * 70)  # closer to a node's bound than stock fills the nodes of a quicklist

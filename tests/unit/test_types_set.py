@@ -100,6 +100,38 @@ def test_set_encoding_at_the_newer_level_uses_listpacks(monkeypatch: pytest.Monk
     assert value.encoding() == b"hashtable"
 
 
+def test_set_of_too_many_integers_is_no_listpack_at_the_newer_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(COMPAT, "newer", True)
+    monkeypatch.setattr(LIMITS, "set_max_intset_entries", 2)
+    value = SetValue([b"1", b"2"])
+    value.add(b"3")
+    assert value.encoding() == SetValue([b"1", b"2", b"3"]).encoding() == b"hashtable"
+
+
+@pytest.mark.parametrize(
+    ("added", "encoding"),
+    [
+        ([b"1", b"1"], b"intset"),
+        ([b"1", b"1", b"1"], b"listpack"),
+        ([b"a", b"a", b"a"], b"listpack"),
+        ([b"a", b"a", b"a", b"a"], b"hashtable"),
+        ([b"1", b"1", b"1", b"1"], b"hashtable"),
+    ],
+)
+def test_set_that_expects_members_takes_the_encoding_for_so_many(
+    monkeypatch: pytest.MonkeyPatch, added: list[bytes], encoding: bytes
+) -> None:
+    monkeypatch.setattr(COMPAT, "newer", True)
+    monkeypatch.setattr(LIMITS, "set_max_intset_entries", 2)
+    monkeypatch.setattr(LIMITS, "set_max_listpack_entries", 3)
+    value = SetValue()
+    value.expect(added[0], len(added))
+    assert value.encoding() == encoding
+    known = SetValue([b"7"])
+    known.expect(added[0], len(added))
+    assert known.encoding() == (b"intset" if len(added) < 3 else b"hashtable")
+
+
 def test_set_listed_intset_is_in_numeric_order() -> None:
     assert SetValue([b"10", b"9", b"-3"]).listed() == [b"-3", b"9", b"10"]
 
