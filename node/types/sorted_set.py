@@ -1,7 +1,7 @@
 """The sorted set value: a dict of scores, and all (score, member) pairs in order.
 
 Ranks, ranges and neighbours come from the order, single members from the dict. Up to `_SMALL` pairs the order is a
-plain list (a bisection and a short move: nothing is faster or smaller), above it a `SortedList`, whose rank queries
+plain list (a bisection and a short move: nothing is faster), above it a `ScoreOrder`, whose changes and rank queries
 cost microseconds at a million pairs. The change is one-way, as a set that was large once is likely to be again.
 
 Pairs are ordered by score, then by the bytes of the member; -0.0 equals 0.0; NaN never gets in (callers refuse it).
@@ -13,20 +13,18 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Final
-
-from sortedcontainers import SortedList
+from typing import Final
 
 from node.types.limits import LIMITS
+from node.types.score_order import Pair, ScoreOrder
 
-Pair = tuple[float, bytes]
 #: One end of a score range: (score, whether the end itself is excluded).
 ScoreBound = tuple[float, bool]
 #: One end of a range of members: (-1 for the lowest, 1 for the highest, else 0; member; whether it is excluded).
 LexBound = tuple[int, bytes, bool]
 
 _SMALL: Final = 1024
-_ENTRY_BYTES: Final = 230
+_ENTRY_BYTES: Final = 125
 
 
 class SortedSetValue:
@@ -40,8 +38,8 @@ class SortedSetValue:
         """Take over `scores`."""
         self.scores: dict[bytes, float] = {} if scores is None else scores
         self.packed = True
-        #: list[Pair] or SortedList of Pair, always in order.
-        self._pairs: Any = []
+        #: The pairs, always in order.
+        self._pairs: list[Pair] | ScoreOrder = []
         if scores:
             self.packed = len(scores) <= LIMITS.zset_max_listpack_entries and not any(
                 len(member) > LIMITS.zset_max_listpack_value for member in scores
@@ -50,11 +48,8 @@ class SortedSetValue:
                 for member, score in scores.items():
                     scores[member] = score or 0.0  # a listpack keeps whole numbers as integers: no -0.0
             pairs = [(score, member) for member, score in scores.items()]
-            if len(pairs) <= _SMALL:
-                pairs.sort()
-                self._pairs = pairs
-            else:
-                self._pairs = SortedList(pairs)
+            pairs.sort()
+            self._pairs = pairs if len(pairs) <= _SMALL else ScoreOrder(pairs)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -114,53 +109,61 @@ class SortedSetValue:
 
     def _insert(self, pair: Pair) -> None:
         pairs = self._pairs
-        if type(pairs) is list:
+        if isinstance(pairs, list):
             insort(pairs, pair)
             if len(pairs) > _SMALL:
-                self._pairs = SortedList(pairs)
+                self._pairs = ScoreOrder(pairs)
         else:
-            pairs.add(pair)
+            pairs.add(*pair)
 
     def _forget(self, pair: Pair) -> None:
         pairs = self._pairs
-        if type(pairs) is list:
+        if isinstance(pairs, list):
             del pairs[bisect_left(pairs, pair)]
         else:
-            pairs.remove(pair)
+            pairs.remove(*pair)
 
     # -- ranks -----------------------------------------------------------------------------------------------
 
     def rank(self, member: bytes) -> int | None:
         """The position of a member, from the lowest score; None when there is no such member."""
         score = self.scores.get(member)
-        return None if score is None else self._left((score, member))
+        return None if score is None else self._left(score, member)
 
     def at(self, rank: int) -> Pair:
         """The pair at a rank in [0, len)."""
-        pair: Pair = self._pairs[rank]
-        return pair
+        pairs = self._pairs
+        return pairs[rank] if isinstance(pairs, list) else pairs.at(rank)
 
     def slice(self, start: int, stop: int) -> list[Pair]:
         """The pairs from rank `start` to before `stop`, both in [0, len]."""
-        pairs: list[Pair] = self._pairs[start:stop]
-        return pairs
+        pairs = self._pairs
+        return pairs[start:stop] if isinstance(pairs, list) else pairs.slice(start, stop)
 
     def delete_slice(self, start: int, stop: int) -> list[Pair]:
         """Remove the pairs from rank `start` to before `stop` and return them."""
-        pairs = self.slice(start, stop)
-        del self._pairs[start:stop]
+        pairs = self._pairs
+        if isinstance(pairs, list):
+            deleted = pairs[start:stop]
+            del pairs[start:stop]
+        else:
+            deleted = pairs.delete_slice(start, stop)
         scores = self.scores
-        for _, member in pairs:
+        for _, member in deleted:
             del scores[member]
-        return pairs
+        return deleted
 
     def first_from(self, score: float) -> int:
         """The rank of the first pair whose score is at least `score`; len when there is none."""
-        return self._left((score,))
+        pairs = self._pairs
+        return bisect_left(pairs, (score,)) if isinstance(pairs, list) else pairs.first_from(score)
 
     def first_above(self, score: float) -> int:
         """The rank of the first pair whose score is greater than `score`; len when there is none."""
-        return len(self.scores) if score == math.inf else self._left((math.nextafter(score, math.inf),))
+        pairs = self._pairs
+        if not isinstance(pairs, list):
+            return pairs.first_above(score)
+        return len(pairs) if score == math.inf else bisect_left(pairs, (math.nextafter(score, math.inf),))
 
     def score_span(self, low: ScoreBound, high: ScoreBound) -> tuple[int, int]:
         """The ranks (start, stop) of the pairs with scores between two bounds; stop <= start when there are none."""
@@ -174,20 +177,19 @@ class SortedSetValue:
         Such a range means something only while all scores are equal, as the order is that of the members then. Else,
         as in stock, it starts at the first member above `low` and ends before the next one beyond `high`.
         """
-        pairs = self._pairs
         size = len(self.scores)
         if not size or low[0] > 0 or high[0] < 0:
             return 0, 0
-        if pairs[0][0] != pairs[-1][0]:
+        score = self.at(0)[0]
+        if score != self.at(size - 1)[0]:
             return self._mixed_lex_span(low, high)
-        score = pairs[0][0]
         # No byte string lies between `member` and `member + b"\0"`.
-        start = 0 if low[0] else self._left((score, low[1] + b"\0" if low[2] else low[1]))
-        stop = size if high[0] else self._left((score, high[1] if high[2] else high[1] + b"\0"))
+        start = 0 if low[0] else self._left(score, low[1] + b"\0" if low[2] else low[1])
+        stop = size if high[0] else self._left(score, high[1] if high[2] else high[1] + b"\0")
         return start, stop
 
     def _mixed_lex_span(self, low: LexBound, high: LexBound) -> tuple[int, int]:
-        pairs = self._pairs
+        pairs = list(self._pairs)
         if not (_is_above(pairs[-1][1], low) and _is_below(pairs[0][1], high)):
             return 0, 0
         start = next((rank for rank, (_, member) in enumerate(pairs) if _is_above(member, low)), len(pairs))
@@ -196,12 +198,10 @@ class SortedSetValue:
             stop += 1
         return start, stop
 
-    def _left(self, probe: Pair | tuple[float]) -> int:
+    def _left(self, score: float, member: bytes) -> int:
+        """How many pairs come before a pair, which need not be there."""
         pairs = self._pairs
-        if type(pairs) is list:
-            return bisect_left(pairs, probe)
-        rank: int = pairs.bisect_left(probe)
-        return rank
+        return bisect_left(pairs, (score, member)) if isinstance(pairs, list) else pairs.rank(score, member)
 
 
 def _is_above(member: bytes, bound: LexBound) -> bool:

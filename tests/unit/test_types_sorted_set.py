@@ -28,7 +28,7 @@ def ordered(model: dict[bytes, float]) -> list[Pair]:
     return sorted((score, member) for member, score in model.items())
 
 
-@pytest.fixture(params=[2, 1024], ids=["sortedlist", "list"])
+@pytest.fixture(params=[2, 1024], ids=["buckets", "list"])
 def small(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
