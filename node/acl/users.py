@@ -71,8 +71,7 @@ class AclLog:
         context = b"multi" if client.multi is not None or client.in_exec else b"toplevel"
         if client.sock is None:
             context = b"lua"
-            run = self._server.scripting.running
-            client = run.caller if run is not None else client  # the log names who is to blame
+            client = self._server.scripting.principal(client)  # the log names who is to blame
         self.denials[reason] += 1
         entry = LogEntry(self._next_id, reason, context, what, name, describe_client(client), now_ms)
         for old in list(self.entries)[:_SCANNED_FOR_GROUPING]:

@@ -68,6 +68,7 @@ class Calls:
         client.resp3 = False
         client.gates = caller.gates & _INHERITED_GATES
         client.readonly = caller.readonly
+        client.write_offset = caller.write_offset
         client.in_exec = caller.in_exec
         self.run = run
 

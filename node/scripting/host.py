@@ -300,6 +300,10 @@ class Scripting:
         """The run under way."""
         return self._run
 
+    def principal(self, client: Client) -> Client:
+        """The client that a script's stand-in speaks for; any other is itself."""
+        return self._run.caller if client.is_script and self._run is not None else client
+
     def kill(self, *, is_eval: bool) -> None:
         """SCRIPT KILL and FUNCTION KILL. Raises CommandError."""
         run = self._run

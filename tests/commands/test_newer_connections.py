@@ -242,3 +242,11 @@ def test_commands_of_a_script_count_for_its_caller(client: InProcessClient) -> N
     before = field(client.call("CLIENT", "INFO"), "tot-cmds")
     client.call("EVAL", "redis.call('ping') redis.call('ping')", "0")
     assert field(client.call("CLIENT", "INFO"), "tot-cmds") - before == 4
+
+
+def test_slow_log_names_the_client_whose_script_called(client: InProcessClient) -> None:
+    client.call("CLIENT", "SETNAME", "me")
+    client.call("CONFIG", "SET", "slowlog-log-slower-than", "0")
+    client.call("EVAL", "return redis.call('ping')", "0")
+    (inner,) = (entry for entry in client.call("SLOWLOG", "GET") if entry[3] == [b"ping"])
+    assert inner[5] == b"me"
