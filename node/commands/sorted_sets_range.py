@@ -162,7 +162,7 @@ def cmd_zrange(client: Client, argv: list[bytes]) -> Any:
         value = client.db.read_as(argv[1], SortedSetValue)
         if value is None:
             return []
-        return [member for _, member in value.slice(*rank_span(first, last, len(value)))]
+        return value.members(*rank_span(first, last, len(value.scores)))
     return _answer(client, argv[1], _parse(argv, 2))
 
 

@@ -231,6 +231,17 @@ class ScoreOrder:
             found += zip(self._scores[at][:left], self._members[at][:left], strict=True)
         return found
 
+    def members(self, start: int, stop: int) -> list[bytes]:
+        """The members of `slice`."""
+        if start >= stop:
+            return []
+        at, index = self._locate(start)
+        found = self._members[at][index : index + stop - start]
+        while len(found) < stop - start:
+            at += 1
+            found += self._members[at][: stop - start - len(found)]
+        return found
+
 
 def _place(scores: array[float], members: list[bytes], score: float, member: bytes) -> int:
     """The index in a bucket where a pair is or would be."""

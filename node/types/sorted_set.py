@@ -140,6 +140,13 @@ class SortedSetValue:
         pairs = self._pairs
         return pairs[start:stop] if isinstance(pairs, list) else pairs.slice(start, stop)
 
+    def members(self, start: int, stop: int) -> list[bytes]:
+        """The members from rank `start` to before `stop`, both in [0, len]."""
+        pairs = self._pairs
+        if isinstance(pairs, list):
+            return [member for _, member in pairs[start:stop]]
+        return pairs.members(start, stop)
+
     def delete_slice(self, start: int, stop: int) -> list[Pair]:
         """Remove the pairs from rank `start` to before `stop` and return them."""
         pairs = self._pairs

@@ -25,6 +25,7 @@ def _check(order: ScoreOrder, model: list[Pair], rng: random.Random) -> None:
     start = rng.randint(0, len(model))
     stop = rng.randint(start, len(model))
     assert order.slice(start, stop) == model[start:stop]
+    assert order.members(start, stop) == [member for _, member in model[start:stop]]
     if model:
         rank = rng.randrange(len(model))
         assert order.at(rank) == model[rank]
