@@ -126,7 +126,7 @@ def _needs_memory(client: Client, spec: CommandSpec) -> bool:
     if client.multi is None:
         return bool(spec.flags & registry.DENYOOM)
     if spec.name == b"exec":
-        return any(queued.flags & registry.DENYOOM for queued, _argv in client.multi)
+        return any(queued.judged(client, argv).flags & registry.DENYOOM for queued, argv in client.multi)
     return (not COMPAT.newer and spec.name not in _WAYS_OUT) or bool(spec.flags & registry.DENYOOM)
 
 

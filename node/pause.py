@@ -76,7 +76,9 @@ class Pause:
             return kind == ALL
         if spec.flags & (WRITE | MAY_REPLICATE):
             return True
-        return spec.name == b"exec" and any(queued.flags & (WRITE | MAY_REPLICATE) for queued, _ in client.multi or ())
+        return spec.name == b"exec" and any(
+            queued.judged(client, argv).flags & (WRITE | MAY_REPLICATE) for queued, argv in client.multi or ()
+        )
 
     def defer(self, client: Client) -> None:
         """A client's commands wait in `Client.commands`: wake it when the pauses are over."""

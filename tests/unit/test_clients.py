@@ -202,3 +202,15 @@ def test_monitor_shows_a_blocked_command_once(node: InProcessNode) -> None:
     node.client().call("RPUSH", "l", "x")
     assert client.received() == b"*2\r\n$1\r\nl\r\n$1\r\nx\r\n"
     assert watcher.received().count(b"BLPOP") == 1
+
+
+def test_pause_of_writes_holds_a_transaction_back_by_what_its_scripts_would_do(node: InProcessNode) -> None:
+    reading, writing, other = node.client(), node.client(), node.client()
+    for client, flags in ((reading, " flags=no-writes"), (writing, "")):
+        client.call("MULTI")
+        client.call("EVAL", f"#!lua{flags}\nreturn 12", "0")
+    other.call("CLIENT", "PAUSE", "60000", "WRITE")
+    assert reading.raw("EXEC") == b"*1\r\n:12\r\n"
+    assert writing.raw("EXEC") == b""
+    other.call("CLIENT", "UNPAUSE")
+    assert writing.received() == b"*1\r\n:12\r\n"
