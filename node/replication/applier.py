@@ -18,6 +18,7 @@ from node.client import GATE_PRIMARY, Client
 from node.dispatch import call, execute
 from node.errors import CommandError
 from node.keyspace.database import IGNORE
+from node.pause import BY_CLIENT
 from node.registry import LOOKUP
 from node.replication.stream import Stream
 from node.replication.stream_parser import StreamParser, wire_length
@@ -52,9 +53,14 @@ class Applier:
         return self._parser.fed - self._applied
 
     def feed(self, data: bytes) -> Iterator[None]:
-        """Run what `data` completes; yields whenever others should get their turn. Raises ProtocolError."""
+        """Run what `data` completes; yields whenever others should get their turn. Raises ProtocolError.
+
+        CLIENT PAUSE holds the primary's commands back as well: it is the caller who waits then, at a yield.
+        """
         self._raw.append(data)
         commands = self._parser.feed(data)
+        if self._server.pause.is_paused_for(BY_CLIENT):
+            yield
         client = self._client
         deadline = perf_counter_ns() + SLICE_NS
         self._enter()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from node.pause import BY_CLIENT
 from node.persistence.errors import LoadError
 from node.replication.applier import Applier
 from node.replication.handshake import (
@@ -46,6 +47,8 @@ _READ_SIZE: Final = 1 << 16
 _BULK_READ_SIZE: Final = 1 << 18
 _RETRY_S: Final = 1.0
 _ACK_EVERY_S: Final = 1.0
+#: How often a replica looks whether CLIENT PAUSE is over: as often as the housekeeping may end it.
+_LOOK_AT_PAUSE_S: Final = 0.1
 _MAX_LINE: Final = 4096
 
 
@@ -257,6 +260,8 @@ class PrimaryLink:
                     for _ in applier.feed(data):
                         server.data_plane.flush()
                         await trio.lowlevel.checkpoint()
+                        while server.pause.is_paused_for(BY_CLIENT):
+                            await trio.sleep(_LOOK_AT_PAUSE_S)
                     server.data_plane.flush()
                 data = await self._receive(stream, _READ_SIZE)
 
