@@ -78,7 +78,13 @@ def cmd_fcall_ro(client: Client, argv: list[bytes]) -> Any:
 
 _FCALL, _FCALL_RO = find([b"fcall"]), find([b"fcall_ro"])
 
-container("function", group="scripting", since="7.0.0", summary="Looks after libraries of functions.")
+container(
+    "function",
+    group="scripting",
+    categories=("-scripting",),
+    since="7.0.0",
+    summary="Looks after libraries of functions.",
+)
 
 
 @command(

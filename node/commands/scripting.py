@@ -103,7 +103,13 @@ def cmd_evalsha_ro(client: Client, argv: list[bytes]) -> Any:
 
 _EVAL, _EVAL_RO, _EVALSHA, _EVALSHA_RO = (find([name]) for name in (b"eval", b"eval_ro", b"evalsha", b"evalsha_ro"))
 
-container("script", group="scripting", since="2.6.0", summary="Looks after the cache of Lua scripts.")
+container(
+    "script",
+    group="scripting",
+    categories=("-scripting",),
+    since="2.6.0",
+    summary="Looks after the cache of Lua scripts.",
+)
 
 
 @command(

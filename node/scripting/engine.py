@@ -150,14 +150,19 @@ class Engine:
 
     # -- calls of the prelude --------------------------------------------------------------------------------
 
-    def _describe(self, failure: Any) -> tuple[bytes, bool, bool]:
-        """A Python exception that Lua code has caught: its text, whether it is counted, whether it is plain."""
+    def _describe(self, failure: Any) -> tuple[bytes | None, bool, bool]:
+        """A Python exception that Lua code has caught: its text, whether it is counted, whether it is plain.
+
+        No text when it is none.
+        """
         if type(failure) is ScriptFailure:
             return failure.text, failure.counted, failure.plain
         if isinstance(failure, Exception):
             log.error("a function of scripts failed", exc_info=failure)
         elif isinstance(failure, BaseException):
             self._fatal = failure
+        else:
+            return None, False, False
         return b"ERR internal error: a function of scripts failed in a way that is a bug of this server", False, False
 
     def _raise_fatal(self) -> None:

@@ -61,7 +61,9 @@ metatables[globals] = frozen({__index = missing})
 -- What scripts get for an error of a host function: a table, or a text as Lua's own functions raise it.
 local function as_error(failure, where)
   local message, counted, plain = host.describe(failure)
-  if plain then
+  if not message then
+    return failure -- cjson.null, the only userdata that scripts have
+  elseif plain then
     return (where or '') .. message
   end
   return {err = message, ignore_error_stats_update = counted or nil}
@@ -85,7 +87,9 @@ local function on_error(failure)
   end
   if type(failure) ~= 'table' then
     local text = tostring(failure)
-    if find(text, OWN_POSITION) then -- raised by a C function that a wrapper of ours called
+    if find(text, '(not a python object)', 1, true) then -- what lupa says when Lua's stack is full
+      text = where .. 'too many arguments for one call'
+    elseif find(text, OWN_POSITION) then -- raised by a C function that a wrapper of ours called
       text = where .. gsub(text, OWN_POSITION, '')
     end
     failure = {err = 'ERR ' .. text}
