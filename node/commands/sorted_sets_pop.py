@@ -14,7 +14,8 @@ from node.errors import CommandError
 from node.keyspace.notify import ZSET
 from node.registry import BLOCKING, FAST, NOSCRIPT, WRITE, command, key_at, keys_counted, keys_from
 from node.resp.values import NULL_ARRAY, Pairs
-from node.types.sorted_set import Pair, SortedSetValue
+from node.types.score_order import Pair
+from node.types.sorted_set import SortedSetValue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

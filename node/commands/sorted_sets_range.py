@@ -24,7 +24,8 @@ from node.registry import (
     key_at,
 )
 from node.resp.values import Pairs
-from node.types.sorted_set import Pair, SortedSetValue
+from node.types.score_order import Pair
+from node.types.sorted_set import SortedSetValue
 
 if TYPE_CHECKING:
     from node.client import Client
