@@ -95,7 +95,9 @@ EFFECTS: Final[dict[str, Effect]] = {
     "maxmemory-samples": _EVICTION,
     "maxmemory-eviction-tenacity": _EVICTION,
     "lazyfree-lazy-eviction": _LAZY,
-    "lazyfree-lazy-server-del": _LAZY,
+    "lazyfree-lazy-server-del": Effect(
+        PARTLY, "large values are always freed in the background; at `compat-level 7.2` it names the command in the log"
+    ),
     "lazyfree-lazy-user-flush": _LAZY,
     "active-expire-effort": Effect(NONE, "an index tells which keys are due; none is searched for"),
     "dynamic-hz": Effect(NONE, "timers wake exactly when something is due; hz stays as configured"),
@@ -107,7 +109,9 @@ EFFECTS: Final[dict[str, Effect]] = {
     "cluster-announce-human-nodename": Effect(NONE, "the bus speaks the protocol of 7.0, which lacks it"),
     "cluster-blacklist-ttl": Effect(NONE, "a forgotten node is kept out for the minute of 7.0"),
     "cluster-ping-interval": Effect(NONE, "the pace of the bus is that of 7.0"),
-    "cluster-slot-stats-enabled": Effect(PARTLY, "what goes to replicas and to subscribers of shard channels is not counted"),
+    "cluster-slot-stats-enabled": Effect(
+        PARTLY, "what goes to replicas and to subscribers of shard channels is not counted"
+    ),
     "availability-zone": Effect(NONE, "it is kept, and told to nobody"),
     "client-default-resp": Effect(NONE, "connections begin with RESP2; HELLO changes that"),
     "extended-redis-compatibility": Effect(NONE, "the name of the stock server is given always"),
