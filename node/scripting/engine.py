@@ -65,12 +65,15 @@ class Engine:
             b"random_seed": calls.random_seed,
             b"describe": self._describe,
             b"interrupt": self._ask,
+            b"replies": _part("replies"),
+            b"globals": _part("globals"),
             b"newer": COMPAT.newer,
             b"version": COMPAT.version.encode(),
             b"version_number": int.from_bytes(bytes(map(int, COMPAT.version.split("."))), "big"),
         }
-        source = resources.files("node.scripting").joinpath("prelude.lua").read_bytes()
-        prelude = self._lua.execute(source, self._lua.table_from(host), register is not None, name=b"=prelude")
+        prelude = self._lua.execute(
+            _part("prelude"), self._lua.table_from(host), register is not None, name=b"=prelude"
+        )
         self._compile = prelude[b"compile"]
         self._run = prelude[b"run"]
         self._run_with = prelude[b"run_with"]
@@ -82,6 +85,12 @@ class Engine:
         self.to_text: Callable[[Any], bytes] = prelude[b"to_text"]
         self.table_from: Callable[[Any], Any] = self._lua.table_from
         calls.engine = self
+
+    def close(self) -> None:
+        """Let go of the Lua world: it holds methods of this object and of `calls`, a ring that no collector sees."""
+        self._lua = self._compile = self._run = self._run_with = self._load = self._error_table = None
+        self._bytes_used = self.status_table = self.set_resp3 = self.to_text = self.table_from = _closed
+        self.calls.engine = None
 
     @property
     def bytes_used(self) -> int:
@@ -175,8 +184,16 @@ class Engine:
         return self._interrupt()
 
 
+def _part(name: str) -> bytes:
+    return resources.files("node.scripting").joinpath(f"{name}.lua").read_bytes()
+
+
 def _no_attributes(obj: object, name: object, is_setting: bool) -> NoReturn:
     raise AttributeError("scripts have no access to Python objects")
+
+
+def _closed(*args: Any) -> NoReturn:
+    raise AssertionError("this Lua world is closed")
 
 
 def _cannot_register(*args: Any) -> NoReturn:

@@ -144,10 +144,12 @@ class Scripting:
         return script
 
     def flush(self) -> None:
-        """Forget all scripts, and the world they lived in."""
+        """Forget all scripts, and the world they lived in unless one of them runs (scripts allowed everything)."""
         self._scripts.clear()
         self._by_body.clear()
-        self._engine = None
+        if self._engine is not None and self._run is None:
+            self._engine.close()
+            self._engine = None
         self.scripts_bytes = 0
 
     def flags_of(self, argv: list[bytes], *, by_sha: bool) -> int:

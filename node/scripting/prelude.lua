@@ -1,4 +1,5 @@
 -- The sandbox's own code: it turns a plain Lua 5.1 world into the one that scripts see, and runs them in it.
+-- Two parts are files of their own: globals.lua, what scripts see, and replies.lua, what they return.
 --
 -- Run once per world, with `host`: a table of C functions that lead to Python (engine.py), and `functions`: whether
 -- this is the world of function libraries. Returns a table of what the engine calls. Scripts see copies of the standard
@@ -8,16 +9,11 @@
 -- A failure of a host function is raised as a Python object, the only userdata there is: every door through which a
 -- script could see an error (pcall, xpcall, coroutines) turns it into the table that scripts expect.
 local host, functions = ...
-local error, type, tostring, select, unpack = error, type, tostring, select, unpack
-local next, pairs, rawget, rawset = next, pairs, rawget, rawset
-local pcall, xpcall = pcall, xpcall
+local error, type, tostring, pairs, pcall, xpcall = error, type, tostring, pairs, pcall, xpcall
 local setmetatable, getmetatable, setfenv = setmetatable, getmetatable, setfenv
 local loadstring, collectgarbage = loadstring, collectgarbage
 local sethook, getinfo = debug.sethook, debug.getinfo
-local insert, concat = table.insert, table.concat
-local create, resume = coroutine.create, coroutine.resume
-local byte, find, match, sub, gsub, format = string.byte, string.find, string.match, string.sub, string.gsub, string.format
-local floor = math.floor
+local byte, find, sub, gsub = string.byte, string.find, string.sub, string.gsub
 
 for name, value in pairs(host) do
   if type(value) == 'userdata' then
@@ -137,212 +133,46 @@ local function hook()
   end
 end
 
-sethook(hook, '', HOOK_EVERY)
+local function install_hook()
+  sethook(hook, '', HOOK_EVERY)
+end
+
+install_hook()
 
 -- A run is over: the next one may run freely again. Without a hook meanwhile, which would ask about the old run again.
 local function rearm()
   if ending then
     sethook()
     ending = nil
-    sethook(hook, '', HOOK_EVERY)
+    install_hook()
   end
-end
-
--- Replies ------------------------------------------------------------------------------------------------------------
-
-local NULL, TRUE, FALSE = '$-1\r\n', ':1\r\n', '$-1\r\n'
-local resp3, script_resp3 = false, false
-local MAX_DEPTH = 7994
--- Headers of bulk strings by length: to write a number takes as long as all else about a short string.
-local HEADERS = setmetatable({}, {__index = function(headers, length)
-  local header = '$' .. length .. '\r\n'
-  if length < 1024 then
-    headers[length] = header
-  end
-  return header
-end})
-local out, size, put = nil, 0, nil
-
-local function one_line(text)
-  local stop = find(text, '%z')
-  if stop then
-    text = sub(text, 1, stop - 1)
-  end
-  if find(text, '[\r\n]') then
-    text = gsub(text, '[\r\n]', ' ')
-  end
-  return text
-end
-
-local function put_double(value)
-  local text = (value == 1 / 0 and 'inf') or (value == -1 / 0 and '-inf') or format('%.17g', value)
-  return resp3 and ',' .. text .. '\r\n' or '$' .. #text .. '\r\n' .. text .. '\r\n'
-end
-
-local function put_text(value)
-  local text, kind = rawget(value, 'string'), rawget(value, 'format')
-  if type(text) ~= 'string' or type(kind) ~= 'string' then
-    return nil
-  end
-  if not resp3 then
-    return '$' .. #text .. '\r\n' .. text .. '\r\n'
-  end
-  return '=' .. #text + 4 .. '\r\n' .. sub(one_line(kind) .. '   ', 1, 3) .. ':' .. text .. '\r\n'
-end
-
--- The reply that a table with one of the special fields stands for, or nil.
-local function special(value)
-  local field = rawget(value, 'err')
-  if type(field) == 'string' then
-    if rawget(value, 'ignore_error_stats_update') ~= true then
-      host.count_error(field)
-    end
-    return '-' .. one_line(field) .. '\r\n'
-  end
-  field = rawget(value, 'ok')
-  if type(field) == 'string' then
-    return '+' .. one_line(field) .. '\r\n'
-  end
-  field = rawget(value, 'double')
-  if type(field) == 'number' then
-    return put_double(field)
-  end
-  field = rawget(value, 'big_number')
-  if type(field) == 'string' then
-    field = gsub(field, '[\r\n]', ' ')
-    return resp3 and '(' .. field .. '\r\n' or '$' .. #field .. '\r\n' .. field .. '\r\n'
-  end
-  field = rawget(value, 'verbatim_string')
-  return type(field) == 'table' and put_text(field) or nil
-end
-
-local function put_map(map, depth)
-  size = size + 1
-  local at, count = size, 0
-  for key, value in next, map do
-    put(key, depth)
-    put(value, depth)
-    count = count + 1
-  end
-  out[at] = resp3 and '%' .. count .. '\r\n' or '*' .. 2 * count .. '\r\n'
-end
-
-local function put_set(set, depth)
-  size = size + 1
-  local at, count = size, 0
-  for key in next, set do
-    put(key, depth)
-    count = count + 1
-  end
-  out[at] = (resp3 and '~' or '*') .. count .. '\r\n'
-end
-
-local function put_table(value, depth)
-  local reply = special(value)
-  if reply then
-    size = size + 1
-    out[size] = reply
-    return
-  end
-  local field = rawget(value, 'map')
-  if type(field) == 'table' then
-    return put_map(field, depth + 2)
-  end
-  field = rawget(value, 'set')
-  if type(field) == 'table' then
-    return put_set(field, depth + 2)
-  end
-  size = size + 1
-  local at, count = size, 0
-  local item = rawget(value, 1)
-  while item ~= nil do
-    if type(item) == 'string' then
-      size = size + 1
-      out[size] = HEADERS[#item] .. item .. '\r\n'
-    else
-      put(item, depth + 1)
-    end
-    count = count + 1
-    item = rawget(value, count + 1)
-  end
-  out[at] = '*' .. count .. '\r\n'
-end
-
-function put(value, depth)
-  local kind = type(value)
-  if depth > MAX_DEPTH then
-    size = size + 1
-    out[size] = '-ERR reached lua stack limit\r\n'
-  elseif kind == 'table' then
-    put_table(value, depth)
-  else
-    size = size + 1
-    if kind == 'string' then
-      out[size] = HEADERS[#value] .. value .. '\r\n'
-    elseif kind == 'number' then
-      out[size] = format(':%d\r\n', value)
-    elseif kind == 'boolean' then
-      out[size] = value and TRUE or FALSE
-    else
-      out[size] = NULL
-    end
-  end
-end
-
--- A table as RESP. `true` behind it tells the engine that it needs no encoding.
-local function wire(value)
-  if script_resp3 then
-    TRUE, FALSE = resp3 and '#t\r\n' or ':1\r\n', resp3 and '#f\r\n' or ':0\r\n'
-  else
-    TRUE, FALSE = ':1\r\n', NULL
-  end
-  out, size = {}, 0
-  put(value, 1)
-  local reply = concat(out)
-  out = nil
-  return reply, true
-end
-
--- What a run returns to the engine: a plain value; RESP and true; or nil, false and what is known of an error.
-local function result(ok, value)
-  rearm()
-  local kind = type(value)
-  if not ok then
-    if kind ~= 'table' then
-      return nil, false, tostring(value)
-    end
-    local message = value.err
-    if type(message) ~= 'string' and type(message) ~= 'number' then
-      message = 'ERR unknown error'
-    end
-    local line, source = value.line, value.source
-    return nil, false, nil, tostring(message), source and tostring(source), line and tostring(line),
-      value.ignore_error_stats_update == true
-  end
-  if kind == 'table' and not content[value] then
-    local message = rawget(value, 'err')
-    if type(message) == 'string' then
-      return nil, false, nil, message, nil, nil, value.ignore_error_stats_update == true
-    end
-    local status = rawget(value, 'ok')
-    if type(status) == 'string' then
-      return '+' .. one_line(status) .. '\r\n', true
-    end
-    return wire(value)
-  end
-  if kind == 'boolean' and script_resp3 then
-    return wire(value)
-  end
-  if kind == 'string' or kind == 'number' or kind == 'boolean' then
-    return value
-  end
-  if content[value] then
-    return wire({})
-  end
-  return nil
 end
 
 -- Runs ---------------------------------------------------------------------------------------------------------------
+
+-- The other parts of the prelude, under its name: the sandbox's own code is told from a script's by that.
+local function part(text)
+  return loadstring(text, '=prelude')
+end
+
+local replies = part(host.replies)(host, content)
+local begin, reply = replies.begin, replies.reply
+
+-- What a run returns to the engine: see `reply` in replies.lua.
+local function result(ok, value)
+  rearm()
+  if ok then
+    return reply(value)
+  elseif type(value) ~= 'table' then
+    return nil, false, tostring(value)
+  end
+  local message, line, source = value.err, value.line, value.source
+  if type(message) ~= 'string' and type(message) ~= 'number' then
+    message = 'ERR unknown error'
+  end
+  return nil, false, nil, tostring(message), source and tostring(source), line and tostring(line),
+    value.ignore_error_stats_update == true
+end
 
 local function split(count, ...)
   local keys, args = {...}, {}
@@ -366,35 +196,27 @@ local function keys_and_args(count, ...)
   return split(count, ...)
 end
 
-local function prepare(client_resp3)
-  script_resp3 = false
-  if client_resp3 ~= resp3 then
-    resp3 = client_resp3
-    NULL = resp3 and '_\r\n' or '$-1\r\n'
-  end
-end
-
 local function run_script(script, client_resp3, count, ...)
-  prepare(client_resp3)
+  begin(client_resp3)
   visible.KEYS, visible.ARGV = keys_and_args(count, ...)
   return result(xpcall(script, on_error))
 end
 
 local function run_function(callback, client_resp3, count, ...)
-  prepare(client_resp3)
+  begin(client_resp3)
   local keys, args = keys_and_args(count, ...)
   return result(xpcall(function() return callback(keys, args) end, on_error))
 end
 
 -- Too many arguments for Lua's stack come as tables.
 local function run_script_with(script, client_resp3, keys, args)
-  prepare(client_resp3)
+  begin(client_resp3)
   visible.KEYS, visible.ARGV = keys, args
   return result(xpcall(script, on_error))
 end
 
 local function run_function_with(callback, client_resp3, keys, args)
-  prepare(client_resp3)
+  begin(client_resp3)
   return result(xpcall(function() return callback(keys, args) end, on_error))
 end
 
@@ -411,218 +233,13 @@ local function compile(text, name)
   return setfenv(script, globals)
 end
 
--- What scripts see ---------------------------------------------------------------------------------------------------
+-- Libraries -----------------------------------------------------------------------------------------------------------
 
-local function pick(from, names)
-  local picked = {}
-  for name in string.gmatch(names, '%S+') do
-    picked[name] = from[name]
-  end
-  return picked
-end
-
-local base = pick(_G, '_VERSION assert collectgarbage error gcinfo ipairs rawequal select tonumber tostring type unpack')
-for name, value in pairs(base) do
-  visible[name] = value
-end
-visible._G = globals
-
-function visible.getmetatable(value)
-  if content[value] then
-    return metatables[value]
-  end
-  return getmetatable(value)
-end
-
-function visible.setmetatable(...)
-  if content[(...)] then
-    error(READONLY, 0)
-  end
-  local changed = setmetatable(...)
-  return changed
-end
-
-function visible.rawset(...)
-  if content[(...)] then
-    error(READONLY, 0)
-  end
-  local changed = rawset(...)
-  return changed
-end
-
-function visible.rawget(shown, name)
-  local value = rawget(content[shown] or shown, name)
-  return value
-end
-
-local function next_shown(shown, name)
-  local following, value = next(content[shown] or shown, name)
-  return following, value
-end
-
-function visible.next(shown, name)
-  local following, value = next_shown(shown, name)
-  return following, value
-end
-
-function visible.pairs(...)
-  if content[(...)] then
-    return next_shown, (...), nil
-  end
-  local iterator, shown = pairs(...)
-  return iterator, shown, nil
-end
-
-function visible.pcall(...)
-  return settled(pcall(...))
-end
-
-function visible.xpcall(action, handler)
-  return xpcall(action, function(failure)
-    if type(failure) == 'userdata' then
-      failure = as_error(failure)
-    end
-    return handler(failure)
-  end)
-end
-
-function visible.loadstring(text, name)
-  if type(text) == 'number' then
-    text = tostring(text)
-  elseif type(text) ~= 'string' then
-    error("bad argument #1 to 'loadstring' (string expected, got " .. (text == nil and 'no value' or type(text)) .. ')', 2)
-  end
-  return compile(text, name == nil and text or tostring(name))
-end
-
-function visible.load(reader, name)
-  if type(reader) ~= 'function' then
-    error("bad argument #1 to 'load' (function expected, got " .. (reader == nil and 'no value' or type(reader)) .. ')', 2)
-  end
-  local pieces = {}
-  while true do
-    local ok, piece = xpcall(reader, on_error)
-    if not ok then
-      return nil, piece
-    elseif piece == nil or piece == '' then
-      break
-    elseif type(piece) ~= 'string' and type(piece) ~= 'number' then
-      return nil, on_error('prelude:1: reader function must return a string')
-    end
-    insert(pieces, piece)
-  end
-  return compile(concat(pieces), name == nil and '=(load)' or tostring(name))
-end
-
-visible.__redis__err__handler = on_error
-
-local threads = pick(coroutine, 'running status yield')
-
--- Hooks are per coroutine.
-local function hooked(action)
-  return function(...)
-    sethook(hook, '', HOOK_EVERY)
-    return action(...)
-  end
-end
-
-local function resumed(ok, failure, ...)
-  if not ok and type(failure) == 'userdata' then
-    failure = as_error(failure)
-  end
-  return ok, failure, ...
-end
-
-function threads.create(action)
-  local thread = create(type(action) == 'function' and hooked(action) or action)
-  return thread
-end
-
-function threads.resume(...)
-  return resumed(resume(...))
-end
-
-local wrap = coroutine.wrap
-function threads.wrap(action)
-  local resuming = wrap(type(action) == 'function' and hooked(action) or action)
-  return resuming
-end
-
-visible.coroutine = frozen(threads)
-
-local tables = pick(table, 'concat foreach foreachi getn maxn remove setn sort')
-function tables.insert(list, ...)
-  if content[list] then
-    error(READONLY, 0)
-  end
-  insert(list, ...)
-end
-visible.table = frozen(tables)
-
-local strings = pick(string, 'byte char dump find format gfind gmatch gsub len lower match rep reverse sub upper')
-visible.string = frozen(strings)
-local of_strings = getmetatable('')
-of_strings.__index = strings
-of_strings.__metatable = frozen({__index = visible.string})
-
-local numbers = pick(math, [[abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge ldexp log log10 max min
-  mod modf pi pow rad sin sinh sqrt tan tanh]])
-numbers.random, numbers.randomseed = host.random, host.random_seed
-visible.math = frozen(numbers)
-
-if host.newer then
-  visible.os = frozen({clock = os.clock})
-end
-
--- Libraries of Python (libraries/): their global tables, with C functions where Python functions stand.
-for _, name in pairs({'cjson', 'cmsgpack', 'struct', 'bit'}) do
-  local library = rawget(_G, name)
-  if type(library) == 'table' then
-    visible[name] = frozen(library)
-  end
-end
-
--- The `redis` table (`server` is its newer name) -----------------------------------------------------------------------
-
-local constants = {
-  LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,
-  REDIS_VERSION = host.version, REDIS_VERSION_NUM = host.version_number, log = host.log,
-}
-local api = {
-  REPL_NONE = 0, REPL_AOF = 1, REPL_SLAVE = 2, REPL_REPLICA = 2, REPL_ALL = 3,
-  call = host.call, pcall = host.pcall, sha1hex = host.sha1hex, setresp = host.setresp, set_repl = host.set_repl,
-  acl_check_cmd = host.acl_check_cmd,
-}
-for name, value in pairs(constants) do
-  api[name] = value
-end
-
-local BAD_ARGUMENTS = 'ERR wrong number or type of arguments'
-
-function api.error_reply(...)
-  local text = ...
-  if select('#', ...) ~= 1 or type(text) ~= 'string' then
-    return {err = BAD_ARGUMENTS}
-  end
-  text = match(gsub(text, '%z.*', ''), '^%-?(.-)[\r\n]*$')
-  return {err = find(text, ' ', 1, true) and text or 'ERR ' .. text}
-end
-
-function api.status_reply(...)
-  local text = ...
-  if select('#', ...) ~= 1 or type(text) ~= 'string' then
-    return {err = BAD_ARGUMENTS}
-  end
-  return {ok = text}
-end
-
-if not functions then
-  function api.breakpoint() return false end
-  function api.debug() end
-  function api.replicate_commands() return true end
-end
-visible.redis = frozen(api)
-visible.server = visible.redis
+local constants = part(host.globals)(host, functions, {
+  visible = visible, globals = globals, content = content, metatables = metatables, frozen = frozen,
+  READONLY = READONLY, compile = compile, settled = settled, on_error = on_error, as_error = as_error,
+  install_hook = install_hook,
+})
 
 -- While a library is loaded it sees the means to register functions, and nothing else.
 local loading = setmetatable({register_function = host.register_function}, {__index = missing})
@@ -664,7 +281,7 @@ return {
   run = functions and run_function or run_script,
   run_with = functions and run_function_with or run_script_with,
   load_library = load_library,
-  set_resp3 = function(on) script_resp3 = on end,
+  set_resp3 = replies.set_resp3,
   status_table = function(text) return {ok = text} end,
   error_table = function(text, counted) return {err = text, ignore_error_stats_update = counted or nil} end,
   to_text = tostring,

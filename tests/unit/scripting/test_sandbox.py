@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -111,6 +113,23 @@ def test_call_outside_of_a_run_is_refused(client: InProcessClient) -> None:
     function = engine.compile(b"return redis.call('ping')")
     reply = engine._run(function, False, 0)
     assert reply[3] == b"ERR redis.call/pcall can only be called inside a script invocation"
+
+
+def test_flushed_world_is_freed(client: InProcessClient) -> None:
+    scripting = client.node.server.scripting
+    run(client, "return 1")
+    world = weakref.ref(scripting.engine)
+    client.call("SCRIPT", "FLUSH")
+    gc.collect()
+    assert world() is None
+    assert run(client, "return 1") == 1
+
+
+def test_script_that_may_do_everything_can_flush_its_own_world(client: InProcessClient) -> None:
+    client.node.server.scripting.allow_all_commands = True
+    assert str(run(client, "redis.call('script', 'flush') return redis.pcall('nosuch')")).startswith("ERR Unknown")
+    assert client.call("SCRIPT", "EXISTS", "a" * 40) == [0]
+    assert run(client, "return 1") == 1
 
 
 def test_recursive_table_ends_with_an_error_not_with_the_process(client: InProcessClient) -> None:
