@@ -101,7 +101,7 @@ EFFECTS: Final[dict[str, Effect]] = {
     "lazyfree-lazy-user-flush": _LAZY,
     "active-expire-effort": Effect(NONE, "an index tells which keys are due; none is searched for"),
     "dynamic-hz": Effect(NONE, "timers wake exactly when something is due; hz stays as configured"),
-    "list-compress-depth": Effect(NONE, "lists are not compressed in memory"),
+    "list-compress-depth": Effect(PARTLY, "lists are not compressed in memory; DEBUG OBJECT tells the setting"),
     "locale-collate": Effect(NONE, "SORT ALPHA compares by the locale of the process"),
     "dual-channel-replication-enabled": Effect(NONE, "a full synchronisation uses one connection"),
     "cluster-announce-client-ipv4": Effect(NONE, "clients and nodes are told the same address"),
