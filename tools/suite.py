@@ -9,9 +9,11 @@ name count as often as they pass.
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -66,13 +68,29 @@ def run_unit(suite: Path, command: list[str], unit: str, *, cluster_mode: bool, 
         # The runner listens 32 ports below this one; with its default, two runs at a time get in each other's way.
         argv += ["--baseport", str(random.randrange(12_000, 30_000, 40))]
         try:
-            done = subprocess.run(argv, cwd=tree, capture_output=True, timeout=timeout_s, check=False)
-            output = done.stdout
-            if done.returncode and b"[ready]" not in output:
-                raise RuntimeError(f"{unit} did not run: {(output + done.stderr).decode('utf-8', 'replace')[-500:]}")
+            code, output = _run_all(argv, tree, timeout_s)
+            if code and b"[ready]" not in output:
+                raise RuntimeError(f"{unit} did not run: {output.decode('utf-8', 'replace')[-500:]}")
         except subprocess.TimeoutExpired as stuck:
             output = (stuck.stdout or b"") + f"\n[err]: {unit} did not end in {timeout_s} s\n".encode()
     return _read(_COLOUR.sub("", output.decode("utf-8", "replace")))
+
+
+def _run_all(argv: list[str], cwd: Path, timeout_s: float) -> tuple[int, bytes]:
+    """(exit code, all output) of a program. In vain, its children end too: they hold the pipe that is read to its end.
+
+    Raises subprocess.TimeoutExpired with what was printed until then.
+    """
+    with subprocess.Popen(
+        argv, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    ) as running:
+        try:
+            output, _ = running.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired as stuck:
+            os.killpg(running.pid, signal.SIGKILL)
+            stuck.output, _ = running.communicate()
+            raise
+    return running.returncode, output
 
 
 def _cluster_options() -> tuple[str, ...]:
