@@ -200,6 +200,7 @@ class CommandSpec:
         "single_key",
         "subcommands",
         "summary",
+        "syntax",
         "timings",
         "tips",
     )
@@ -221,6 +222,7 @@ class CommandSpec:
         deprecated: tuple[str, str] | None = None,
         tips: Sequence[bytes] = (),
         judge: Judge | None = None,
+        syntax: str = "",
     ) -> None:
         self.full_name = name
         self.name = name.rpartition(b"|")[2]
@@ -235,6 +237,7 @@ class CommandSpec:
         self.since = since
         self.complexity = complexity
         self.summary = summary
+        self.syntax = syntax
         self.deprecated_since: str | None = None
         self.replaced_by: str | None = None
         if deprecated is not None:
@@ -368,10 +371,12 @@ def command(
     deprecated: tuple[str, str] | None = None,
     tips: Sequence[bytes] = (),
     judge: Judge | None = None,
+    syntax: str = "",
 ) -> Callable[[Handler], Handler]:
     """Declare the decorated function as the handler of `name` ("config|get" for a subcommand).
 
-    `arity` counts the command's name, subcommand included; negative: at least. `deprecated` is (since, replaced by).
+    `arity` counts the command's name, subcommand included; negative: at least. `syntax` is how the arguments are
+    written (`node/syntax.py`). `deprecated` is (since, replaced by).
     """
 
     def register(handler: Handler) -> Handler:
@@ -390,6 +395,7 @@ def command(
             deprecated=deprecated,
             tips=tips,
             judge=judge,
+            syntax=syntax,
         )
         _add(spec)
         return handler

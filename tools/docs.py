@@ -11,6 +11,7 @@ import click
 from node import commands, registry
 from node.config_effects import EFFECTS
 from node.registry import CommandSpec
+from node.syntax import plain
 
 _DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 _GROUPS: Final = (
@@ -65,7 +66,8 @@ def render_commands() -> str:
         "# Commands",
         "",
         f"{total} commands and subcommands, declared beside the handlers. Made by `make docs`; do not edit.",
-        "Flags and categories are those of COMMAND INFO; a negative arity means at least that many words.",
+        "Flags and categories are those of COMMAND INFO; a negative arity means at least that many words. Capitals are",
+        "typed as they are; `[...]` may be left out, `<a \\| b>` is a choice, and `x [x ...]` may come again.",
     ]
     for group, title in _GROUPS:
         if by_group[group]:
@@ -82,12 +84,13 @@ def render_commands() -> str:
 
 def _row(spec: CommandSpec) -> str:
     name = spec.full_name.decode().upper().replace("|", " ")
+    usage = f"`{name} {plain(spec.syntax)}`".replace(" `", "`")
     summary = spec.summary
     if spec.deprecated_since is not None:
         summary += f" Deprecated since {spec.deprecated_since}: {spec.replaced_by}."
     flags = " ".join(word.decode() for bit, word in registry.FLAG_NAMES if spec.flags & bit)
     categories = " ".join(f"@{category}" for category in spec.categories)
-    cells = (f"{name}", str(spec.arity), summary, spec.complexity, flags, categories)
+    cells = (usage, str(spec.arity), summary, spec.complexity, flags, categories)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

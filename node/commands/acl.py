@@ -43,10 +43,17 @@ container("acl", group="server", since="6.0.0", summary="Manages users and their
 
 
 def _declare(
-    name: str, *, arity: int, complexity: str, summary: str, flags: int = _FLAGS, since: str = "6.0.0"
+    name: str, *, arity: int, complexity: str, summary: str, syntax: str = "", flags: int = _FLAGS, since: str = "6.0.0"
 ) -> Callable[[Handler], Handler]:
     return command(
-        f"acl|{name}", arity=arity, flags=flags, group="server", since=since, complexity=complexity, summary=summary
+        f"acl|{name}",
+        arity=arity,
+        flags=flags,
+        group="server",
+        since=since,
+        complexity=complexity,
+        summary=summary,
+        syntax=syntax,
     )
 
 
@@ -73,6 +80,7 @@ def cmd_acl_list(client: Client, argv: list[bytes]) -> Any:
 @_declare(
     "setuser",
     arity=-3,
+    syntax="username [rule [rule ...]]",
     flags=_FLAGS | ADMIN,
     complexity="O(N), N the rules",
     summary="Makes a user, or changes it, by rules.",
@@ -87,6 +95,7 @@ def cmd_acl_setuser(client: Client, argv: list[bytes]) -> Any:
 @_declare(
     "deluser",
     arity=-3,
+    syntax="username [username ...]",
     flags=_FLAGS | ADMIN,
     complexity="O(N), N the connections",
     summary="Removes users and closes their connections.",
@@ -100,6 +109,7 @@ def cmd_acl_deluser(client: Client, argv: list[bytes]) -> Any:
 @_declare(
     "getuser",
     arity=3,
+    syntax="username",
     flags=_FLAGS | ADMIN,
     complexity="O(N), N the rules of the user",
     summary="Returns flags, passwords and rights of a user.",
@@ -128,6 +138,7 @@ def _selector(acl: Acl, selector: Selector) -> dict[bytes, Any]:
 @_declare(
     "dryrun",
     arity=-4,
+    syntax="username command [arg [arg ...]]",
     flags=_FLAGS | ADMIN,
     since="7.0.0",
     complexity="O(N), N the keys of the command",
@@ -193,7 +204,11 @@ def cmd_acl_save(client: Client, argv: list[bytes]) -> Any:
 
 
 @_declare(
-    "cat", arity=-2, complexity="O(N), N all commands", summary="Lists the categories, or the commands of one of them."
+    "cat",
+    arity=-2,
+    syntax="[categoryname]",
+    complexity="O(N), N all commands",
+    summary="Lists the categories, or the commands of one of them.",
 )
 def cmd_acl_cat(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 3:
@@ -210,7 +225,13 @@ def _wrong_arguments(sub: bytes) -> CommandError:
     return CommandError(b"ERR unknown subcommand or wrong number of arguments for '%b'. Try ACL HELP." % sub[:128])
 
 
-@_declare("genpass", arity=-2, complexity="O(1)", summary="Makes up a password of 256 bits, or as many as asked for.")
+@_declare(
+    "genpass",
+    arity=-2,
+    syntax="[bits]",
+    complexity="O(1)",
+    summary="Makes up a password of 256 bits, or as many as asked for.",
+)
 def cmd_acl_genpass(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 3:
         raise _wrong_arguments(argv[1])
@@ -227,6 +248,7 @@ def cmd_acl_genpass(client: Client, argv: list[bytes]) -> Any:
 @_declare(
     "log",
     arity=-2,
+    syntax="[count | RESET]",
     flags=_FLAGS | ADMIN,
     complexity="O(N), N the entries returned",
     summary="Returns the latest denials, or forgets them.",

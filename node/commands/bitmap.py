@@ -65,6 +65,7 @@ def _grown(client: Client, key: bytes, last_bit: int) -> tuple[bytearray, bool]:
 @command(
     "setbit",
     arity=4,
+    syntax="key offset value(integer)",
     flags=WRITE | DENYOOM,
     keys=KEY_ACCESS_UPDATE,
     group="bitmap",
@@ -89,6 +90,7 @@ def cmd_setbit(client: Client, argv: list[bytes]) -> Any:
 @command(
     "getbit",
     arity=3,
+    syntax="key offset",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="bitmap",
@@ -124,6 +126,7 @@ def _check_range(argv: list[bytes], at: int) -> None:
 @command(
     "bitcount",
     arity=-2,
+    syntax="key [start(integer) end(integer) [BYTE | BIT]]",
     flags=READONLY,
     keys=KEY_READ,
     group="bitmap",
@@ -154,6 +157,7 @@ def cmd_bitcount(client: Client, argv: list[bytes]) -> Any:
 @command(
     "bitpos",
     arity=-3,
+    syntax="key bit [start(integer) [end(integer) [BYTE | BIT]]]",
     flags=READONLY,
     keys=KEY_READ,
     group="bitmap",
@@ -193,6 +197,7 @@ def cmd_bitpos(client: Client, argv: list[bytes]) -> Any:
 @command(
     "bitop",
     arity=-4,
+    syntax="<AND | OR | XOR | NOT | DIFF | DIFF1 | ANDOR | ONE> destkey key [key ...]",
     flags=WRITE | DENYOOM,
     keys=key_at(b"OW", b"UPDATE", index=2) + keys_from(b"RO", b"ACCESS", first=3),
     group="bitmap",
@@ -282,6 +287,11 @@ def _parse_operations(client: Client, argv: list[bytes]) -> list[_FieldOperation
 @command(
     "bitfield",
     arity=-2,
+    syntax=(
+        "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset "
+        "value(integer) | INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW <WRAP | "
+        "SAT | FAIL>] <SET encoding offset value(integer) | INCRBY encoding offset increment> ...]]"
+    ),
     flags=WRITE | DENYOOM,
     keys=key_at(b"RW", b"ACCESS", b"UPDATE", b"VARIABLE_FLAGS"),
     group="bitmap",
@@ -314,6 +324,7 @@ def cmd_bitfield(client: Client, argv: list[bytes]) -> Any:
 @command(
     "bitfield_ro",
     arity=-2,
+    syntax="key [GET encoding offset [GET encoding offset ...]]",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="bitmap",

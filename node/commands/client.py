@@ -31,7 +31,15 @@ container(
 
 
 def declare(
-    name: str, *, arity: int, since: str, complexity: str, summary: str, flags: int = _FLAGS, tips: Iterable[bytes] = ()
+    name: str,
+    *,
+    arity: int,
+    since: str,
+    complexity: str,
+    summary: str,
+    syntax: str = "",
+    flags: int = _FLAGS,
+    tips: Iterable[bytes] = (),
 ) -> Declaration:
     return command(
         f"client|{name}",
@@ -41,6 +49,7 @@ def declare(
         since=since,
         complexity=complexity,
         summary=summary,
+        syntax=syntax,
         tips=tuple(tips),
     )
 
@@ -58,13 +67,22 @@ def cmd_client_getname(client: Client, argv: list[bytes]) -> Any:
     return client.name or None
 
 
-@declare("setname", arity=3, since="2.6.9", complexity="O(1)", summary="Names this connection.")
+@declare(
+    "setname", arity=3, syntax="connection-name", since="2.6.9", complexity="O(1)", summary="Names this connection."
+)
 def cmd_client_setname(client: Client, argv: list[bytes]) -> Any:
     client.name = checked_name(argv[2])
     return OK
 
 
-@declare("setinfo", arity=4, since="7.2.0", complexity="O(1)", summary="Says what library drives this connection.")
+@declare(
+    "setinfo",
+    arity=4,
+    syntax="<LIB-NAME libname | LIB-VER libver>",
+    since="7.2.0",
+    complexity="O(1)",
+    summary="Says what library drives this connection.",
+)
 def cmd_client_setinfo(client: Client, argv: list[bytes]) -> Any:
     option, value = argv[2].lower(), argv[3]
     if option not in (b"lib-name", b"lib-ver"):
@@ -108,6 +126,7 @@ def _lines(client: Client, argv: list[bytes], chosen: Iterable[Client]) -> Verba
 @declare(
     "list",
     arity=-2,
+    syntax="[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
     flags=_FLAGS | ADMIN,
     since="2.4.0",
     complexity="O(N), N the connections",
@@ -131,6 +150,12 @@ def cmd_client_list(client: Client, argv: list[bytes]) -> Any:
 @declare(
     "kill",
     arity=-3,
+    syntax=(
+        "<ip:port | <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | [USER "
+        "username] | [ADDR ip:port] | [LADDR ip:port] | [SKIPME yes/no]> [<[ID client-id] | [TYPE "
+        "<NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | [USER username] | [ADDR ip:port] | [LADDR "
+        "ip:port] | [SKIPME yes/no]> ...]>"
+    ),
     flags=_FLAGS | ADMIN,
     since="2.4.0",
     complexity="O(N), N the connections",
@@ -201,6 +226,7 @@ def _kill_filters(client: Client, argv: list[bytes]) -> tuple[bool, list[Any]]:
 @declare(
     "unblock",
     arity=-3,
+    syntax="client-id [TIMEOUT | ERROR]",
     flags=_FLAGS | ADMIN,
     since="5.0.0",
     complexity="O(log N), N the blocked clients",
@@ -228,6 +254,7 @@ def cmd_client_unblock(client: Client, argv: list[bytes]) -> Any:
 @declare(
     "pause",
     arity=-3,
+    syntax="timeout(integer) [WRITE | ALL]",
     flags=_FLAGS | ADMIN,
     since="2.9.50",
     complexity="O(1)",
@@ -270,7 +297,14 @@ def _on_off(word: bytes) -> bool:
     return lower == b"on"
 
 
-@declare("reply", arity=3, since="3.2.0", complexity="O(1)", summary="Switches replies on, off, or skips the next one.")
+@declare(
+    "reply",
+    arity=3,
+    syntax="<ON | OFF | SKIP>",
+    since="3.2.0",
+    complexity="O(1)",
+    summary="Switches replies on, off, or skips the next one.",
+)
 def cmd_client_reply(client: Client, argv: list[bytes]) -> Any:
     mode = argv[2].lower()
     if mode == b"on":
@@ -290,6 +324,7 @@ def cmd_client_reply(client: Client, argv: list[bytes]) -> Any:
 @declare(
     "no-evict",
     arity=3,
+    syntax="<ON | OFF>",
     flags=_FLAGS | ADMIN,
     since="7.0.0",
     complexity="O(1)",
@@ -303,6 +338,7 @@ def cmd_client_no_evict(client: Client, argv: list[bytes]) -> Any:
 @declare(
     "no-touch",
     arity=3,
+    syntax="<ON | OFF>",
     since="7.2.0",
     complexity="O(1)",
     summary="Decides whether commands of this connection count as a use of their keys.",

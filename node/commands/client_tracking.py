@@ -78,6 +78,7 @@ class _Options:
 @declare(
     "tracking",
     arity=-3,
+    syntax=("<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]"),
     since="6.0.0",
     complexity="O(P), P the prefixes named",
     summary="Switches the tracking of keys for caching on the client's side.",
@@ -106,6 +107,7 @@ def cmd_client_tracking(client: Client, argv: list[bytes]) -> Any:
 @declare(
     "caching",
     arity=3,
+    syntax="<YES | NO>",
     since="6.0.0",
     complexity="O(1)",
     summary="Decides whether the keys of the next command are tracked.",

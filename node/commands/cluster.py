@@ -96,6 +96,7 @@ def cmd_info(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|keyslot",
     arity=3,
+    syntax="key(string)",
     flags=STALE,
     group="cluster",
     since="3.0.0",
@@ -163,6 +164,7 @@ for _name, _deprecated in (("cluster|replicas", None), ("cluster|slaves", ("5.0.
     command(
         _name,
         arity=3,
+        syntax="node-id",
         flags=ADMIN | STALE,
         group="cluster",
         since="5.0.0" if _deprecated is None else "3.0.0",
@@ -274,6 +276,7 @@ def cmd_links(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|count-failure-reports",
     arity=3,
+    syntax="node-id",
     flags=ADMIN | STALE,
     group="cluster",
     since="3.0.0",
@@ -292,6 +295,7 @@ def cmd_count_failure_reports(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|countkeysinslot",
     arity=3,
+    syntax="slot",
     flags=STALE,
     group="cluster",
     since="3.0.0",
@@ -306,6 +310,7 @@ def cmd_countkeysinslot(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|getkeysinslot",
     arity=4,
+    syntax="slot count",
     flags=STALE,
     group="cluster",
     since="3.0.0",

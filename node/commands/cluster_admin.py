@@ -35,6 +35,7 @@ def _empty(client: Client) -> bool:
 @command(
     "cluster|meet",
     arity=-4,
+    syntax="ip port [cluster_bus_port]",
     flags=_FLAGS,
     group="cluster",
     since="3.0.0",
@@ -56,6 +57,7 @@ def cmd_meet(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|forget",
     arity=3,
+    syntax="node-id",
     flags=_FLAGS,
     group="cluster",
     since="3.0.0",
@@ -70,6 +72,7 @@ def cmd_forget(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|reset",
     arity=-2,
+    syntax="[HARD | SOFT]",
     flags=ADMIN | STALE | NOSCRIPT,
     group="cluster",
     since="3.0.0",
@@ -92,6 +95,7 @@ def cmd_reset(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|addslots",
     arity=-3,
+    syntax="slot [slot ...]",
     flags=_FLAGS,
     group="cluster",
     since="3.0.0",
@@ -107,6 +111,7 @@ def cmd_addslots(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|addslotsrange",
     arity=-4,
+    syntax="start-slot end-slot [start-slot end-slot ...]",
     flags=_FLAGS,
     group="cluster",
     since="7.0.0",
@@ -124,6 +129,7 @@ def cmd_addslotsrange(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|delslots",
     arity=-3,
+    syntax="slot [slot ...]",
     flags=_FLAGS,
     group="cluster",
     since="3.0.0",
@@ -139,6 +145,7 @@ def cmd_delslots(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|delslotsrange",
     arity=-4,
+    syntax="start-slot end-slot [start-slot end-slot ...]",
     flags=_FLAGS,
     group="cluster",
     since="7.0.0",
@@ -170,6 +177,7 @@ def cmd_flushslots(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|setslot",
     arity=-4,
+    syntax="slot <IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE>",
     flags=_FLAGS,
     group="cluster",
     since="3.0.0",
@@ -202,6 +210,7 @@ def cmd_setslot(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|replicate",
     arity=3,
+    syntax="node-id",
     flags=_FLAGS,
     group="cluster",
     since="3.0.0",
@@ -216,6 +225,7 @@ def cmd_replicate(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|failover",
     arity=-2,
+    syntax="[FORCE | TAKEOVER]",
     flags=_FLAGS,
     group="cluster",
     since="3.0.0",
@@ -257,6 +267,7 @@ def cmd_bumpepoch(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|set-config-epoch",
     arity=3,
+    syntax="config-epoch",
     flags=_FLAGS,
     group="cluster",
     since="3.0.0",
@@ -294,6 +305,7 @@ def cmd_saveconfig(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|guard",
     arity=-8,
+    syntax="name sentinel-id fence-epoch lease-ms voters clock-ms",
     flags=ADMIN | STALE | LOADING,
     group="cluster",
     since="0.1.0",
@@ -322,6 +334,7 @@ def cmd_guard(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|unguard",
     arity=3,
+    syntax="name",
     flags=ADMIN | STALE | LOADING,
     group="cluster",
     since="0.1.0",

@@ -25,6 +25,7 @@ _TWICE: Final = CommandError("ERR Multiple filters of the same type are disallow
 @command(
     "cluster|slot-stats",
     arity=-4,
+    syntax="<SLOTSRANGE start-slot end-slot | ORDERBY metric [LIMIT limit] [ASC | DESC]>",
     flags=LOADING | STALE,
     group="cluster",
     since="8.0.0",

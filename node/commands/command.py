@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ from node.errors import CommandError
 from node.glob import compile_glob
 from node.registry import FLAG_NAMES, LOADING, STALE, CommandSpec, Handler, KeySpec, command, container
 from node.resp.values import OrderedSet, Status
+from node.syntax import Argument, parse
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -96,7 +98,7 @@ container(
 
 
 def _declare(
-    name: str, *, arity: int, since: str, complexity: str, summary: str, tips: Iterable[bytes] = ()
+    name: str, *, arity: int, since: str, complexity: str, summary: str, syntax: str = "", tips: Iterable[bytes] = ()
 ) -> Declaration:
     return command(
         f"command|{name}",
@@ -106,6 +108,7 @@ def _declare(
         since=since,
         complexity=complexity,
         summary=summary,
+        syntax=syntax,
         categories=("connection",),
         tips=tuple(tips),
     )
@@ -119,6 +122,7 @@ def cmd_command_count(client: Client, argv: list[bytes]) -> Any:
 @_declare(
     "info",
     arity=-2,
+    syntax="[command-name [command-name ...]]",
     since="2.8.13",
     complexity="O(N), N the commands named",
     summary="Describes commands, all of them when none is named.",
@@ -134,6 +138,7 @@ def cmd_command_info(client: Client, argv: list[bytes]) -> Any:
 @_declare(
     "list",
     arity=-2,
+    syntax="[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
     since="7.0.0",
     complexity="O(N), N all commands",
     summary="Lists the names of commands: all, those of an ACL category, or those that match a pattern.",
@@ -175,14 +180,38 @@ def document(spec: CommandSpec) -> dict[bytes, Any]:
         docs[b"replaced_by"] = (spec.replaced_by or "").encode()
     if spec.history:
         docs[b"history"] = [[since.encode(), change.encode()] for since, change in spec.history]
+    if spec.syntax:
+        docs[b"arguments"] = describe_arguments(parse(spec.syntax), len(spec.key_specs))
     if spec.subcommands:
         docs[b"subcommands"] = {sub.full_name: document(sub) for sub in spec.subcommands.values()}
     return docs
 
 
+def describe_arguments(arguments: Sequence[Argument], key_specs: int) -> list[dict[bytes, Any]]:
+    """The `arguments` of COMMAND DOCS. The keys of a command belong to its key specifications in their order."""
+    numbers = itertools.count()
+
+    def described(argument: Argument) -> dict[bytes, Any]:
+        found: dict[bytes, Any] = {b"name": argument.name.encode(), b"type": argument.kind.encode()}
+        if argument.kind == "key" and key_specs:
+            found[b"key_spec_index"] = min(next(numbers), key_specs - 1)
+        if argument.token:
+            found[b"token"] = argument.token.encode()
+        marks = ("optional", "multiple", "multiple_token")
+        flags = [Status(mark.encode()) for mark in marks if getattr(argument, mark)]
+        if flags:
+            found[b"flags"] = OrderedSet(flags)
+        if argument.parts:
+            found[b"arguments"] = [described(part) for part in argument.parts]
+        return found
+
+    return [described(argument) for argument in arguments]
+
+
 @_declare(
     "docs",
     arity=-2,
+    syntax="[command-name [command-name ...]]",
     since="7.0.0",
     complexity="O(N), N the commands named",
     summary="Documents commands, all of them when none is named.",
@@ -229,6 +258,7 @@ def _count_is_valid(key_spec: KeySpec, request: list[bytes]) -> bool:
 @_declare(
     "getkeys",
     arity=-4,
+    syntax="command arg [arg ...]",
     since="2.8.13",
     complexity="O(N), N the arguments",
     summary="Picks the keys out of a whole request.",
@@ -241,6 +271,7 @@ def cmd_command_getkeys(client: Client, argv: list[bytes]) -> Any:
 @_declare(
     "getkeysandflags",
     arity=-4,
+    syntax="command arg [arg ...]",
     since="7.0.0",
     complexity="O(N), N the arguments",
     summary="Picks the keys out of a whole request and says what is done with each.",

@@ -26,6 +26,7 @@ container("config", group="server", since="2.0.0", summary="Looks at and changes
 @command(
     "config|get",
     arity=-3,
+    syntax="parameter [parameter ...]",
     flags=_FLAGS,
     group="server",
     since="2.0.0",
@@ -39,6 +40,7 @@ def cmd_config_get(client: Client, argv: list[bytes]) -> Any:
 @command(
     "config|set",
     arity=-4,
+    syntax="parameter value [parameter value ...]",
     flags=_FLAGS,
     group="server",
     since="2.0.0",

@@ -24,6 +24,7 @@ _INT_MAX: Final = 2**31 - 1
 @command(
     "auth",
     arity=-2,
+    syntax="[username] password",
     flags=NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
     group="connection",
     since="1.0.0",
@@ -48,6 +49,7 @@ def cmd_auth(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hello",
     arity=-1,
+    syntax="[protover [AUTH username password] [SETNAME clientname]]",
     flags=NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY,
     group="connection",
     since="6.0.0",
@@ -121,6 +123,7 @@ def checked_name(name: bytes) -> bytes:
 @command(
     "ping",
     arity=-1,
+    syntax="[message]",
     flags=FAST | IN_SUBSCRIBED,
     group="connection",
     since="1.0.0",
@@ -139,6 +142,7 @@ def cmd_ping(client: Client, argv: list[bytes]) -> Any:
 @command(
     "echo",
     arity=2,
+    syntax="message",
     flags=LOADING | STALE | FAST,
     group="connection",
     since="1.0.0",
@@ -152,6 +156,7 @@ def cmd_echo(client: Client, argv: list[bytes]) -> Any:
 @command(
     "select",
     arity=2,
+    syntax="index",
     flags=LOADING | STALE | FAST,
     group="connection",
     since="1.0.0",

@@ -37,6 +37,7 @@ def _page(names: Collection[bytes], whole: bool, cursor: int, options: ScanOptio
 @command(
     "hscan",
     arity=-3,
+    syntax="key cursor [MATCH pattern] [COUNT count] [NOVALUES]",
     flags=READONLY,
     keys=KEY_READ,
     group="hash",
@@ -61,6 +62,7 @@ def cmd_hscan(client: Client, argv: list[bytes]) -> Any:
 @command(
     "sscan",
     arity=-3,
+    syntax="key cursor [MATCH pattern] [COUNT count]",
     flags=READONLY,
     keys=KEY_READ,
     group="set",
@@ -83,6 +85,7 @@ def cmd_sscan(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zscan",
     arity=-3,
+    syntax="key cursor [MATCH pattern] [COUNT count]",
     flags=READONLY,
     keys=KEY_READ,
     group="sorted_set",

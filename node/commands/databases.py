@@ -33,6 +33,7 @@ def cmd_dbsize(client: Client, argv: list[bytes]) -> Any:
 @command(
     "flushdb",
     arity=-1,
+    syntax="[ASYNC | SYNC]",
     flags=WRITE,
     group="server",
     since="1.0.0",
@@ -49,6 +50,7 @@ def cmd_flushdb(client: Client, argv: list[bytes]) -> Any:
 @command(
     "flushall",
     arity=-1,
+    syntax="[ASYNC | SYNC]",
     flags=WRITE,
     group="server",
     since="1.0.0",
@@ -83,6 +85,7 @@ def _flush(client: Client, argv: list[bytes], dbs: list[Database]) -> None:
 @command(
     "swapdb",
     arity=3,
+    syntax="index1 index2",
     flags=WRITE | FAST,
     group="server",
     since="4.0.0",

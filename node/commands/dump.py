@@ -36,6 +36,7 @@ _RESTORE_COMPLEXITY: Final = (
 @command(
     "dump",
     arity=2,
+    syntax="key",
     flags=READONLY,
     keys=KEY_READ,
     group="generic",
@@ -126,6 +127,7 @@ def _restore(client: Client, argv: list[bytes]) -> Any:
 command(
     "restore",
     arity=-4,
+    syntax="key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
     flags=WRITE | DENYOOM,
     keys=key_at(b"OW", b"UPDATE"),
     group="generic",
@@ -138,6 +140,7 @@ command(
 command(
     "restore-asking",
     arity=-4,
+    syntax="key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
     flags=WRITE | DENYOOM | ASKING,
     keys=key_at(b"OW", b"UPDATE"),
     group="server",

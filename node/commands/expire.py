@@ -70,6 +70,7 @@ def _expire(client: Client, argv: list[bytes], name: bytes, unit_ms: int, *, rel
 @command(
     "expire",
     arity=-3,
+    syntax="key seconds [NX | XX | GT | LT]",
     flags=WRITE | FAST,
     keys=KEY_UPDATE,
     group="generic",
@@ -84,6 +85,7 @@ def cmd_expire(client: Client, argv: list[bytes]) -> Any:
 @command(
     "expireat",
     arity=-3,
+    syntax="key unix-time-seconds [NX | XX | GT | LT]",
     flags=WRITE | FAST,
     keys=KEY_UPDATE,
     group="generic",
@@ -98,6 +100,7 @@ def cmd_expireat(client: Client, argv: list[bytes]) -> Any:
 @command(
     "pexpire",
     arity=-3,
+    syntax="key milliseconds [NX | XX | GT | LT]",
     flags=WRITE | FAST,
     keys=KEY_UPDATE,
     group="generic",
@@ -112,6 +115,7 @@ def cmd_pexpire(client: Client, argv: list[bytes]) -> Any:
 @command(
     "pexpireat",
     arity=-3,
+    syntax="key unix-time-milliseconds [NX | XX | GT | LT]",
     flags=WRITE | FAST,
     keys=KEY_UPDATE,
     group="generic",
@@ -126,6 +130,7 @@ def cmd_pexpireat(client: Client, argv: list[bytes]) -> Any:
 @command(
     "persist",
     arity=2,
+    syntax="key",
     flags=WRITE | FAST,
     keys=KEY_UPDATE,
     group="generic",
@@ -161,6 +166,7 @@ def _in_seconds(ms: int | None) -> int:
 @command(
     "ttl",
     arity=2,
+    syntax="key",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="generic",
@@ -176,6 +182,7 @@ def cmd_ttl(client: Client, argv: list[bytes]) -> Any:
 @command(
     "pttl",
     arity=2,
+    syntax="key",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="generic",
@@ -192,6 +199,7 @@ def cmd_pttl(client: Client, argv: list[bytes]) -> Any:
 @command(
     "expiretime",
     arity=2,
+    syntax="key",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="generic",
@@ -206,6 +214,7 @@ def cmd_expiretime(client: Client, argv: list[bytes]) -> Any:
 @command(
     "pexpiretime",
     arity=2,
+    syntax="key",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="generic",

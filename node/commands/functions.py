@@ -49,6 +49,7 @@ def _judged_by_function(client: Client, spec: CommandSpec, argv: list[bytes]) ->
 @command(
     "fcall",
     arity=-3,
+    syntax="function numkeys [key [key ...]] [arg [arg ...]]",
     flags=NOSCRIPT | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | STALE,
     keys=keys_counted(b"RW", b"ACCESS", b"UPDATE", index=2),
     group="scripting",
@@ -64,6 +65,7 @@ def cmd_fcall(client: Client, argv: list[bytes]) -> Any:
 @command(
     "fcall_ro",
     arity=-3,
+    syntax="function numkeys [key [key ...]] [arg [arg ...]]",
     flags=NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | READONLY,
     keys=keys_counted(b"RO", b"ACCESS", index=2),
     group="scripting",
@@ -90,6 +92,7 @@ container(
 @command(
     "function|load",
     arity=-3,
+    syntax="[REPLACE] function-code",
     flags=NOSCRIPT | WRITE | DENYOOM,
     group="scripting",
     since="7.0.0",
@@ -110,6 +113,7 @@ def cmd_function_load(client: Client, argv: list[bytes]) -> Any:
 @command(
     "function|delete",
     arity=3,
+    syntax="library-name",
     flags=NOSCRIPT | WRITE,
     group="scripting",
     since="7.0.0",
@@ -126,6 +130,7 @@ def cmd_function_delete(client: Client, argv: list[bytes]) -> Any:
 @command(
     "function|flush",
     arity=-2,
+    syntax="[ASYNC | SYNC]",
     flags=NOSCRIPT | WRITE,
     group="scripting",
     since="7.0.0",
@@ -160,6 +165,7 @@ def cmd_function_dump(client: Client, argv: list[bytes]) -> Any:
 @command(
     "function|restore",
     arity=-3,
+    syntax="serialized-value [FLUSH | APPEND | REPLACE]",
     flags=NOSCRIPT | WRITE | DENYOOM,
     group="scripting",
     since="7.0.0",
@@ -188,6 +194,7 @@ def cmd_function_restore(client: Client, argv: list[bytes]) -> Any:
 @command(
     "function|list",
     arity=-2,
+    syntax="[LIBRARYNAME library-name-pattern] [WITHCODE]",
     flags=NOSCRIPT,
     group="scripting",
     since="7.0.0",

@@ -40,6 +40,7 @@ def _two_keys(first: tuple[bytes, ...], second: tuple[bytes, ...]) -> tuple[KeyS
 @command(
     "del",
     arity=-2,
+    syntax="key [key ...]",
     flags=WRITE,
     keys=_KEYS_REMOVE,
     group="generic",
@@ -61,6 +62,7 @@ def cmd_del(client: Client, argv: list[bytes]) -> Any:
 @command(
     "unlink",
     arity=-2,
+    syntax="key [key ...]",
     flags=WRITE | FAST,
     keys=_KEYS_REMOVE,
     group="generic",
@@ -76,6 +78,7 @@ def cmd_unlink(client: Client, argv: list[bytes]) -> Any:
 @command(
     "exists",
     arity=-2,
+    syntax="key [key ...]",
     flags=READONLY | FAST,
     keys=_KEYS_LOOK,
     group="generic",
@@ -92,6 +95,7 @@ def cmd_exists(client: Client, argv: list[bytes]) -> Any:
 @command(
     "touch",
     arity=-2,
+    syntax="key [key ...]",
     flags=READONLY | FAST,
     keys=_KEYS_LOOK,
     group="generic",
@@ -108,6 +112,7 @@ def cmd_touch(client: Client, argv: list[bytes]) -> Any:
 @command(
     "type",
     arity=2,
+    syntax="key",
     flags=READONLY | FAST,
     keys=_KEY_LOOK,
     group="generic",
@@ -142,6 +147,7 @@ def type_word(value: Any) -> bytes:
 @command(
     "rename",
     arity=3,
+    syntax="key newkey",
     flags=WRITE,
     keys=_two_keys((b"RW", b"ACCESS", b"DELETE"), (b"OW", b"UPDATE")),
     group="generic",
@@ -157,6 +163,7 @@ def cmd_rename(client: Client, argv: list[bytes]) -> Any:
 @command(
     "renamenx",
     arity=3,
+    syntax="key newkey",
     flags=WRITE | FAST,
     keys=_two_keys((b"RW", b"ACCESS", b"DELETE"), (b"OW", b"INSERT")),
     group="generic",
@@ -205,6 +212,7 @@ def database_at(client: Client, text: bytes) -> Database:
 @command(
     "move",
     arity=3,
+    syntax="key db",
     flags=WRITE | FAST,
     keys=key_at(b"RW", b"ACCESS", b"UPDATE"),
     group="generic",
@@ -230,6 +238,7 @@ def cmd_move(client: Client, argv: list[bytes]) -> Any:
 @command(
     "copy",
     arity=-3,
+    syntax="source destination [DB destination-db] [REPLACE]",
     flags=WRITE | DENYOOM,
     keys=_two_keys((b"RO", b"ACCESS"), (b"OW", b"UPDATE")),
     group="generic",
@@ -273,6 +282,7 @@ def cmd_copy(client: Client, argv: list[bytes]) -> Any:
 @command(
     "keys",
     arity=2,
+    syntax="pattern",
     flags=READONLY,
     group="generic",
     since="1.0.0",

@@ -57,6 +57,7 @@ def point_reply(client: Client, point: Point) -> list[Any]:
 @command(
     "geoadd",
     arity=-5,
+    syntax="key [NX | XX] [CH] longitude latitude member [longitude latitude member ...]",
     flags=WRITE | DENYOOM,
     keys=KEY_UPDATE,
     group="geo",
@@ -85,6 +86,7 @@ def cmd_geoadd(client: Client, argv: list[bytes]) -> Any:
 @command(
     "geopos",
     arity=-2,
+    syntax="key [member [member ...]]",
     flags=READONLY,
     keys=KEY_READ,
     group="geo",
@@ -102,6 +104,7 @@ def cmd_geopos(client: Client, argv: list[bytes]) -> Any:
 @command(
     "geohash",
     arity=-2,
+    syntax="key [member [member ...]]",
     flags=READONLY,
     keys=KEY_READ,
     group="geo",
@@ -122,6 +125,7 @@ def _scores(client: Client, key: bytes, members: list[bytes]) -> list[float | No
 @command(
     "geodist",
     arity=-4,
+    syntax="key member1 member2 [M | KM | FT | MI]",
     flags=READONLY,
     keys=KEY_READ,
     group="geo",

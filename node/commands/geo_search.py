@@ -216,6 +216,10 @@ _RADIUS_COMPLEXITY: Final = "O(N+log(M)), N the members in the squares around th
 @command(
     "georadius",
     arity=-6,
+    syntax=(
+        "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT "
+        "count [ANY]] [ASC | DESC] [STORE key] [STOREDIST key]"
+    ),
     flags=WRITE | DENYOOM,
     keys=_radius_keys(6),
     find_keys=_find_georadius_keys,
@@ -232,6 +236,10 @@ def cmd_georadius(client: Client, argv: list[bytes]) -> Any:
 @command(
     "georadius_ro",
     arity=-6,
+    syntax=(
+        "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT "
+        "count [ANY]] [ASC | DESC]"
+    ),
     flags=READONLY,
     keys=KEY_READ,
     group="geo",
@@ -247,6 +255,10 @@ def cmd_georadius_ro(client: Client, argv: list[bytes]) -> Any:
 @command(
     "georadiusbymember",
     arity=-5,
+    syntax=(
+        "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] "
+        "[ASC | DESC] [STORE key] [STOREDIST key]"
+    ),
     flags=WRITE | DENYOOM,
     keys=_radius_keys(5),
     find_keys=_find_georadius_keys,
@@ -263,6 +275,7 @@ def cmd_georadiusbymember(client: Client, argv: list[bytes]) -> Any:
 @command(
     "georadiusbymember_ro",
     arity=-5,
+    syntax="key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]",
     flags=READONLY,
     keys=KEY_READ,
     group="geo",
@@ -359,6 +372,11 @@ def _area_search(client: Client, argv: list[bytes], source: bytes, target: bytes
 @command(
     "geosearch",
     arity=-7,
+    syntax=(
+        "key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> "
+        "| BYBOX width height <M | KM | FT | MI> | BYPOLYGON vertices(integer) longitude latitude "
+        "[longitude latitude ...]> [ASC | DESC] [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]"
+    ),
     flags=READONLY,
     keys=KEY_READ,
     group="geo",
@@ -373,6 +391,11 @@ def cmd_geosearch(client: Client, argv: list[bytes]) -> Any:
 @command(
     "geosearchstore",
     arity=-8,
+    syntax=(
+        "destination source <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | "
+        "KM | FT | MI> | BYBOX width height <M | KM | FT | MI> | BYPOLYGON vertices(integer) longitude "
+        "latitude [longitude latitude ...]> [ASC | DESC] [COUNT count [ANY]] [STOREDIST]"
+    ),
     flags=WRITE | DENYOOM,
     keys=key_at(b"OW", b"UPDATE") + key_at(b"RO", b"ACCESS", index=2),
     group="geo",

@@ -150,6 +150,7 @@ def _expire_fields(client: Client, argv: list[bytes], name: bytes, unit_ms: int,
 @command(
     "hexpire",
     arity=-6,
+    syntax="key seconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_UPDATE,
     group="hash",
@@ -164,6 +165,7 @@ def cmd_hexpire(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hpexpire",
     arity=-6,
+    syntax="key milliseconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_UPDATE,
     group="hash",
@@ -178,6 +180,7 @@ def cmd_hpexpire(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hexpireat",
     arity=-6,
+    syntax="key unix-time-seconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_UPDATE,
     group="hash",
@@ -192,6 +195,7 @@ def cmd_hexpireat(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hpexpireat",
     arity=-6,
+    syntax="key unix-time-milliseconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_UPDATE,
     group="hash",
@@ -224,6 +228,7 @@ def _field_times(client: Client, argv: list[bytes], unit_ms: int, relative: bool
 @command(
     "httl",
     arity=-5,
+    syntax="key FIELDS numfields field [field ...]",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="hash",
@@ -239,6 +244,7 @@ def cmd_httl(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hpttl",
     arity=-5,
+    syntax="key FIELDS numfields field [field ...]",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="hash",
@@ -254,6 +260,7 @@ def cmd_hpttl(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hexpiretime",
     arity=-5,
+    syntax="key FIELDS numfields field [field ...]",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="hash",
@@ -268,6 +275,7 @@ def cmd_hexpiretime(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hpexpiretime",
     arity=-5,
+    syntax="key FIELDS numfields field [field ...]",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="hash",
@@ -282,6 +290,7 @@ def cmd_hpexpiretime(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hpersist",
     arity=-5,
+    syntax="key FIELDS numfields field [field ...]",
     flags=WRITE | FAST,
     keys=KEY_UPDATE,
     group="hash",

@@ -25,6 +25,7 @@ _TIME_OPTIONS: Final = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, F
 @command(
     "hgetdel",
     arity=-5,
+    syntax="key FIELDS numfields field [field ...]",
     flags=WRITE | FAST,
     keys=_KEY_ACCESS_DELETE,
     group="hash",
@@ -60,6 +61,10 @@ def _time_option(client: Client, argv: list[bytes], at: int, name: bytes) -> int
 @command(
     "hgetex",
     arity=-5,
+    syntax=(
+        "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | "
+        "PERSIST] FIELDS numfields field [field ...]"
+    ),
     flags=WRITE | FAST,
     keys=KEY_ACCESS_UPDATE,
     group="hash",
@@ -100,6 +105,10 @@ def cmd_hgetex(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hsetex",
     arity=-6,
+    syntax=(
+        "key [FNX | FXX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT "
+        "unix-time-milliseconds | KEEPTTL] FIELDS numfields field value [field value ...]"
+    ),
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_UPDATE,
     group="hash",

@@ -53,6 +53,7 @@ def _open(client: Client, key: bytes) -> HashValue:
 @command(
     "hset",
     arity=-4,
+    syntax="key field value [field value ...]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_UPDATE,
     group="hash",
@@ -72,6 +73,7 @@ def cmd_hset(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hmset",
     arity=-4,
+    syntax="key field value [field value ...]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_UPDATE,
     group="hash",
@@ -90,6 +92,7 @@ def cmd_hmset(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hsetnx",
     arity=4,
+    syntax="key field value",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_INSERT,
     group="hash",
@@ -110,6 +113,7 @@ def cmd_hsetnx(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hget",
     arity=3,
+    syntax="key field",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="hash",
@@ -125,6 +129,7 @@ def cmd_hget(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hmget",
     arity=-3,
+    syntax="key field [field ...]",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="hash",
@@ -143,6 +148,7 @@ def cmd_hmget(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hgetall",
     arity=2,
+    syntax="key",
     flags=READONLY,
     keys=KEY_READ,
     group="hash",
@@ -159,6 +165,7 @@ def cmd_hgetall(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hkeys",
     arity=2,
+    syntax="key",
     flags=READONLY,
     keys=KEY_READ,
     group="hash",
@@ -175,6 +182,7 @@ def cmd_hkeys(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hvals",
     arity=2,
+    syntax="key",
     flags=READONLY,
     keys=KEY_READ,
     group="hash",
@@ -191,6 +199,7 @@ def cmd_hvals(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hlen",
     arity=2,
+    syntax="key",
     flags=READONLY | FAST,
     keys=_KEY_LOOK,
     group="hash",
@@ -206,6 +215,7 @@ def cmd_hlen(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hexists",
     arity=3,
+    syntax="key field",
     flags=READONLY | FAST,
     keys=_KEY_LOOK,
     group="hash",
@@ -221,6 +231,7 @@ def cmd_hexists(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hstrlen",
     arity=3,
+    syntax="key field",
     flags=READONLY | FAST,
     keys=_KEY_LOOK,
     group="hash",
@@ -236,6 +247,7 @@ def cmd_hstrlen(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hdel",
     arity=-3,
+    syntax="key field [field ...]",
     flags=WRITE | FAST,
     keys=KEY_DELETE,
     group="hash",
@@ -260,6 +272,7 @@ def cmd_hdel(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hincrby",
     arity=4,
+    syntax="key field increment",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_ACCESS_UPDATE,
     group="hash",
@@ -286,6 +299,7 @@ def cmd_hincrby(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hincrbyfloat",
     arity=4,
+    syntax="key field increment(double)",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_ACCESS_UPDATE,
     group="hash",
@@ -318,6 +332,7 @@ def cmd_hincrbyfloat(client: Client, argv: list[bytes]) -> Any:
 @command(
     "hrandfield",
     arity=-2,
+    syntax="key [count [WITHVALUES]]",
     flags=READONLY,
     keys=KEY_READ,
     group="hash",

@@ -45,6 +45,7 @@ def _sparse_max(client: Client) -> int:
 @command(
     "pfadd",
     arity=-2,
+    syntax="key [element [element ...]]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_INSERT,
     group="hyperloglog",
@@ -77,6 +78,7 @@ def cmd_pfadd(client: Client, argv: list[bytes]) -> Any:
 @command(
     "pfcount",
     arity=-2,
+    syntax="key [key ...]",
     flags=READONLY | MAY_REPLICATE,
     keys=keys_from(b"RW", b"ACCESS"),  # it may refresh the cached count
     group="hyperloglog",
@@ -118,6 +120,7 @@ def _union(client: Client, keys: list[bytes]) -> tuple[bytearray, bool]:
 @command(
     "pfmerge",
     arity=-2,
+    syntax="destkey [sourcekey [sourcekey ...]]",
     flags=WRITE | DENYOOM,
     keys=key_at(b"RW", b"ACCESS", b"INSERT") + keys_from(b"RO", b"ACCESS", first=2),
     group="hyperloglog",
@@ -145,6 +148,7 @@ def cmd_pfmerge(client: Client, argv: list[bytes]) -> Any:
 @command(
     "pfdebug",
     arity=3,
+    syntax="subcommand key",
     flags=WRITE | DENYOOM | ADMIN,
     keys=key_at(b"RW", b"ACCESS", index=2),
     group="hyperloglog",

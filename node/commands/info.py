@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 @command(
     "info",
     arity=-1,
+    syntax="[section [section ...]]",
     flags=LOADING | STALE,
     group="server",
     since="1.0.0",

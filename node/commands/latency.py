@@ -28,6 +28,7 @@ def _declare(
     arity: int,
     complexity: str,
     summary: str,
+    syntax: str = "",
     since: str = "2.8.13",
     flags: int = _FLAGS,
     tips: tuple[bytes, ...] = _LOOK_TIPS,
@@ -40,6 +41,7 @@ def _declare(
         since=since,
         complexity=complexity,
         summary=summary,
+        syntax=syntax,
         tips=tips,
     )
 
@@ -51,13 +53,15 @@ def cmd_latency_latest(client: Client, argv: list[bytes]) -> Any:
     ]
 
 
-@_declare("history", arity=3, complexity="O(1)", summary="Returns the spikes of an event with their times.")
+@_declare(
+    "history", arity=3, syntax="event", complexity="O(1)", summary="Returns the spikes of an event with their times."
+)
 def cmd_latency_history(client: Client, argv: list[bytes]) -> Any:
     series = client.server.latency.events.get(argv[2].decode("latin-1"))
     return [] if series is None else [list(sample) for sample in series.samples]
 
 
-@_declare("graph", arity=3, complexity="O(1)", summary="Draws the spikes of an event.")
+@_declare("graph", arity=3, syntax="event", complexity="O(1)", summary="Draws the spikes of an event.")
 def cmd_latency_graph(client: Client, argv: list[bytes]) -> Any:
     event = argv[2].decode("latin-1")
     series = client.server.latency.events.get(event)
@@ -74,6 +78,7 @@ def cmd_latency_doctor(client: Client, argv: list[bytes]) -> Any:
 @_declare(
     "reset",
     arity=-2,
+    syntax="[event [event ...]]",
     complexity="O(1)",
     summary="Forgets the spikes of events, of all when none is named.",
     tips=(b"request_policy:all_nodes", b"response_policy:all_succeeded"),
@@ -85,6 +90,7 @@ def cmd_latency_reset(client: Client, argv: list[bytes]) -> Any:
 @_declare(
     "histogram",
     arity=-2,
+    syntax="[command [command ...]]",
     since="7.0.0",
     complexity="O(N), N the commands that were run",
     summary="Returns the distribution of the latencies of commands, of all when none is named.",

@@ -41,6 +41,7 @@ _LPOS_CHUNK: Final = 1024
 @command(
     "lpush",
     arity=-3,
+    syntax="key element [element ...]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_INSERT,
     group="list",
@@ -62,6 +63,7 @@ def cmd_lpush(client: Client, argv: list[bytes]) -> Any:
 @command(
     "rpush",
     arity=-3,
+    syntax="key element [element ...]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_INSERT,
     group="list",
@@ -83,6 +85,7 @@ def cmd_rpush(client: Client, argv: list[bytes]) -> Any:
 @command(
     "lpushx",
     arity=-3,
+    syntax="key element [element ...]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_INSERT,
     group="list",
@@ -97,6 +100,7 @@ def cmd_lpushx(client: Client, argv: list[bytes]) -> Any:
 @command(
     "rpushx",
     arity=-3,
+    syntax="key element [element ...]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_INSERT,
     group="list",
@@ -129,6 +133,7 @@ def _pop(client: Client, argv: list[bytes], left: bool) -> Any:
 @command(
     "lpop",
     arity=-2,
+    syntax="key [count]",
     flags=WRITE | FAST,
     keys=_KEY_POP,
     group="list",
@@ -143,6 +148,7 @@ def cmd_lpop(client: Client, argv: list[bytes]) -> Any:
 @command(
     "rpop",
     arity=-2,
+    syntax="key [count]",
     flags=WRITE | FAST,
     keys=_KEY_POP,
     group="list",
@@ -157,6 +163,7 @@ def cmd_rpop(client: Client, argv: list[bytes]) -> Any:
 @command(
     "llen",
     arity=2,
+    syntax="key",
     flags=READONLY | FAST,
     keys=_KEY_LOOK,
     group="list",
@@ -182,6 +189,7 @@ def _bounds(start: int, end: int, length: int) -> tuple[int, int]:
 @command(
     "lrange",
     arity=4,
+    syntax="key start(integer) stop(integer)",
     flags=READONLY,
     keys=KEY_READ,
     group="list",
@@ -200,6 +208,7 @@ def cmd_lrange(client: Client, argv: list[bytes]) -> Any:
 @command(
     "ltrim",
     arity=4,
+    syntax="key start(integer) stop(integer)",
     flags=WRITE,
     keys=KEY_DELETE,
     group="list",
@@ -222,6 +231,7 @@ def cmd_ltrim(client: Client, argv: list[bytes]) -> Any:
 @command(
     "lindex",
     arity=3,
+    syntax="key index",
     flags=READONLY,
     keys=KEY_READ,
     group="list",
@@ -242,6 +252,7 @@ def cmd_lindex(client: Client, argv: list[bytes]) -> Any:
 @command(
     "lset",
     arity=4,
+    syntax="key index element",
     flags=WRITE | DENYOOM,
     keys=KEY_UPDATE,
     group="list",
@@ -267,6 +278,7 @@ def cmd_lset(client: Client, argv: list[bytes]) -> Any:
 @command(
     "linsert",
     arity=5,
+    syntax="key <BEFORE | AFTER> pivot element",
     flags=WRITE | DENYOOM,
     keys=KEY_INSERT,
     group="list",
@@ -293,6 +305,7 @@ def cmd_linsert(client: Client, argv: list[bytes]) -> Any:
 @command(
     "lrem",
     arity=4,
+    syntax="key count element",
     flags=WRITE,
     keys=KEY_DELETE,
     group="list",
@@ -316,6 +329,7 @@ def cmd_lrem(client: Client, argv: list[bytes]) -> Any:
 @command(
     "lpos",
     arity=-3,
+    syntax="key element [RANK rank] [COUNT num-matches] [MAXLEN len]",
     flags=READONLY,
     keys=KEY_READ,
     group="list",

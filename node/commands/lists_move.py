@@ -74,6 +74,7 @@ def _move(client: Client, source: bytes, target: bytes, from_left: bool, to_left
 @command(
     "lmove",
     arity=5,
+    syntax="source destination <LEFT | RIGHT> <LEFT | RIGHT>",
     flags=WRITE | DENYOOM,
     keys=_KEYS_MOVE,
     group="list",
@@ -88,6 +89,7 @@ def cmd_lmove(client: Client, argv: list[bytes]) -> Any:
 @command(
     "rpoplpush",
     arity=3,
+    syntax="source destination",
     flags=WRITE | DENYOOM,
     keys=_KEYS_MOVE,
     group="list",
@@ -108,6 +110,7 @@ def _wait_for_source(client: Client, key: bytes, wait_ms: int) -> Block | None:
 @command(
     "blmove",
     arity=6,
+    syntax="source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout(double)",
     flags=WRITE | DENYOOM | NOSCRIPT | BLOCKING,
     keys=_KEYS_MOVE,
     group="list",
@@ -128,6 +131,7 @@ def cmd_blmove(client: Client, argv: list[bytes]) -> Any:
 @command(
     "brpoplpush",
     arity=4,
+    syntax="source destination timeout(double)",
     flags=WRITE | DENYOOM | NOSCRIPT | BLOCKING,
     keys=_KEYS_MOVE,
     group="list",
@@ -173,6 +177,7 @@ def _blocking_pop(client: Client, argv: list[bytes], left: bool) -> Any:
 @command(
     "blpop",
     arity=-3,
+    syntax="key [key ...] timeout(double)",
     flags=WRITE | NOSCRIPT | BLOCKING,
     keys=_KEYS_BEFORE_TIMEOUT,
     group="list",
@@ -187,6 +192,7 @@ def cmd_blpop(client: Client, argv: list[bytes]) -> Any:
 @command(
     "brpop",
     arity=-3,
+    syntax="key [key ...] timeout(double)",
     flags=WRITE | NOSCRIPT | BLOCKING,
     keys=_KEYS_BEFORE_TIMEOUT,
     group="list",
@@ -225,6 +231,7 @@ def _mpop(client: Client, keys: list[bytes], left: bool, count: int) -> list[Any
 @command(
     "lmpop",
     arity=-4,
+    syntax="numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
     flags=WRITE,
     keys=keys_counted(*_POP_FLAGS),
     group="list",
@@ -239,6 +246,7 @@ def cmd_lmpop(client: Client, argv: list[bytes]) -> Any:
 @command(
     "blmpop",
     arity=-5,
+    syntax="timeout(double) numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
     flags=WRITE | BLOCKING,
     keys=keys_counted(*_POP_FLAGS, index=2),
     group="list",

@@ -29,6 +29,7 @@ container("memory", group="server", since="4.0.0", summary="Looks at the use of 
 @command(
     "memory|usage",
     arity=-3,
+    syntax="key [SAMPLES count]",
     flags=READONLY,
     keys=key_at(b"RO", index=2),
     group="server",

@@ -97,6 +97,10 @@ def _parse(argv: list[bytes]) -> _Move:
 @command(
     "migrate",
     arity=-6,
+    syntax=(
+        'host port <key | ""> destination-db timeout(integer) [COPY] [REPLACE] [AUTH password | AUTH2 '
+        "username password] [KEYS key [key ...]]"
+    ),
     flags=WRITE,
     keys=_KEY_SPECS,
     find_keys=_find_keys,

@@ -36,6 +36,7 @@ container(
 @command(
     "object|encoding",
     arity=3,
+    syntax="key",
     flags=READONLY,
     keys=_KEY,
     group="generic",
@@ -56,6 +57,7 @@ def cmd_object_encoding(client: Client, argv: list[bytes]) -> Any:
 @command(
     "object|refcount",
     arity=3,
+    syntax="key",
     flags=READONLY,
     keys=_KEY,
     group="generic",
@@ -82,6 +84,7 @@ def cmd_object_refcount(client: Client, argv: list[bytes]) -> Any:
 @command(
     "object|idletime",
     arity=3,
+    syntax="key",
     flags=READONLY,
     keys=_KEY,
     group="generic",
@@ -102,6 +105,7 @@ def cmd_object_idletime(client: Client, argv: list[bytes]) -> Any:
 @command(
     "object|freq",
     arity=3,
+    syntax="key",
     flags=READONLY,
     keys=_KEY,
     group="generic",

@@ -63,6 +63,7 @@ def cmd_save(client: Client, argv: list[bytes]) -> Any:
 @command(
     "bgsave",
     arity=-1,
+    syntax="[SCHEDULE]",
     flags=_CHILD_FLAGS,
     group="server",
     since="1.0.0",

@@ -112,6 +112,7 @@ _SETTERS: Final = {
 @command(
     "psync",
     arity=-3,
+    syntax="replicationid offset",
     flags=_SYNC_FLAGS,
     group="server",
     since="2.8.0",

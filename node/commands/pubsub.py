@@ -47,6 +47,7 @@ def _leave(client: Client, argv: list[bytes], family: Family) -> Any:
 @command(
     "subscribe",
     arity=-2,
+    syntax="channel [channel ...]",
     flags=_SUBSCRIBE,
     group="pubsub",
     since="2.0.0",
@@ -61,6 +62,7 @@ def cmd_subscribe(client: Client, argv: list[bytes]) -> Any:
 @command(
     "unsubscribe",
     arity=-1,
+    syntax="[channel [channel ...]]",
     flags=_SUBSCRIBE,
     group="pubsub",
     since="2.0.0",
@@ -74,6 +76,7 @@ def cmd_unsubscribe(client: Client, argv: list[bytes]) -> Any:
 @command(
     "psubscribe",
     arity=-2,
+    syntax="pattern [pattern ...]",
     flags=_SUBSCRIBE,
     group="pubsub",
     since="2.0.0",
@@ -88,6 +91,7 @@ def cmd_psubscribe(client: Client, argv: list[bytes]) -> Any:
 @command(
     "punsubscribe",
     arity=-1,
+    syntax="[pattern [pattern ...]]",
     flags=_SUBSCRIBE,
     group="pubsub",
     since="2.0.0",
@@ -101,6 +105,7 @@ def cmd_punsubscribe(client: Client, argv: list[bytes]) -> Any:
 @command(
     "ssubscribe",
     arity=-2,
+    syntax="shardchannel [shardchannel ...]",
     flags=_SUBSCRIBE,
     keys=keys_from(b"not_key"),
     group="pubsub",
@@ -116,6 +121,7 @@ def cmd_ssubscribe(client: Client, argv: list[bytes]) -> Any:
 @command(
     "sunsubscribe",
     arity=-1,
+    syntax="[shardchannel [shardchannel ...]]",
     flags=_SUBSCRIBE,
     keys=keys_from(b"not_key"),
     group="pubsub",
@@ -130,6 +136,7 @@ def cmd_sunsubscribe(client: Client, argv: list[bytes]) -> Any:
 @command(
     "publish",
     arity=3,
+    syntax="channel message",
     flags=_PUBLISH,
     group="pubsub",
     since="2.0.0",
@@ -149,6 +156,7 @@ def cmd_publish(client: Client, argv: list[bytes]) -> Any:
 @command(
     "spublish",
     arity=3,
+    syntax="shardchannel message",
     flags=_PUBLISH,
     keys=key_at(b"not_key"),
     group="pubsub",
@@ -192,6 +200,7 @@ def _counts(subscribers: Subscribers, names: list[bytes]) -> list[bytes | int]:
 @command(
     "pubsub|channels",
     arity=-2,
+    syntax="[pattern]",
     flags=_LOOK,
     group="pubsub",
     since="2.8.0",
@@ -205,6 +214,7 @@ def cmd_pubsub_channels(client: Client, argv: list[bytes]) -> Any:
 @command(
     "pubsub|shardchannels",
     arity=-2,
+    syntax="[pattern]",
     flags=_LOOK,
     group="pubsub",
     since="7.0.0",
@@ -218,6 +228,7 @@ def cmd_pubsub_shardchannels(client: Client, argv: list[bytes]) -> Any:
 @command(
     "pubsub|numsub",
     arity=-2,
+    syntax="[channel [channel ...]]",
     flags=_LOOK,
     group="pubsub",
     since="2.8.0",
@@ -231,6 +242,7 @@ def cmd_pubsub_numsub(client: Client, argv: list[bytes]) -> Any:
 @command(
     "pubsub|shardnumsub",
     arity=-2,
+    syntax="[shardchannel [shardchannel ...]]",
     flags=_LOOK,
     group="pubsub",
     since="7.0.0",

@@ -40,6 +40,7 @@ _REPLICAOF_FLAGS: Final = ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING
 @command(
     "replicaof",
     arity=3,
+    syntax="<host port | NO ONE>",
     flags=_REPLICAOF_FLAGS,
     group="server",
     since="5.0.0",
@@ -77,6 +78,7 @@ def cmd_replicaof(client: Client, argv: list[bytes]) -> Any:
 @command(
     "slaveof",
     arity=3,
+    syntax="<host port | NO ONE>",
     flags=_REPLICAOF_FLAGS,
     group="server",
     since="1.0.0",
@@ -119,6 +121,7 @@ def cmd_role(client: Client, argv: list[bytes]) -> Any:
 @command(
     "failover",
     arity=-1,
+    syntax="[TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]",
     flags=ADMIN | NOSCRIPT | STALE,
     group="server",
     since="6.2.0",
@@ -161,6 +164,7 @@ def cmd_failover(client: Client, argv: list[bytes]) -> Any:
 @command(
     "wait",
     arity=3,
+    syntax="numreplicas timeout(integer)",
     flags=NOSCRIPT,
     group="generic",
     since="3.0.0",
@@ -191,6 +195,7 @@ def cmd_wait(client: Client, argv: list[bytes]) -> Any:
 @command(
     "waitaof",
     arity=4,
+    syntax="numlocal numreplicas timeout(integer)",
     flags=BLOCKING,
     group="generic",
     since="7.2.0",

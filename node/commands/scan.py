@@ -72,6 +72,7 @@ class ScanOptions:
 @command(
     "scan",
     arity=-2,
+    syntax="cursor [MATCH pattern] [COUNT count] [TYPE type]",
     flags=READONLY,
     group="generic",
     since="2.8.0",

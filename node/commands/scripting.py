@@ -44,6 +44,7 @@ def _judged_by_script(client: Client, spec: CommandSpec, argv: list[bytes]) -> i
 @command(
     "eval",
     arity=-3,
+    syntax="script numkeys [key [key ...]] [arg [arg ...]]",
     flags=_FLAGS,
     keys=_KEYS,
     group="scripting",
@@ -59,6 +60,7 @@ def cmd_eval(client: Client, argv: list[bytes]) -> Any:
 @command(
     "eval_ro",
     arity=-3,
+    syntax="script numkeys [key [key ...]] [arg [arg ...]]",
     flags=_RO_FLAGS,
     keys=_RO_KEYS,
     group="scripting",
@@ -74,6 +76,7 @@ def cmd_eval_ro(client: Client, argv: list[bytes]) -> Any:
 @command(
     "evalsha",
     arity=-3,
+    syntax="sha1 numkeys [key [key ...]] [arg [arg ...]]",
     flags=_FLAGS,
     keys=_KEYS,
     group="scripting",
@@ -89,6 +92,7 @@ def cmd_evalsha(client: Client, argv: list[bytes]) -> Any:
 @command(
     "evalsha_ro",
     arity=-3,
+    syntax="sha1 numkeys [key [key ...]] [arg [arg ...]]",
     flags=_RO_FLAGS,
     keys=_RO_KEYS,
     group="scripting",
@@ -115,6 +119,7 @@ container(
 @command(
     "script|load",
     arity=3,
+    syntax="script",
     flags=NOSCRIPT | STALE,
     group="scripting",
     since="2.6.0",
@@ -129,6 +134,7 @@ def cmd_script_load(client: Client, argv: list[bytes]) -> Any:
 @command(
     "script|exists",
     arity=-3,
+    syntax="sha1 [sha1 ...]",
     flags=NOSCRIPT,
     group="scripting",
     since="2.6.0",
@@ -144,6 +150,7 @@ def cmd_script_exists(client: Client, argv: list[bytes]) -> Any:
 @command(
     "script|flush",
     arity=-2,
+    syntax="[ASYNC | SYNC]",
     flags=NOSCRIPT,
     group="scripting",
     since="2.6.0",
@@ -176,6 +183,7 @@ def cmd_script_kill(client: Client, argv: list[bytes]) -> Any:
 @command(
     "script|show",
     arity=3,
+    syntax="sha1",
     flags=NOSCRIPT,
     group="scripting",
     since="8.0.0",
@@ -189,6 +197,7 @@ def cmd_script_show(client: Client, argv: list[bytes]) -> Any:
 @command(
     "script|debug",
     arity=3,
+    syntax="<YES | SYNC | NO>",
     flags=NOSCRIPT,
     group="scripting",
     since="3.2.0",

@@ -69,6 +69,7 @@ def cmd_monitor(client: Client, argv: list[bytes]) -> Any:
 @command(
     "shutdown",
     arity=-1,
+    syntax="[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
     flags=ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY,
     group="server",
     since="1.0.0",
@@ -104,6 +105,7 @@ def cmd_shutdown(client: Client, argv: list[bytes]) -> Any:
 @command(
     "lolwut",
     arity=-1,
+    syntax="[VERSION version]",
     flags=READONLY | FAST,
     group="server",
     since="5.0.0",
@@ -166,10 +168,14 @@ def _refuse_module(client: Client, argv: list[bytes]) -> Any:
     raise _NO_MODULES
 
 
-for _name, _arity, _since in (("load", -3, "4.0.0"), ("loadex", -3, "7.0.0")):
+for _name, _arity, _since, _syntax in (
+    ("load", -3, "4.0.0", "path [arg [arg ...]]"),
+    ("loadex", -3, "7.0.0", "path [CONFIG name value [CONFIG name value ...]] [ARGS arg [arg ...]]"),
+):
     command(
         f"module|{_name}",
         arity=_arity,
+        syntax=_syntax,
         flags=_MODULE | NO_ASYNC_LOADING,
         group="server",
         since=_since,
@@ -181,6 +187,7 @@ for _name, _arity, _since in (("load", -3, "4.0.0"), ("loadex", -3, "7.0.0")):
 @command(
     "module|unload",
     arity=3,
+    syntax="name",
     flags=_MODULE | NO_ASYNC_LOADING,
     group="server",
     since="4.0.0",

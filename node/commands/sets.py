@@ -38,6 +38,7 @@ _DRAW_FACTOR: Final = 3
 @command(
     "sadd",
     arity=-3,
+    syntax="key member [member ...]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_INSERT,
     group="set",
@@ -64,6 +65,7 @@ def cmd_sadd(client: Client, argv: list[bytes]) -> Any:
 @command(
     "srem",
     arity=-3,
+    syntax="key member [member ...]",
     flags=WRITE | FAST,
     keys=KEY_DELETE,
     group="set",
@@ -88,6 +90,7 @@ def cmd_srem(client: Client, argv: list[bytes]) -> Any:
 @command(
     "smove",
     arity=4,
+    syntax="source destination member",
     flags=WRITE | FAST,
     keys=_KEYS_MOVE,
     group="set",
@@ -123,6 +126,7 @@ def cmd_smove(client: Client, argv: list[bytes]) -> Any:
 @command(
     "sismember",
     arity=3,
+    syntax="key member",
     flags=READONLY | FAST,
     keys=_KEY_LOOK,
     group="set",
@@ -138,6 +142,7 @@ def cmd_sismember(client: Client, argv: list[bytes]) -> Any:
 @command(
     "smismember",
     arity=-3,
+    syntax="key member [member ...]",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="set",
@@ -154,6 +159,7 @@ def cmd_smismember(client: Client, argv: list[bytes]) -> Any:
 @command(
     "scard",
     arity=2,
+    syntax="key",
     flags=READONLY | FAST,
     keys=_KEY_LOOK,
     group="set",
@@ -169,6 +175,7 @@ def cmd_scard(client: Client, argv: list[bytes]) -> Any:
 @command(
     "smembers",
     arity=2,
+    syntax="key",
     flags=READONLY,
     keys=KEY_READ,
     group="set",
@@ -213,6 +220,7 @@ def _pop_many(client: Client, argv: list[bytes]) -> Any:
 @command(
     "spop",
     arity=-2,
+    syntax="key [count]",
     flags=WRITE | FAST,
     keys=_KEY_POP,
     group="set",
@@ -240,6 +248,7 @@ def cmd_spop(client: Client, argv: list[bytes]) -> Any:
 @command(
     "srandmember",
     arity=-2,
+    syntax="key [count]",
     flags=READONLY,
     keys=KEY_READ,
     group="set",

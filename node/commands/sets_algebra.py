@@ -64,6 +64,7 @@ def _diff(client: Client, keys: list[bytes]) -> tuple[set[bytes], bool]:
 @command(
     "sinter",
     arity=-2,
+    syntax="key [key ...]",
     flags=READONLY,
     keys=_KEYS_READ,
     group="set",
@@ -79,6 +80,7 @@ def cmd_sinter(client: Client, argv: list[bytes]) -> Any:
 @command(
     "sunion",
     arity=-2,
+    syntax="key [key ...]",
     flags=READONLY,
     keys=_KEYS_READ,
     group="set",
@@ -94,6 +96,7 @@ def cmd_sunion(client: Client, argv: list[bytes]) -> Any:
 @command(
     "sdiff",
     arity=-2,
+    syntax="key [key ...]",
     flags=READONLY,
     keys=_KEYS_READ,
     group="set",
@@ -109,6 +112,7 @@ def cmd_sdiff(client: Client, argv: list[bytes]) -> Any:
 @command(
     "sinterstore",
     arity=-3,
+    syntax="destination key [key ...]",
     flags=WRITE | DENYOOM,
     keys=_KEYS_STORE_INTER,
     group="set",
@@ -123,6 +127,7 @@ def cmd_sinterstore(client: Client, argv: list[bytes]) -> Any:
 @command(
     "sunionstore",
     arity=-3,
+    syntax="destination key [key ...]",
     flags=WRITE | DENYOOM,
     keys=_KEYS_STORE,
     group="set",
@@ -137,6 +142,7 @@ def cmd_sunionstore(client: Client, argv: list[bytes]) -> Any:
 @command(
     "sdiffstore",
     arity=-3,
+    syntax="destination key [key ...]",
     flags=WRITE | DENYOOM,
     keys=_KEYS_STORE,
     group="set",
@@ -156,6 +162,7 @@ def cmd_sdiffstore(client: Client, argv: list[bytes]) -> Any:
 @command(
     "sintercard",
     arity=-3,
+    syntax="numkeys key [key ...] [LIMIT limit]",
     flags=READONLY,
     keys=keys_counted(b"RO", b"ACCESS"),
     group="set",

@@ -21,6 +21,7 @@ container("slowlog", group="server", since="2.2.12", summary="Looks at the log o
 @command(
     "slowlog|get",
     arity=-2,
+    syntax="[count]",
     flags=_FLAGS,
     group="server",
     since="2.2.12",

@@ -202,6 +202,9 @@ def _find_source(argv: list[bytes]) -> list[int]:
 @command(
     "sort",
     arity=-2,
+    syntax=(
+        "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA] [STORE destination]"
+    ),
     flags=WRITE | DENYOOM,
     keys=_SOURCE + _TARGET,
     find_keys=_find_keys,
@@ -218,6 +221,7 @@ def cmd_sort(client: Client, argv: list[bytes]) -> Any:
 @command(
     "sort_ro",
     arity=-2,
+    syntax="key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA]",
     flags=READONLY,
     keys=_SOURCE,
     find_keys=_find_source,

@@ -50,6 +50,7 @@ def _check_options(options: int, pairs: int) -> None:
 @command(
     "zadd",
     arity=-4,
+    syntax="key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_UPDATE,
     group="sorted_set",
@@ -142,6 +143,7 @@ def _increment(client: Client, key: bytes, step: float, member: bytes, options: 
 @command(
     "zincrby",
     arity=4,
+    syntax="key increment member",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_ACCESS_UPDATE,
     group="sorted_set",
@@ -156,6 +158,7 @@ def cmd_zincrby(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zrem",
     arity=-3,
+    syntax="key member [member ...]",
     flags=WRITE | FAST,
     keys=KEY_DELETE,
     group="sorted_set",
@@ -180,6 +183,7 @@ def cmd_zrem(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zscore",
     arity=3,
+    syntax="key member",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="sorted_set",
@@ -195,6 +199,7 @@ def cmd_zscore(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zmscore",
     arity=-3,
+    syntax="key member [member ...]",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="sorted_set",
@@ -213,6 +218,7 @@ def cmd_zmscore(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zcard",
     arity=2,
+    syntax="key",
     flags=READONLY | FAST,
     keys=_KEY_LOOK,
     group="sorted_set",
@@ -244,6 +250,7 @@ def _ranked(client: Client, argv: list[bytes], backwards: bool) -> Any:
 @command(
     "zrank",
     arity=-3,
+    syntax="key member [WITHSCORE]",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="sorted_set",
@@ -258,6 +265,7 @@ def cmd_zrank(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zrevrank",
     arity=-3,
+    syntax="key member [WITHSCORE]",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="sorted_set",
@@ -272,6 +280,7 @@ def cmd_zrevrank(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zrandmember",
     arity=-2,
+    syntax="key [count [WITHSCORES]]",
     flags=READONLY,
     keys=KEY_READ,
     group="sorted_set",

@@ -163,6 +163,7 @@ def _answer(result: dict[bytes, float], with_scores: bool) -> Any:
 @command(
     "zunion",
     arity=-3,
+    syntax="numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
     flags=READONLY,
     keys=_KEYS_READ,
     group="sorted_set",
@@ -178,6 +179,7 @@ def cmd_zunion(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zinter",
     arity=-3,
+    syntax="numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
     flags=READONLY,
     keys=_KEYS_READ,
     group="sorted_set",
@@ -193,6 +195,7 @@ def cmd_zinter(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zdiff",
     arity=-3,
+    syntax="numkeys key [key ...] [WITHSCORES]",
     flags=READONLY,
     keys=_KEYS_READ,
     group="sorted_set",
@@ -208,6 +211,7 @@ def cmd_zdiff(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zunionstore",
     arity=-4,
+    syntax="destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
     flags=WRITE | DENYOOM,
     keys=_KEYS_STORE,
     group="sorted_set",
@@ -223,6 +227,7 @@ def cmd_zunionstore(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zinterstore",
     arity=-4,
+    syntax="destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
     flags=WRITE | DENYOOM,
     keys=_KEYS_STORE,
     group="sorted_set",
@@ -238,6 +243,7 @@ def cmd_zinterstore(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zdiffstore",
     arity=-4,
+    syntax="destination numkeys key [key ...]",
     flags=WRITE | DENYOOM,
     keys=_KEYS_STORE,
     group="sorted_set",
@@ -253,6 +259,7 @@ def cmd_zdiffstore(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zintercard",
     arity=-3,
+    syntax="numkeys key [key ...] [LIMIT limit]",
     flags=READONLY,
     keys=_KEYS_READ,
     group="sorted_set",

@@ -61,6 +61,7 @@ def _pop(client: Client, argv: list[bytes], highest: bool) -> Any:
 @command(
     "zpopmin",
     arity=-2,
+    syntax="key [count]",
     flags=WRITE | FAST,
     keys=_KEY_POP,
     group="sorted_set",
@@ -75,6 +76,7 @@ def cmd_zpopmin(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zpopmax",
     arity=-2,
+    syntax="key [count]",
     flags=WRITE | FAST,
     keys=_KEY_POP,
     group="sorted_set",
@@ -114,6 +116,7 @@ def _blocking_pop(client: Client, argv: list[bytes], highest: bool) -> Any:
 @command(
     "bzpopmin",
     arity=-3,
+    syntax="key [key ...] timeout(double)",
     flags=WRITE | NOSCRIPT | BLOCKING | FAST,
     keys=_KEYS_BEFORE_TIMEOUT,
     group="sorted_set",
@@ -128,6 +131,7 @@ def cmd_bzpopmin(client: Client, argv: list[bytes]) -> Any:
 @command(
     "bzpopmax",
     arity=-3,
+    syntax="key [key ...] timeout(double)",
     flags=WRITE | NOSCRIPT | BLOCKING | FAST,
     keys=_KEYS_BEFORE_TIMEOUT,
     group="sorted_set",
@@ -168,6 +172,7 @@ def _mpop(client: Client, keys: list[bytes], highest: bool, count: int) -> list[
 @command(
     "zmpop",
     arity=-4,
+    syntax="numkeys key [key ...] <MIN | MAX> [COUNT count]",
     flags=WRITE,
     keys=keys_counted(*_POP_FLAGS),
     group="sorted_set",
@@ -182,6 +187,7 @@ def cmd_zmpop(client: Client, argv: list[bytes]) -> Any:
 @command(
     "bzmpop",
     arity=-5,
+    syntax="timeout(double) numkeys key [key ...] <MIN | MAX> [COUNT count]",
     flags=WRITE | BLOCKING,
     keys=keys_counted(*_POP_FLAGS, index=2),
     group="sorted_set",

@@ -150,6 +150,7 @@ def _answer(client: Client, key: bytes, wanted: _Range) -> Any:
 @command(
     "zrange",
     arity=-4,
+    syntax="key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]",
     flags=READONLY,
     keys=KEY_READ,
     group="sorted_set",
@@ -170,6 +171,7 @@ def cmd_zrange(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zrevrange",
     arity=-4,
+    syntax="key start(integer) stop(integer) [WITHSCORES]",
     flags=READONLY,
     keys=KEY_READ,
     group="sorted_set",
@@ -185,6 +187,7 @@ def cmd_zrevrange(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zrangebyscore",
     arity=-4,
+    syntax="key min(double) max(double) [WITHSCORES] [LIMIT offset count]",
     flags=READONLY,
     keys=KEY_READ,
     group="sorted_set",
@@ -200,6 +203,7 @@ def cmd_zrangebyscore(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zrevrangebyscore",
     arity=-4,
+    syntax="key max(double) min(double) [WITHSCORES] [LIMIT offset count]",
     flags=READONLY,
     keys=KEY_READ,
     group="sorted_set",
@@ -215,6 +219,7 @@ def cmd_zrevrangebyscore(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zrangebylex",
     arity=-4,
+    syntax="key min max [LIMIT offset count]",
     flags=READONLY,
     keys=KEY_READ,
     group="sorted_set",
@@ -230,6 +235,7 @@ def cmd_zrangebylex(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zrevrangebylex",
     arity=-4,
+    syntax="key max min [LIMIT offset count]",
     flags=READONLY,
     keys=KEY_READ,
     group="sorted_set",
@@ -245,6 +251,7 @@ def cmd_zrevrangebylex(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zrangestore",
     arity=-5,
+    syntax="dst src min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]",
     flags=WRITE | DENYOOM,
     keys=_KEYS_STORE,
     group="sorted_set",
@@ -273,6 +280,7 @@ def _count(client: Client, argv: list[bytes], kind: int) -> int:
 @command(
     "zcount",
     arity=4,
+    syntax="key min(double) max(double)",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="sorted_set",
@@ -287,6 +295,7 @@ def cmd_zcount(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zlexcount",
     arity=4,
+    syntax="key min max",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="sorted_set",
@@ -317,6 +326,7 @@ def _remove(client: Client, argv: list[bytes], kind: int, event: bytes) -> int:
 @command(
     "zremrangebyrank",
     arity=4,
+    syntax="key start(integer) stop(integer)",
     flags=WRITE,
     keys=KEY_DELETE,
     group="sorted_set",
@@ -331,6 +341,7 @@ def cmd_zremrangebyrank(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zremrangebyscore",
     arity=4,
+    syntax="key min(double) max(double)",
     flags=WRITE,
     keys=KEY_DELETE,
     group="sorted_set",
@@ -345,6 +356,7 @@ def cmd_zremrangebyscore(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zremrangebylex",
     arity=4,
+    syntax="key min max",
     flags=WRITE,
     keys=KEY_DELETE,
     group="sorted_set",

@@ -148,6 +148,10 @@ class _ClaimOptions:
 @command(
     "xclaim",
     arity=-6,
+    syntax=(
+        "key group consumer min-idle-time id [id ...] [IDLE ms] [TIME unix-time-milliseconds] "
+        "[RETRYCOUNT count] [FORCE] [JUSTID] [LASTID id]"
+    ),
     flags=WRITE | FAST,
     keys=KEY_UPDATE,
     group="stream",
@@ -199,6 +203,7 @@ def cmd_xclaim(client: Client, argv: list[bytes]) -> Any:
 @command(
     "xautoclaim",
     arity=-6,
+    syntax="key group consumer min-idle-time start [COUNT count] [JUSTID]",
     flags=WRITE | FAST,
     keys=KEY_DELETE,
     group="stream",

@@ -102,6 +102,7 @@ def _group(client: Client, argv: list[bytes]) -> tuple[StreamValue, Group]:
 @command(
     "xgroup|create",
     arity=-5,
+    syntax="key groupname <id | $> [MKSTREAM] [ENTRIESREAD entries_read]",
     flags=WRITE | DENYOOM,
     keys=_SUB_INSERT,
     group="stream",
@@ -134,6 +135,7 @@ def cmd_xgroup_create(client: Client, argv: list[bytes]) -> Any:
 @command(
     "xgroup|setid",
     arity=-5,
+    syntax="key groupname <id | $> [ENTRIESREAD entries_read]",
     flags=WRITE,
     keys=_SUB_UPDATE,
     group="stream",
@@ -155,6 +157,7 @@ def cmd_xgroup_setid(client: Client, argv: list[bytes]) -> Any:
 @command(
     "xgroup|destroy",
     arity=4,
+    syntax="key groupname",
     flags=WRITE,
     keys=_SUB_DELETE,
     group="stream",
@@ -173,6 +176,7 @@ def cmd_xgroup_destroy(client: Client, argv: list[bytes]) -> Any:
 @command(
     "xgroup|createconsumer",
     arity=5,
+    syntax="key groupname consumername",
     flags=WRITE | DENYOOM,
     keys=_SUB_INSERT,
     group="stream",
@@ -191,6 +195,7 @@ def cmd_xgroup_createconsumer(client: Client, argv: list[bytes]) -> Any:
 @command(
     "xgroup|delconsumer",
     arity=5,
+    syntax="key groupname consumername",
     flags=WRITE,
     keys=_SUB_DELETE,
     group="stream",
@@ -238,6 +243,7 @@ def cmd_xgroup_help(client: Client, argv: list[bytes]) -> Any:
 @command(
     "xack",
     arity=-4,
+    syntax="key group id [id ...]",
     flags=WRITE | FAST,
     keys=KEY_UPDATE,
     group="stream",
@@ -260,6 +266,7 @@ def cmd_xack(client: Client, argv: list[bytes]) -> Any:
 @command(
     "xackdel",
     arity=-6,
+    syntax="key group [KEEPREF | DELREF | ACKED] IDS numids id [id ...]",
     flags=WRITE | FAST,
     keys=KEY_DELETE,
     group="stream",
@@ -295,6 +302,7 @@ def cmd_xackdel(client: Client, argv: list[bytes]) -> Any:
 @command(
     "xpending",
     arity=-3,
+    syntax="key group [[IDLE min-idle-time(integer)] start end count [consumer]]",
     flags=READONLY,
     keys=KEY_READ,
     group="stream",

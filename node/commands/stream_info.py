@@ -71,6 +71,7 @@ def _radix_tree_nodes(value: StreamValue) -> int:
 @command(
     "xinfo|stream",
     arity=-3,
+    syntax="key [FULL [COUNT count]]",
     flags=READONLY,
     keys=KEY_SUB_READ,
     group="stream",
@@ -146,6 +147,7 @@ def _full_consumer(consumer: Consumer, count: int) -> dict[bytes, Any]:
 @command(
     "xinfo|groups",
     arity=3,
+    syntax="key",
     flags=READONLY,
     keys=KEY_SUB_READ,
     group="stream",
@@ -171,6 +173,7 @@ def cmd_xinfo_groups(client: Client, argv: list[bytes]) -> Any:
 @command(
     "xinfo|consumers",
     arity=4,
+    syntax="key groupname",
     flags=READONLY,
     keys=KEY_SUB_READ,
     group="stream",

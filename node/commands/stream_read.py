@@ -133,6 +133,7 @@ def _is_served_late(client: Client) -> bool:
 @command(
     "xread",
     arity=-4,
+    syntax="[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]",
     flags=READONLY | BLOCKING,
     keys=_KEYS_READ,
     group="stream",
@@ -183,6 +184,7 @@ def _streams_reply(client: Client, pairs: list[tuple[bytes, Any]]) -> Any:
 @command(
     "xreadgroup",
     arity=-7,
+    syntax=("GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]"),
     flags=WRITE | BLOCKING,
     keys=_KEYS_READGROUP,
     group="stream",

@@ -97,6 +97,9 @@ def _new_id(client: Client, last_id: int, kind: int, wanted: int) -> int:
 @command(
     "xadd",
     arity=-5,
+    syntax=(
+        "key [NOMKSTREAM] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value ...]"
+    ),
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_UPDATE,
     group="stream",
@@ -174,6 +177,7 @@ def _append(
 @command(
     "xlen",
     arity=2,
+    syntax="key",
     flags=READONLY | FAST,
     keys=KEY_LOOK,
     group="stream",
@@ -205,6 +209,7 @@ def _range(client: Client, argv: list[bytes], low: bytes, high: bytes, backwards
 @command(
     "xrange",
     arity=-4,
+    syntax="key start end [COUNT count]",
     flags=READONLY,
     keys=KEY_READ,
     group="stream",
@@ -219,6 +224,7 @@ def cmd_xrange(client: Client, argv: list[bytes]) -> Any:
 @command(
     "xrevrange",
     arity=-4,
+    syntax="key end start [COUNT count]",
     flags=READONLY,
     keys=KEY_READ,
     group="stream",
@@ -240,6 +246,7 @@ def _delete(value: StreamValue, entry_id: int) -> bool:
 @command(
     "xdel",
     arity=-3,
+    syntax="key id [id ...]",
     flags=WRITE | FAST,
     keys=KEY_DELETE,
     group="stream",
@@ -263,6 +270,7 @@ def cmd_xdel(client: Client, argv: list[bytes]) -> Any:
 @command(
     "xdelex",
     arity=-5,
+    syntax="key [KEEPREF | DELREF | ACKED] IDS numids id [id ...]",
     flags=WRITE | FAST,
     keys=KEY_DELETE,
     group="stream",
@@ -302,6 +310,7 @@ def delete_entry(value: StreamValue, entry_id: int, policy: bytes) -> tuple[int,
 @command(
     "xtrim",
     arity=-4,
+    syntax="key <MAXLEN | MINID> [= | ~] threshold [LIMIT count]",
     flags=WRITE,
     keys=KEY_DELETE,
     group="stream",
@@ -333,6 +342,7 @@ def cmd_xtrim(client: Client, argv: list[bytes]) -> Any:
 @command(
     "xsetid",
     arity=-3,
+    syntax="key last-id [ENTRIESADDED entries_added] [MAXDELETEDID max_deleted_entry_id]",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_UPDATE,
     group="stream",

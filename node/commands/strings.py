@@ -78,6 +78,7 @@ _GETEX_OPTIONS: Final[Options] = {b"PERSIST": (PERSIST, EXPIRY, False), **EXPIRY
 @command(
     "get",
     arity=2,
+    syntax="key",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="string",
@@ -97,6 +98,11 @@ def cmd_get(client: Client, argv: list[bytes]) -> Any:
 @command(
     "set",
     arity=-3,
+    syntax=(
+        "key value [NX | XX | IFEQ compare-value | IFNE compare-value | IFDEQ compare-digest | IFDNE "
+        "compare-digest] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT "
+        "unix-time-milliseconds | KEEPTTL]"
+    ),
     flags=WRITE | DENYOOM,
     keys=key_at(b"RW", b"ACCESS", b"UPDATE", b"VARIABLE_FLAGS"),
     group="string",
@@ -161,6 +167,7 @@ def _condition_holds(client: Client, key: bytes, bits: int, operand: bytes) -> b
 @command(
     "setnx",
     arity=3,
+    syntax="key value",
     flags=WRITE | DENYOOM | FAST,
     keys=_SETNX_KEY,
     group="string",
@@ -181,6 +188,7 @@ def cmd_setnx(client: Client, argv: list[bytes]) -> Any:
 @command(
     "setex",
     arity=4,
+    syntax="key seconds value",
     flags=WRITE | DENYOOM,
     keys=_OVERWRITE_KEY,
     group="string",
@@ -196,6 +204,7 @@ def cmd_setex(client: Client, argv: list[bytes]) -> Any:
 @command(
     "psetex",
     arity=4,
+    syntax="key milliseconds value",
     flags=WRITE | DENYOOM,
     keys=_OVERWRITE_KEY,
     group="string",
@@ -222,6 +231,7 @@ def _set_for(client: Client, argv: list[bytes], unit: int, name: bytes) -> Any:
 @command(
     "getset",
     arity=3,
+    syntax="key value",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_ACCESS_UPDATE,
     group="string",
@@ -242,6 +252,7 @@ def cmd_getset(client: Client, argv: list[bytes]) -> Any:
 @command(
     "getdel",
     arity=2,
+    syntax="key",
     flags=WRITE | FAST,
     keys=key_at(b"RW", b"ACCESS", b"DELETE"),
     group="string",
@@ -262,6 +273,7 @@ def cmd_getdel(client: Client, argv: list[bytes]) -> Any:
 @command(
     "getex",
     arity=-2,
+    syntax=("key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]"),
     flags=WRITE | FAST,
     keys=KEY_ACCESS_UPDATE,
     group="string",
@@ -295,6 +307,7 @@ def cmd_getex(client: Client, argv: list[bytes]) -> Any:
 @command(
     "mget",
     arity=-2,
+    syntax="key [key ...]",
     flags=READONLY | FAST,
     keys=keys_from(b"RO", b"ACCESS"),
     group="string",
@@ -318,6 +331,7 @@ def cmd_mget(client: Client, argv: list[bytes]) -> Any:
 @command(
     "mset",
     arity=-3,
+    syntax="key value [key value ...]",
     flags=WRITE | DENYOOM,
     keys=keys_from(b"OW", b"UPDATE", step=2),
     group="string",
@@ -336,6 +350,7 @@ def cmd_mset(client: Client, argv: list[bytes]) -> Any:
 @command(
     "msetnx",
     arity=-3,
+    syntax="key value [key value ...]",
     flags=WRITE | DENYOOM,
     keys=keys_from(b"OW", b"INSERT", step=2),
     group="string",

@@ -17,6 +17,7 @@ from node.types.xxh3 import hex_digest
 @command(
     "lcs",
     arity=-3,
+    syntax="key1 key2 [LEN] [IDX] [MINMATCHLEN len] [WITHMATCHLEN]",
     flags=READONLY,
     keys=keys_from(b"RO", b"ACCESS", last=1),
     group="string",
@@ -72,6 +73,7 @@ def _lcs_string(client: Client, key: bytes) -> bytes:
 @command(
     "digest",
     arity=2,
+    syntax="key",
     flags=READONLY | FAST,
     keys=KEY_READ,
     group="string",

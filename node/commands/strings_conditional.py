@@ -50,6 +50,7 @@ def _delete(client: Client, key: bytes) -> int:
 @command(
     "delifeq",
     arity=3,
+    syntax="key value",
     flags=WRITE | FAST,
     keys=key_at(b"RW", b"DELETE"),
     group="string",
@@ -65,6 +66,7 @@ def cmd_delifeq(client: Client, argv: list[bytes]) -> Any:
 @command(
     "delex",
     arity=-2,
+    syntax="key [IFEQ compare-value | IFNE compare-value | IFDEQ compare-digest | IFDNE compare-digest]",
     flags=WRITE | FAST,
     keys=key_at(b"RW", b"DELETE"),
     group="string",
@@ -92,6 +94,10 @@ def cmd_delex(client: Client, argv: list[bytes]) -> Any:
 @command(
     "msetex",
     arity=-4,
+    syntax=(
+        "numkeys key value [key value ...] [NX | XX] [EX seconds | PX milliseconds | EXAT "
+        "unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]"
+    ),
     flags=WRITE | DENYOOM,
     keys=(KeySpec((b"OW", b"UPDATE"), ("index", 1), ("keynum", 0, 1, 2)),),
     group="string",

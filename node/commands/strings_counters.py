@@ -42,6 +42,7 @@ def _add(client: Client, key: bytes, amount: int) -> int:
 @command(
     "incr",
     arity=2,
+    syntax="key",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_ACCESS_UPDATE,
     group="string",
@@ -56,6 +57,7 @@ def cmd_incr(client: Client, argv: list[bytes]) -> Any:
 @command(
     "decr",
     arity=2,
+    syntax="key",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_ACCESS_UPDATE,
     group="string",
@@ -70,6 +72,7 @@ def cmd_decr(client: Client, argv: list[bytes]) -> Any:
 @command(
     "incrby",
     arity=3,
+    syntax="key increment",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_ACCESS_UPDATE,
     group="string",
@@ -84,6 +87,7 @@ def cmd_incrby(client: Client, argv: list[bytes]) -> Any:
 @command(
     "decrby",
     arity=3,
+    syntax="key decrement",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_ACCESS_UPDATE,
     group="string",
@@ -101,6 +105,7 @@ def cmd_decrby(client: Client, argv: list[bytes]) -> Any:
 @command(
     "incrbyfloat",
     arity=3,
+    syntax="key increment(double)",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_ACCESS_UPDATE,
     group="string",

@@ -19,6 +19,7 @@ from node.types.string import clamp_range
 @command(
     "append",
     arity=3,
+    syntax="key value",
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_INSERT,
     group="string",
@@ -46,6 +47,7 @@ def cmd_append(client: Client, argv: list[bytes]) -> Any:
 @command(
     "strlen",
     arity=2,
+    syntax="key",
     flags=READONLY | FAST,
     keys=key_at(b"RO"),
     group="string",
@@ -60,6 +62,7 @@ def cmd_strlen(client: Client, argv: list[bytes]) -> Any:
 @command(
     "getrange",
     arity=4,
+    syntax="key start(integer) end(integer)",
     flags=READONLY,
     keys=KEY_READ,
     group="string",
@@ -79,6 +82,7 @@ def cmd_getrange(client: Client, argv: list[bytes]) -> Any:
 @command(
     "substr",
     arity=4,
+    syntax="key start(integer) end(integer)",
     flags=READONLY,
     keys=KEY_READ,
     group="string",
@@ -94,6 +98,7 @@ def cmd_substr(client: Client, argv: list[bytes]) -> Any:
 @command(
     "setrange",
     arity=4,
+    syntax="key offset value",
     flags=WRITE | DENYOOM,
     keys=KEY_UPDATE,
     group="string",

@@ -73,6 +73,7 @@ def cmd_discard(client: Client, argv: list[bytes]) -> Any:
 @command(
     "watch",
     arity=-2,
+    syntax="key [key ...]",
     flags=_FLAGS | NOT_QUEUED,
     keys=keys_from(b"RO"),
     group="transactions",
