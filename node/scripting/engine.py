@@ -21,7 +21,7 @@ from node.resp.values import Raw
 from node.scripting.calls import Calls
 from node.scripting.conversion import to_int64
 from node.scripting.failures import CompileError, RunError, ScriptFailure
-from node.scripting.libraries import install_all
+from node.scripting.libraries import install_library
 from node.scripting.texts import worded
 
 log = logging.getLogger("node")
@@ -50,7 +50,6 @@ class Engine:
             register_builtins=False,
             attribute_filter=_no_attributes,
         )
-        install_all(self._lua)
         host = {
             b"call": calls.call,
             b"pcall": calls.pcall,
@@ -64,6 +63,7 @@ class Engine:
             b"random": calls.random,
             b"random_seed": calls.random_seed,
             b"describe": self._describe,
+            b"install": self._install,
             b"interrupt": self._ask,
             b"replies": _part("replies"),
             b"globals": _part("globals"),
@@ -179,6 +179,10 @@ class Engine:
         fatal, self._fatal = self._fatal, None
         if fatal is not None:
             raise fatal
+
+    def _install(self, name: bytes) -> None:
+        """A script uses a library for the first time."""
+        install_library(self._lua, name)
 
     def _ask(self) -> bytes | None:
         return self._interrupt()

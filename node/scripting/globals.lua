@@ -4,6 +4,7 @@
 local host, functions, own = ...
 local visible, content, metatables, frozen, READONLY = own.visible, own.content, own.metatables, own.frozen, own.READONLY
 local compile, settled, on_error, as_error, install_hook = own.compile, own.settled, own.on_error, own.as_error, own.install_hook
+local globals, waiting, install = own.globals, own.waiting, own.install
 local error, type, tostring, select = error, type, tostring, select
 local next, pairs, rawget, rawset = next, pairs, rawget, rawset
 local pcall, xpcall = pcall, xpcall
@@ -24,7 +25,7 @@ local base = pick(_G, '_VERSION assert collectgarbage error gcinfo ipairs rawequ
 for name, value in pairs(base) do
   visible[name] = value
 end
-visible._G = own.globals
+visible._G = globals
 
 function visible.getmetatable(value)
   if content[value] then
@@ -50,11 +51,19 @@ function visible.rawset(...)
 end
 
 function visible.rawget(shown, name)
+  if shown == globals and waiting[name] then
+    install(name)
+  end
   local value = rawget(content[shown] or shown, name)
   return value
 end
 
 local function next_shown(shown, name)
+  if shown == globals then
+    for library in next, waiting do
+      install(library)
+    end
+  end
   local following, value = next(content[shown] or shown, name)
   return following, value
 end
@@ -170,14 +179,6 @@ visible.math = frozen(numbers)
 
 if host.newer then
   visible.os = frozen({clock = os.clock})
-end
-
--- Libraries of Python (libraries/): their global tables, with C functions where Python functions stand.
-for _, name in pairs({'cjson', 'cmsgpack', 'struct', 'bit'}) do
-  local library = rawget(_G, name)
-  if type(library) == 'table' then
-    visible[name] = frozen(library)
-  end
 end
 
 -- The `redis` table (`server` is its newer name) -----------------------------------------------------------------------

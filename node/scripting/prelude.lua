@@ -41,14 +41,27 @@ local function frozen(shown)
   return setmetatable(proxy, {__index = shown, __newindex = refuse})
 end
 
-local function missing(_, name)
-  if type(name) ~= 'string' and type(name) ~= 'number' then
+local visible -- the globals of scripts
+local waiting = {cjson = true, cmsgpack = true, struct = true, bit = true} -- libraries that nobody has used yet
+
+-- Most scripts use none of the libraries, which take more memory than all else together.
+local function install(name)
+  waiting[name] = nil
+  host.install(name)
+  visible[name] = frozen(_G[name])
+  return visible[name]
+end
+
+local function missing(shown, name)
+  if waiting[name] and shown == visible then
+    return install(name)
+  elseif type(name) ~= 'string' and type(name) ~= 'number' then
     error('Second argument to luaProtectedTableError must be a string or number', 2)
   end
   error("Script attempted to access nonexistent global variable '" .. name .. "'", 2)
 end
 
-local visible = setmetatable({}, {__index = missing}) -- the globals of scripts
+visible = setmetatable({}, {__index = missing})
 local globals = frozen(visible) -- what scripts know as _G
 metatables[globals] = frozen({__index = missing})
 
@@ -238,7 +251,7 @@ end
 local constants = part(host.globals)(host, functions, {
   visible = visible, globals = globals, content = content, metatables = metatables, frozen = frozen,
   READONLY = READONLY, compile = compile, settled = settled, on_error = on_error, as_error = as_error,
-  install_hook = install_hook,
+  install_hook = install_hook, waiting = waiting, install = install,
 })
 
 -- While a library is loaded it sees the means to register functions, and nothing else.
@@ -275,6 +288,9 @@ local function load_library(text)
   end
   return nil, false, 'Error registering functions: ' .. reason
 end
+
+host.replies, host.globals = nil, nil
+collectgarbage()
 
 return {
   compile = compile,

@@ -11,11 +11,20 @@ upvalues and reads no global later, so what the sandbox removes or replaces afte
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.scripting.libraries import bits, cjson, cmsgpack, structs
 from node.scripting.libraries.support import Runtime
+
+_MODULES: Final = {b"cjson": cjson, b"cmsgpack": cmsgpack, b"struct": structs, b"bit": bits}
+
+
+def install_library(lua: Runtime, name: bytes) -> None:
+    """Create one of the globals in `lua`."""
+    _MODULES[name].install(lua)
 
 
 def install_all(lua: Runtime) -> None:
     """Create the globals `cjson`, `cmsgpack`, `struct` and `bit` in `lua`, a runtime with `encoding=None`."""
-    for module in (cjson, cmsgpack, structs, bits):
-        module.install(lua)
+    for name in _MODULES:
+        install_library(lua, name)

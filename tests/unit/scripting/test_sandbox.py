@@ -115,6 +115,27 @@ def test_call_outside_of_a_run_is_refused(client: InProcessClient) -> None:
     assert reply[3] == b"ERR redis.call/pcall can only be called inside a script invocation"
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        "type(cjson.encode)",
+        "type(rawget(_G, 'bit').band)",
+        "coroutine.wrap(function() return type(struct.pack) end)()",
+        "(function() for k, v in pairs(_G) do if k == 'cmsgpack' then return type(v.pack) end end end)()",
+    ],
+)
+def test_library_is_there_when_it_is_used_first(client: InProcessClient, use: str) -> None:
+    before = client.node.server.scripting.engine.bytes_used
+    assert run(client, f"return {use}") == b"function"
+    assert client.node.server.scripting.engine.bytes_used > before + 10_000
+    assert "Attempt to modify a readonly table" in str(run(client, "cjson.encode = nil"))
+
+
+def test_world_without_libraries_is_small(client: InProcessClient) -> None:
+    run(client, "return collectgarbage()")
+    assert client.node.server.scripting.engine.bytes_used < 100_000
+
+
 def test_flushed_world_is_freed(client: InProcessClient) -> None:
     scripting = client.node.server.scripting
     run(client, "return 1")
