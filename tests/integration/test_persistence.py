@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -168,6 +169,30 @@ def test_failed_final_save_keeps_the_server_alive_unless_forced(tmp_path: Path) 
 
 
 # -- the log -------------------------------------------------------------------------------------------------------
+
+
+def test_log_switched_on_inside_a_transaction_holds_its_changes_once(tmp_path: Path) -> None:
+    """The base is written when the transaction is over: the log is told of all of its changes, at its end."""
+    with (
+        start_node(tmp_path, "--save", "", "--repl-diskless-sync", "no") as node,
+        socket.create_connection(("127.0.0.1", node.port), timeout=10) as replica,
+    ):
+        replica.sendall(b"PSYNC ? -1\r\n")  # with a replica, what the transaction does first is gathered, too
+        assert replica.recv(11) == b"+FULLRESYNC"
+        wait_until(lambda: node.info("persistence")["rdb_bgsave_in_progress"] == "0", 20, "the snapshot")
+        client = redis.Redis(port=node.port, socket_timeout=5)
+        with client.pipeline(transaction=True) as transaction:
+            transaction.incr("n")
+            transaction.config_set("appendonly", "yes")
+            transaction.incr("n")
+            transaction.execute()
+        client.close()
+        wait_until(lambda: node.info("persistence")["aof_rewrite_scheduled"] == "0", 20, "the base")
+        wait_until(lambda: node.info("persistence")["aof_rewrite_in_progress"] == "0", 20, "its end")
+        node.call("INCR", "n")
+        node.kill9()
+        node.restart("--appendonly", "yes")
+        assert int(node.call("GET", "n")) == 3
 
 
 @pytest.mark.parametrize("policy", ["always", "everysec", "no"])
