@@ -3,7 +3,7 @@
 The data plane has a shorter road for commands of clients and servers without any gate raised (`data_plane.py`); it
 leads to the same handlers. Everything else comes through `execute`:
 
-    known -> arity -> authenticated -> ACL -> cluster redirect -> memory -> write allowed -> subscribed context
+    known -> arity -> authenticated -> ACL -> redirect -> memory -> write allowed -> subscribed context
           -> loading / stale -> busy with a script -> paused -> queue in MULTI, or run
 """
 
@@ -21,6 +21,7 @@ from node.client import (
     GATE_MULTI,
     GATE_NO_TOUCH,
     GATE_PRIMARY,
+    GATE_REDIRECT,
     GATE_REPLICA,
     GATE_REPLY,
     GATE_SUBSCRIBED,
@@ -67,7 +68,7 @@ _NO_NESTING: Final = frozenset((b"multi", b"watch"))
 #: Inside MULTI these may always come, however little memory is left. EXEC is judged by what it would run.
 _WAYS_OUT: Final = frozenset((b"discard", b"quit", b"reset"))
 _WORDS_OF_REPLICAS: Final = frozenset((b"replconf", b"psync", b"sync"))
-_REDIRECTIONS: Final = frozenset((b"MOVED", b"ASK", b"CROSSSLOT", b"CLUSTERDOWN", b"TRYAGAIN"))
+_REDIRECTIONS: Final = frozenset((b"MOVED", b"ASK", b"CROSSSLOT", b"CLUSTERDOWN", b"TRYAGAIN", b"REDIRECT"))
 
 
 class Deferred(Exception):
@@ -108,6 +109,19 @@ def check_slot(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
         client.server.keyspace.hot_key = None
         return
     cluster.routing.check(client, spec, argv)
+
+
+def check_redirect(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+    """Outside a cluster, a replica sends those who can follow to its primary: writers, and readers but for READONLY."""
+    primary = client.server.config.replicaof
+    if not client.gates & GATE_REDIRECT or primary is None or client.server.cluster is not None:
+        return
+    flags = spec.flags
+    if spec.full_name == b"exec":
+        for queued, _words in client.multi or ():
+            flags |= queued.flags
+    if flags & registry.WRITE or (flags & registry.READONLY and not client.readonly):
+        raise CommandError(f"REDIRECT {primary[0]}:{primary[1]}")
 
 
 def check_memory(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
@@ -190,6 +204,7 @@ CHECKS: Final[tuple[Callable[[Client, CommandSpec, list[bytes]], None], ...]] = 
     check_multi_allowed,
     check_acl,
     check_slot,
+    check_redirect,
     check_memory,
     check_write_allowed,
     check_subscribed,

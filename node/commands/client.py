@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors, pause
 from node.arguments import INT64_MAX, integer, integer_between
-from node.client import GATE_NO_TOUCH, GATE_REPLY, REPLY_OFF, REPLY_ON, REPLY_SKIP_NEXT
+from node.client import GATE_NO_TOUCH, GATE_REDIRECT, GATE_REPLY, REPLY_OFF, REPLY_ON, REPLY_SKIP_NEXT
 from node.commands.connection import checked_name
 from node.commands.help import help_reply
 from node.errors import CommandError
@@ -72,6 +72,21 @@ def cmd_client_getname(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_client_setname(client: Client, argv: list[bytes]) -> Any:
     client.name = checked_name(argv[2])
+    return OK
+
+
+@declare(
+    "capa",
+    arity=-3,
+    syntax="capability [capability ...]",
+    since="8.0.0",
+    complexity="O(1)",
+    summary="Says what the client at the other end can do. `redirect`: follow a replica to its primary.",
+)
+def cmd_client_capa(client: Client, argv: list[bytes]) -> Any:
+    for word in argv[2:]:
+        if word.lower() == b"redirect":  # words of the future are not ours to refuse
+            client.set_gate(GATE_REDIRECT, True)
     return OK
 
 
@@ -352,6 +367,7 @@ def cmd_client_no_touch(client: Client, argv: list[bytes]) -> Any:
 _HELP: Final = (
     ("CACHING (YES|NO)", "Track, or do not track, the keys of the next command (OPTIN and OPTOUT modes)."),
     ("GETREDIR", "Tell which client id gets our invalidation messages."),
+    ("CAPA <capability> [<capability> ...]", "Say what this client can do: redirect."),
     ("GETNAME", "Tell the name of this connection."),
     ("ID", "Tell the id of this connection."),
     ("INFO", "Describe this connection."),

@@ -12,7 +12,7 @@ from cluster.errors import ClusterRefusal, Condition
 from cluster.guard import Fence
 from node import errors
 from node.arguments import INT64_MAX, integer, integer_between
-from node.client import GATE_ASKING, GATE_READONLY
+from node.client import GATE_ASKING, GATE_READONLY, GATE_REDIRECT
 from node.commands.cluster_args import epoch, host_of, order, slot_number, slot_ranges
 from node.errors import CommandError
 from node.registry import ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, command
@@ -367,6 +367,12 @@ def cmd_asking(client: Client, argv: list[bytes]) -> Any:
     return OK
 
 
+def _check_has_use(client: Client) -> None:
+    """READONLY and READWRITE are for clusters, and for clients that a replica would send to its primary."""
+    if not client.gates & GATE_REDIRECT:
+        host_of(client)
+
+
 @command(
     "readonly",
     arity=1,
@@ -378,7 +384,7 @@ def cmd_asking(client: Client, argv: list[bytes]) -> Any:
     categories=("connection",),
 )
 def cmd_readonly(client: Client, argv: list[bytes]) -> Any:
-    host_of(client)
+    _check_has_use(client)
     client.readonly = True
     client.set_gate(GATE_READONLY, True)
     return OK
@@ -395,7 +401,7 @@ def cmd_readonly(client: Client, argv: list[bytes]) -> Any:
     categories=("connection",),
 )
 def cmd_readwrite(client: Client, argv: list[bytes]) -> Any:
-    host_of(client)
+    _check_has_use(client)
     client.readonly = False
     client.set_gate(GATE_READONLY, False)
     return OK

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import INT64_MAX, INT64_MIN, integer_between
-from node.client import GATE_ASKING, GATE_READONLY, GATE_REPLY, REPLY_ON
+from node.client import GATE_ASKING, GATE_READONLY, GATE_REDIRECT, GATE_REPLY, REPLY_ON
 from node.compat import COMPAT
 from node.dispatch import leave_multi
 from node.errors import CommandError
@@ -210,7 +210,7 @@ def cmd_reset(client: Client, argv: list[bytes]) -> Any:
     client.name = b""
     client.asking = client.readonly = client.no_evict = client.no_touch = False
     client.reply_mode = REPLY_ON
-    for gate in (GATE_ASKING, GATE_READONLY, GATE_REPLY):
+    for gate in (GATE_ASKING, GATE_READONLY, GATE_REDIRECT, GATE_REPLY):
         client.set_gate(gate, False)
     server.acl.start_client(client)
     return _RESET

@@ -399,3 +399,30 @@ def test_cluster_replica_resumes_after_its_restart(tmp_path: Path) -> None:
         assert (stats["sync_full"], stats["sync_partial_ok"]) == (full, "1")
         replica.call("READONLY")
         assert replica.call("GET", "k") == b"3"
+
+
+def test_client_that_can_follow_is_sent_from_the_replica_to_its_primary(
+    pair: tuple[ServerHandle, ServerHandle],
+) -> None:
+    primary, replica = pair
+    redirect = f"REDIRECT 127.0.0.1:{primary.port}"
+    assert error_of(replica, "READONLY") == "This instance has cluster support disabled"
+    assert replica.call("GET", "k") is None  # served as ever
+    assert replica.call("CLIENT", "CAPA", "redirect", "of-the-future") == b"OK"
+    assert error_of(replica, "SET", "k", "v") == redirect
+    assert error_of(replica, "GET", "k") == redirect
+    assert replica.call("PING") == b"PONG"
+    assert replica.call("READONLY") == b"OK"
+    assert replica.call("GET", "k") is None
+    assert error_of(replica, "SET", "k", "v") == redirect
+    assert replica.call("READWRITE") == b"OK"
+    replica.call("MULTI")
+    assert error_of(replica, "SET", "k", "v") == redirect
+    assert error_of(replica, "EXEC") == "Transaction discarded because of previous errors."
+    primary.call("CLIENT", "CAPA", "redirect")
+    primary.call("MULTI")
+    assert primary.call("SET", "k", "v") == b"QUEUED"
+    primary.call("REPLICAOF", "127.0.0.1", replica.port)
+    assert error_of(primary, "EXEC") == f"REDIRECT 127.0.0.1:{replica.port}"
+    assert replica.call("RESET") == b"RESET"
+    assert replica.call("GET", "k") is None
