@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support.processes import ServerHandle, start_node, start_node_cluster, wait_until
+from tests.support.processes import ServerHandle, raw_call, start_node, start_node_cluster, wait_until
 from tests.support.replication import (
     OPTIONS,
     CuttableLink,
@@ -419,10 +419,12 @@ def test_client_that_can_follow_is_sent_from_the_replica_to_its_primary(
     replica.call("MULTI")
     assert error_of(replica, "SET", "k", "v") == redirect
     assert error_of(replica, "EXEC") == "Transaction discarded because of previous errors."
-    primary.call("CLIENT", "CAPA", "redirect")
-    primary.call("MULTI")
-    assert primary.call("SET", "k", "v") == b"QUEUED"
-    primary.call("REPLICAOF", "127.0.0.1", replica.port)
-    assert error_of(primary, "EXEC") == f"REDIRECT 127.0.0.1:{replica.port}"
+    with redis.Redis(port=primary.port) as client:
+        raw_call(client, "CLIENT", "CAPA", "redirect")
+        raw_call(client, "MULTI")
+        assert raw_call(client, "SET", "k", "v") == b"QUEUED"
+        primary.call("REPLICAOF", "127.0.0.1", replica.port)
+        with pytest.raises(redis.ResponseError, match=f"^REDIRECT 127.0.0.1:{replica.port}$"):
+            raw_call(client, "EXEC")
     assert replica.call("RESET") == b"RESET"
     assert replica.call("GET", "k") is None
