@@ -30,7 +30,7 @@ import trio
 from cluster.slots import key_slot
 from node.blocking import Block
 from node.client import GATE_PRIMARY, Client
-from node.dispatch import Deferred, execute
+from node.dispatch import SERVER_BUSY, Deferred, execute
 from node.errors import CommandError
 from node.observe.histogram import SHIFT as LATENCY_SHIFT
 from node.output import IN, OUT, Output
@@ -411,7 +411,7 @@ class DataPlane:
                 break  # whatever wakes the client goes on from `client.commands`
             else:
                 self._encode(client, result)
-            if blocking.ready:
+            if blocking.ready and not server.gates & SERVER_BUSY:
                 server.refresh_clock()  # what a long command wrote may have expired before it ended
                 blocking.serve_ready()
             if client.close_after_reply or client.sock is None:

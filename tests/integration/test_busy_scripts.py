@@ -111,6 +111,18 @@ def test_new_client_is_told_that_the_server_is_busy(node: ServerHandle, other: W
         other.call(["SCRIPT", "KILL"])
 
 
+def test_blocked_client_is_served_after_a_busy_script_not_within_it(node: ServerHandle, other: Wire) -> None:
+    script = "redis.call('rpush', 'l', 'first') for i = 1, 6e7 do end redis.call('lpush', 'l', 'last')"
+    with socket.create_connection(("127.0.0.1", node.port), timeout=20) as waiting:
+        waiting.sendall(encode_command([b"BLPOP", b"l", b"0"]))
+        wait_until(lambda: node.info()["blocked_clients"] == "1", 10, "the client waits")
+        with running(node, other, "EVAL", script, "0") as caller:
+            assert other.call(["MULTI"]) == b"+OK\r\n"  # one of the commands that are served meanwhile
+            assert other.call(["DISCARD"]) == b"+OK\r\n"
+            assert caller.recv(100) == b"$-1\r\n"
+        assert waiting.recv(100) == b"*2\r\n$1\r\nl\r\n$4\r\nlast\r\n"
+
+
 def test_keys_do_not_expire_under_a_busy_script(node: ServerHandle, other: Wire) -> None:
     other.call(["SET", "k", "v", "PX", "150"])
     script = "local n = 0 while redis.call('exists', 'k') == 1 and n < 300000 do n = n + 1 end return n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from node.resp.encoder import encode_command
 from tests.support.processes import (
     ServerHandle,
     free_ports,
@@ -65,6 +66,25 @@ def test_append_only_file_carries_libraries(tmp_path: Path, writer: str, reader:
         assert_knows_library(server)
         assert len(server.call("FUNCTION", "LIST")) == 1
         assert server.call("GET", "a") == b"2"
+
+
+def test_log_of_an_old_server_that_holds_scripts_is_replayed(tmp_path: Path) -> None:
+    """Servers before 7.0 logged scripts as they were called, and functions may be called by a log, too."""
+    requests = [
+        ["SELECT", "0"],
+        ["EVAL", "redis.call('set', KEYS[1], ARGV[1]) return 1", "1", "k", "v"],
+        ["SCRIPT", "LOAD", "return 1"],
+        ["FUNCTION", "LOAD", LIBRARY],
+        ["FCALL", "cap", "1", "n"],
+    ]
+    directory = tmp_path / "appendonlydir"
+    directory.mkdir()
+    log = b"".join(encode_command([word.encode() for word in request]) for request in requests)
+    (directory / "appendonly.aof.1.incr.aof").write_bytes(log)
+    (directory / "appendonly.aof.manifest").write_bytes(b"file appendonly.aof.1.incr.aof seq 1 type i\n")
+    with start_node(tmp_path, "--appendonly", "yes") as node:
+        assert node.call("GET", "k") == b"v"
+        assert node.call("FCALL", "cap", 1, "n") == 2
 
 
 @pytest.mark.parametrize(("primary_kind", "replica_kind"), BOTH_WAYS)
