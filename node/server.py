@@ -149,6 +149,7 @@ class Server:
         self.cron.tasks.append(self.persistence.maybe_save)
         self.info.provide("persistence", self.persistence.info_fields)
         self.info.provide("memory", self.scripting.info_fields)
+        self.info.provide("stats", self.scripting.stats_fields)
         self.info.provide("stats", self.persistence.stats_fields)
         info_newer.supply(self, self.info.provide)
         self.cron.tasks.append(lambda: self.tracking.limit_table(config.tracking_table_max_keys))
@@ -305,6 +306,7 @@ class Server:
         keyspace = self.keyspace
         keyspace.hits = keyspace.misses = keyspace.expired_keys = keyspace.evicted_keys = 0
         keyspace.lazy_free.freed = 0
+        self.scripting.cache.evicted = 0
         for spec in registry.every_spec():
             spec.calls = spec.nanos = spec.rejected_calls = spec.failed_calls = 0
             spec.latency = None

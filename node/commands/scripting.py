@@ -143,8 +143,8 @@ def cmd_script_load(client: Client, argv: list[bytes]) -> Any:
     tips=(b"request_policy:all_shards", b"response_policy:agg_logical_and"),
 )
 def cmd_script_exists(client: Client, argv: list[bytes]) -> Any:
-    scripting = client.server.scripting
-    return [int(sha.lower() in scripting) for sha in argv[2:]]
+    cache = client.server.scripting.cache
+    return [int(cache.with_sha(sha) is not None) for sha in argv[2:]]
 
 
 @command(

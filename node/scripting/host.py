@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import to_int64
 from node.client import GATE_PRIMARY
+from node.compat import COMPAT
 from node.dispatch import SERVER_BUSY, SERVER_MONITORS, SERVER_STALE
 from node.errors import CommandError
 from node.persistence.errors import LoadError
 from node.propagation import EVERYBODY
 from node.scripting import flags as script_flags
+from node.scripting.cache import Script, ScriptCache
 from node.scripting.failures import CompileError, RunError
 from node.scripting.functions import Functions
 from node.scripting.randomness import Randomness
@@ -63,20 +65,6 @@ _SHUT_DOWN: Final = b"ERR The server is going down"
 _LOAD_TIMEOUT: Final = b"ERR FUNCTION LOAD timeout"
 _LOAD_TIMEOUT_NS: Final = 500_000_000
 _SHA1_LENGTH: Final = 40
-#: What a cached script costs beside its text.
-_SCRIPT_OVERHEAD: Final = 200
-
-
-class Script:
-    """A compiled script of EVAL."""
-
-    __slots__ = ("body", "flags", "function", "sha")
-
-    def __init__(self, sha: bytes, body: bytes, flags: int, function: Any) -> None:
-        self.sha = sha
-        self.body = body
-        self.flags = flags
-        self.function = function
 
 
 class Scripting:
@@ -86,15 +74,13 @@ class Scripting:
         self._server = server
         #: Behind `math.random`, for scripts and functions alike.
         self.randomness = Randomness()
-        self._scripts: dict[bytes, Script] = {}
-        self._by_body: dict[bytes, Script] = {}
+        self.cache = ScriptCache()
         self._engine: Engine | None = None
         self._run: Run | None = None
         self._load_deadline_ns = 0
         self.functions = Functions(self._new_functions_engine)
         #: DEBUG SET-DISABLE-DENY-SCRIPTS: scripts may call what no script may.
         self.allow_all_commands = False
-        self.scripts_bytes = 0
 
     # -- the worlds ------------------------------------------------------------------------------------------
 
@@ -116,48 +102,38 @@ class Scripting:
 
     # -- the cache -------------------------------------------------------------------------------------------
 
-    def __len__(self) -> int:
-        return len(self._scripts)
-
-    def __contains__(self, sha: bytes) -> bool:
-        return sha in self._scripts
-
-    def load(self, body: bytes) -> Script:
-        """The script with this text, compiled if it is new. Raises CommandError."""
-        script = self._by_body.get(body)
+    def load(self, body: bytes, *, passing: bool = False) -> Script:
+        """The script with this text, compiled if it is new. `passing`: for EVAL. Raises CommandError."""
+        script = self.cache.with_body(body)
         if script is None:
             flags, source = script_flags.parse_script(body)
             try:
                 function = self.engine.compile(source)
             except CompileError as error:
                 raise CommandError(b"ERR Error compiling script (new function): " + error.text) from None
-            sha = hashlib.sha1(body).hexdigest().encode()
-            script = self._scripts[sha] = self._by_body[body] = Script(sha, body, flags, function)
-            self.scripts_bytes += len(body) + _SCRIPT_OVERHEAD
+            script = Script(hashlib.sha1(body).hexdigest().encode(), body, flags, function)
+            self.cache.add(script, passing=passing)
+        elif not passing:
+            self.cache.keep(script)
         return script
 
     def find(self, sha: bytes) -> Script:
         """The script with this SHA1. Raises CommandError."""
-        script = self._scripts.get(sha) or self._scripts.get(sha.lower())
+        script = self.cache.with_sha(sha)
         if script is None:
             raise NO_SCRIPT
         return script
 
     def flush(self) -> None:
         """Forget all scripts, and the world they lived in unless one of them runs (scripts allowed everything)."""
-        self._scripts.clear()
-        self._by_body.clear()
+        self.cache.clear()
         if self._engine is not None and self._run is None:
             self._engine.close()
             self._engine = None
-        self.scripts_bytes = 0
 
     def flags_of(self, argv: list[bytes], *, by_sha: bool) -> int:
         """The flags of the script that an EVAL or EVALSHA would run, as far as can be told."""
-        if by_sha:
-            script = self._scripts.get(argv[1].lower())
-        else:
-            script = self._by_body.get(argv[1])
+        script = self.cache.with_sha(argv[1]) if by_sha else self.cache.with_body(argv[1])
         if script is not None:
             return script.flags
         if by_sha:
@@ -176,7 +152,8 @@ class Scripting:
         if by_sha and len(argv[1]) != _SHA1_LENGTH:
             raise NO_SCRIPT
         keys = _key_count(argv, errors.NOT_INTEGER)
-        script = self.find(argv[1]) if by_sha else self.load(argv[1])
+        script = self.find(argv[1]) if by_sha else self.load(argv[1], passing=True)
+        self.cache.used(script)
         run = Run(client, spec, argv, script.sha, is_eval=True)
         self._admit(run, script.flags, read_only)
         return self._execute(self.engine, run, script.function, keys)
@@ -321,19 +298,23 @@ class Scripting:
 
     # -- figures ---------------------------------------------------------------------------------------------
 
+    def stats_fields(self) -> dict[str, Any]:
+        """What scripts add to the `stats` section of INFO at level 7.2."""
+        return {"evicted_scripts": self.cache.evicted} if COMPAT.newer else {}
+
     def info_fields(self) -> dict[str, Any]:
         """What scripts add to the `memory` section of INFO."""
         from node.observe.info import human_bytes
 
         vm_eval = self._engine.bytes_used if self._engine is not None else 0
         vm_functions = self.functions.vm_bytes
-        kept = self.scripts_bytes + self.functions.size_bytes
+        kept = self.cache.size_bytes + self.functions.size_bytes
         return {
             "used_memory_lua": vm_eval,
             "used_memory_vm_eval": vm_eval,
             "used_memory_lua_human": human_bytes(vm_eval),
-            "used_memory_scripts_eval": self.scripts_bytes,
-            "number_of_cached_scripts": len(self._scripts),
+            "used_memory_scripts_eval": self.cache.size_bytes,
+            "number_of_cached_scripts": len(self.cache),
             "number_of_functions": len(self.functions.by_name),
             "number_of_libraries": len(self.functions.libraries),
             "used_memory_vm_functions": vm_functions,
