@@ -124,3 +124,14 @@ def test_clients_at_the_older_level_find_no_newer_fields() -> None:
         client.call("XGROUP", "CREATE", "s", "g", "$", "MKSTREAM")
         client.call("XREADGROUP", "GROUP", "g", "c", "STREAMS", "s", ">")
         assert client.call("XINFO", "CONSUMERS", "s", "g") == []
+
+
+def test_what_a_group_reads_reaches_the_replicas_with_the_count_of_entries_read(
+    node: InProcessNode, client: InProcessClient
+) -> None:
+    client.call("XADD", "s", "1", "f", "v")
+    client.call("XGROUP", "CREATE", "s", "g", "0")
+    del node.propagated[:]
+    client.call("XREADGROUP", "GROUP", "g", "c", "STREAMS", "s", ">")
+    assert [words[0] for words in node.propagated] == [b"MULTI", b"XCLAIM", b"XGROUP", b"EXEC"]
+    assert node.propagated[2] == [b"XGROUP", b"SETID", b"s", b"g", b"1-0", b"ENTRIESREAD", b"1"]
