@@ -10,18 +10,9 @@ from node.client import GATE_PRIMARY, Client
 from node.commands.string_options import editable_string, read_string
 from node.compat import COMPAT
 from node.errors import CommandError
+from node.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
 from node.keyspace.notify import GENERIC, STRING
-from node.registry import (
-    DENYOOM,
-    FAST,
-    KEY_ACCESS_UPDATE,
-    KEY_READ,
-    READONLY,
-    WRITE,
-    command,
-    key_at,
-    keys_from,
-)
+from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.types import bits
 from node.types.string import clamp_range
 

@@ -13,7 +13,8 @@ from node.arguments import to_int64
 from node.commands.help import help_reply
 from node.errors import CommandError
 from node.glob import compile_glob
-from node.registry import FLAG_NAMES, LOADING, STALE, CommandSpec, Handler, KeySpec, command, container
+from node.key_specs import KeySpec
+from node.registry import FLAG_NAMES, LOADING, STALE, CommandSpec, Handler, command, container
 from node.resp.values import OrderedSet, Status
 from node.syntax import Argument, parse
 

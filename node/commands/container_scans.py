@@ -6,9 +6,10 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from node.commands.scan import ScanOptions, parse_cursor
+from node.key_specs import KEY_READ
 from node.keyspace.field_expiry import read_hash
 from node.keyspace.scan import scan_mapping
-from node.registry import KEY_READ, READONLY, command
+from node.registry import READONLY, command
 from node.resp.encoder import format_double
 from node.types.set import HASHTABLE, SetValue
 from node.types.sorted_set import SortedSetValue

@@ -10,12 +10,13 @@ from node import errors
 from node.arguments import integer
 from node.compat import server_deletion
 from node.errors import CommandError
+from node.key_specs import KEY_READ, key_at
 from node.keyspace.access import record_frequencies, record_times
 from node.keyspace.database import DELETE
 from node.keyspace.notify import GENERIC
 from node.persistence.errors import FormatError
 from node.persistence.payload import BadPayload, dump_payload, load_payload
-from node.registry import ASKING, DENYOOM, KEY_READ, READONLY, WRITE, command, key_at
+from node.registry import ASKING, DENYOOM, READONLY, WRITE, command
 from node.resp.values import OK
 from node.types.hash import HashValue
 

@@ -14,8 +14,9 @@ from node.arguments import INT64_MAX, INT64_MIN, integer
 from node.client import Client
 from node.commands.string_options import past, remove_expired
 from node.errors import CommandError
+from node.key_specs import KEY_READ, KEY_UPDATE
 from node.keyspace.notify import GENERIC
-from node.registry import FAST, KEY_READ, KEY_UPDATE, READONLY, WRITE, command
+from node.registry import FAST, READONLY, WRITE, command
 
 _NX: Final = 1
 _XX: Final = 2

@@ -9,6 +9,7 @@ from node.client import GATE_PRIMARY
 from node.commands.help import help_reply
 from node.errors import CommandError
 from node.glob import match
+from node.key_specs import keys_counted
 from node.persistence.errors import FormatError
 from node.persistence.function_payload import dump_functions, load_functions
 from node.persistence.payload import BadPayload
@@ -27,7 +28,6 @@ from node.registry import (
     command,
     container,
     find,
-    keys_counted,
 )
 from node.resp.values import OK, OrderedSet, Status
 from node.scripting.flags import NAMES, command_flags

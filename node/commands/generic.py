@@ -13,9 +13,10 @@ from node.arguments import integer
 from node.client import Client
 from node.errors import CommandError
 from node.glob import compile_glob
+from node.key_specs import KeySpec, key_at, keys_from
 from node.keyspace.database import DELETE, Database
 from node.keyspace.notify import GENERIC
-from node.registry import DENYOOM, FAST, READONLY, WRITE, KeySpec, command, key_at, keys_from
+from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.resp.values import OK, Status
 from node.types.hash import HashValue
 

@@ -10,7 +10,8 @@ from node.arguments import floating
 from node.client import Client
 from node.commands.sorted_sets import cmd_zadd
 from node.errors import CommandError
-from node.registry import DENYOOM, KEY_READ, KEY_UPDATE, READONLY, WRITE, command
+from node.key_specs import KEY_READ, KEY_UPDATE
+from node.registry import DENYOOM, READONLY, WRITE, command
 from node.resp.values import NULL_ARRAY, Raw
 from node.types import geohash
 from node.types.geohash import Point

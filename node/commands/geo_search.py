@@ -11,8 +11,9 @@ from node.arguments import floating, integer
 from node.client import Client
 from node.commands.geo import distance_text, parse_point, parse_unit, point_reply, read_positions
 from node.errors import CommandError
+from node.key_specs import KEY_READ, KeySpec, key_at
 from node.keyspace.notify import GENERIC, ZSET
-from node.registry import DENYOOM, KEY_READ, READONLY, WRITE, KeySpec, command, key_at
+from node.registry import DENYOOM, READONLY, WRITE, command
 from node.types import geohash
 from node.types.geohash import Circle, Point, Polygon, Rectangle, Shape
 from node.types.sorted_set import SortedSetValue

@@ -11,18 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import integer, integer_between
 from node.errors import CommandError
+from node.key_specs import KEY_READ, KEY_UPDATE
 from node.keyspace.database import DELETE
 from node.keyspace.field_expiry import read_hash, write_hash
 from node.keyspace.notify import HASH
-from node.registry import (
-    DENYOOM,
-    FAST,
-    KEY_READ,
-    KEY_UPDATE,
-    READONLY,
-    WRITE,
-    command,
-)
+from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.types.hash import HashValue
 
 if TYPE_CHECKING:

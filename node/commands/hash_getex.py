@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.commands.hash_expiry import FieldChanges, absolute_ms, field_list, may_delete
+from node.key_specs import KEY_ACCESS_UPDATE, KEY_UPDATE, key_at
 from node.keyspace.field_expiry import write_hash
 from node.keyspace.notify import HASH
-from node.registry import DENYOOM, FAST, KEY_ACCESS_UPDATE, KEY_UPDATE, WRITE, command, key_at
+from node.registry import DENYOOM, FAST, WRITE, command
 from node.types.hash import HashValue
 
 if TYPE_CHECKING:

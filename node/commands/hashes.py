@@ -10,21 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import integer, negatable, random_count, to_int64
 from node.errors import CommandError
+from node.key_specs import KEY_ACCESS_UPDATE, KEY_DELETE, KEY_INSERT, KEY_READ, KEY_UPDATE, key_at
 from node.keyspace.field_expiry import read_hash, write_hash
 from node.keyspace.notify import HASH
-from node.registry import (
-    DENYOOM,
-    FAST,
-    KEY_ACCESS_UPDATE,
-    KEY_DELETE,
-    KEY_INSERT,
-    KEY_READ,
-    KEY_UPDATE,
-    READONLY,
-    WRITE,
-    command,
-    key_at,
-)
+from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.resp.values import OK, Pairs
 from node.types import long_double
 from node.types.hash import HashValue

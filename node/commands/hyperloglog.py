@@ -8,8 +8,9 @@ from typing import Any, Final
 from node import errors
 from node.client import Client
 from node.errors import CommandError
+from node.key_specs import KEY_INSERT, key_at, keys_from
 from node.keyspace.notify import STRING
-from node.registry import ADMIN, DENYOOM, FAST, KEY_INSERT, MAY_REPLICATE, READONLY, WRITE, command, key_at, keys_from
+from node.registry import ADMIN, DENYOOM, FAST, MAY_REPLICATE, READONLY, WRITE, command
 from node.resp.values import OK, Status
 from node.types import hyperloglog as hll
 

@@ -7,19 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import INT64_MAX, integer, integer_between, negatable, positive_count
 from node.errors import CommandError
+from node.key_specs import KEY_DELETE, KEY_INSERT, KEY_READ, KEY_UPDATE, key_at
 from node.keyspace.notify import LIST
-from node.registry import (
-    DENYOOM,
-    FAST,
-    KEY_DELETE,
-    KEY_INSERT,
-    KEY_READ,
-    KEY_UPDATE,
-    READONLY,
-    WRITE,
-    command,
-    key_at,
-)
+from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.resp.values import NULL_ARRAY, OK
 from node.types.list import ListValue
 

@@ -12,8 +12,9 @@ from node import errors
 from node.arguments import INT64_MAX, integer_between, timeout_ms
 from node.blocking import Block
 from node.errors import CommandError
+from node.key_specs import KeySpec, key_at, keys_counted, keys_from
 from node.keyspace.notify import LIST
-from node.registry import BLOCKING, DENYOOM, NOSCRIPT, WRITE, KeySpec, command, key_at, keys_counted, keys_from
+from node.registry import BLOCKING, DENYOOM, NOSCRIPT, WRITE, command
 from node.resp.values import NULL_ARRAY
 from node.types.list import ListValue
 

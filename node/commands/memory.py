@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import integer
 from node.commands.help import help_reply
+from node.key_specs import key_at
 from node.observe.info_sections import BASE
-from node.registry import LOADING, READONLY, STALE, command, container, key_at
+from node.registry import LOADING, READONLY, STALE, command, container
 from node.resp.values import OK, Verbatim
 
 if TYPE_CHECKING:

@@ -13,10 +13,11 @@ import attrs
 from node import errors
 from node.arguments import integer
 from node.errors import CommandError
+from node.key_specs import KeySpec
 from node.keyspace.notify import GENERIC
 from node.persistence.migrate_links import Link, LinkError
 from node.persistence.payload import dump_payload
-from node.registry import WRITE, KeySpec, command
+from node.registry import WRITE, command
 from node.resp.encoder import encode_command
 from node.resp.values import OK, Status
 

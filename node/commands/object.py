@@ -7,8 +7,9 @@ from typing import Any, Final
 from node.client import Client
 from node.commands.help import help_reply
 from node.errors import CommandError
+from node.key_specs import key_at
 from node.keyspace.access import record_frequencies, record_times
-from node.registry import LOADING, READONLY, STALE, command, container, key_at
+from node.registry import LOADING, READONLY, STALE, command, container
 from node.types.string import string_encoding
 
 _KEY: Final = key_at(b"RO", index=2)

@@ -9,19 +9,8 @@ from node.commands.help import help_reply
 from node.compat import COMPAT
 from node.errors import CommandError
 from node.glob import compile_glob
-from node.registry import (
-    FAST,
-    IN_SUBSCRIBED,
-    LOADING,
-    MAY_REPLICATE,
-    NOSCRIPT,
-    PUBSUB,
-    STALE,
-    command,
-    container,
-    key_at,
-    keys_from,
-)
+from node.key_specs import key_at, keys_from
+from node.registry import FAST, IN_SUBSCRIBED, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, STALE, command, container
 
 if TYPE_CHECKING:
     from node.client import Client

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node.commands.help import help_reply
 from node.errors import CommandError
+from node.key_specs import keys_counted
 from node.registry import (
     ALLOW_BUSY,
     LOADING,
@@ -19,7 +20,6 @@ from node.registry import (
     command,
     container,
     find,
-    keys_counted,
 )
 from node.resp.values import OK
 from node.scripting.flags import command_flags

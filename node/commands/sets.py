@@ -7,18 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import positive_count, random_count
 from node.compat import COMPAT, server_deletion
+from node.key_specs import KEY_DELETE, KEY_INSERT, KEY_READ, key_at
 from node.keyspace.notify import GENERIC, SET
-from node.registry import (
-    DENYOOM,
-    FAST,
-    KEY_DELETE,
-    KEY_INSERT,
-    KEY_READ,
-    READONLY,
-    WRITE,
-    command,
-    key_at,
-)
+from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.resp.values import OrderedSet
 from node.types.set import HASHTABLE, SetValue
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import INT64_MAX, integer_between
 from node.errors import CommandError
+from node.key_specs import KeySpec, key_at, keys_counted, keys_from
 from node.keyspace.notify import SET
 from node.keyspace.results import store_result
-from node.registry import DENYOOM, READONLY, WRITE, KeySpec, command, key_at, keys_counted, keys_from
+from node.registry import DENYOOM, READONLY, WRITE, command
 from node.resp.values import OrderedSet
 from node.types.set import SetValue
 

@@ -12,9 +12,10 @@ from node import errors
 from node.arguments import integer, to_float
 from node.client import GATE_ACL, Client
 from node.errors import CommandError
+from node.key_specs import KeySpec, key_at, keys_unknown
 from node.keyspace.field_expiry import read_hash
 from node.keyspace.notify import GENERIC, LIST
-from node.registry import DENYOOM, READONLY, WRITE, KeySpec, command, key_at, keys_unknown
+from node.registry import DENYOOM, READONLY, WRITE, command
 from node.types.hash import HashValue
 from node.types.list import ListValue
 from node.types.set import SetValue

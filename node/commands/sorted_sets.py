@@ -8,19 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import floating, negatable, random_count, to_float
 from node.errors import CommandError
+from node.key_specs import KEY_ACCESS_UPDATE, KEY_DELETE, KEY_READ, KEY_UPDATE, key_at
 from node.keyspace.notify import ZSET
-from node.registry import (
-    DENYOOM,
-    FAST,
-    KEY_ACCESS_UPDATE,
-    KEY_DELETE,
-    KEY_READ,
-    KEY_UPDATE,
-    READONLY,
-    WRITE,
-    command,
-    key_at,
-)
+from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.resp.values import NULL_ARRAY, Pairs
 from node.types.sorted_set import SortedSetValue
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import INT64_MAX, floating, integer, integer_between
 from node.errors import CommandError
+from node.key_specs import KeySpec, key_at, keys_counted
 from node.keyspace.notify import ZSET
 from node.keyspace.results import store_result
-from node.registry import DENYOOM, READONLY, WRITE, KeySpec, command, key_at, keys_counted
+from node.registry import DENYOOM, READONLY, WRITE, command
 from node.resp.values import Pairs
 from node.types.set import SetValue
 from node.types.sorted_set import SortedSetValue

@@ -11,8 +11,9 @@ from node import errors
 from node.arguments import INT64_MAX, integer_between, positive_count, timeout_ms
 from node.blocking import Block
 from node.errors import CommandError
+from node.key_specs import key_at, keys_counted, keys_from
 from node.keyspace.notify import ZSET
-from node.registry import BLOCKING, FAST, NOSCRIPT, WRITE, command, key_at, keys_counted, keys_from
+from node.registry import BLOCKING, FAST, NOSCRIPT, WRITE, command
 from node.resp.values import NULL_ARRAY, Pairs
 from node.types.score_order import Pair
 from node.types.sorted_set import SortedSetValue

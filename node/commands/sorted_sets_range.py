@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import integer, lex_bound, score_bound
 from node.errors import CommandError
+from node.key_specs import KEY_DELETE, KEY_READ, KeySpec, key_at
 from node.keyspace.notify import ZSET
 from node.keyspace.results import store_result
-from node.registry import (
-    DENYOOM,
-    FAST,
-    KEY_DELETE,
-    KEY_READ,
-    READONLY,
-    WRITE,
-    KeySpec,
-    command,
-    key_at,
-)
+from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.resp.values import Pairs
 from node.types.score_order import Pair
 from node.types.sorted_set import SortedSetValue

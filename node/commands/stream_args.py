@@ -8,8 +8,8 @@ from node import errors
 from node.arguments import INT64_MAX, integer, integer_between
 from node.client import GATE_PRIMARY
 from node.errors import CommandError
+from node.key_specs import key_at
 from node.keyspace.database import IGNORE
-from node.registry import key_at
 from node.types.limits import LIMITS
 from node.types.stream import StreamValue
 from node.types.stream_group import Group

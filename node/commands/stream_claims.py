@@ -14,8 +14,9 @@ from node.commands.stream_args import entry_reply, find_group, interval_start, n
 from node.commands.stream_read import claim_command
 from node.compat import COMPAT
 from node.errors import CommandError
+from node.key_specs import KEY_DELETE, KEY_UPDATE
 from node.keyspace.notify import STREAM
-from node.registry import FAST, KEY_DELETE, KEY_UPDATE, WRITE, command
+from node.registry import FAST, WRITE, command
 from node.types.stream import StreamValue
 from node.types.stream_group import Consumer, Group, Pending
 from node.types.stream_id import format_id, parse_id

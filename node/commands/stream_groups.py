@@ -18,21 +18,9 @@ from node.commands.stream_args import (
 )
 from node.commands.streams import delete_entry
 from node.errors import CommandError
+from node.key_specs import KEY_DELETE, KEY_READ, KEY_UPDATE, key_at
 from node.keyspace.notify import STREAM
-from node.registry import (
-    DENYOOM,
-    FAST,
-    KEY_DELETE,
-    KEY_READ,
-    KEY_UPDATE,
-    LOADING,
-    READONLY,
-    STALE,
-    WRITE,
-    command,
-    container,
-    key_at,
-)
+from node.registry import DENYOOM, FAST, LOADING, READONLY, STALE, WRITE, command, container
 from node.resp.values import NULL_ARRAY, OK
 from node.types.stream import StreamValue
 from node.types.stream_group import ENTRIES_READ_UNKNOWN, Consumer, Group

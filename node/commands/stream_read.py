@@ -21,8 +21,9 @@ from node.blocking import Block
 from node.commands.stream_args import entries_reply, strict_id
 from node.compat import COMPAT
 from node.errors import CommandError
+from node.key_specs import KeySpec
 from node.keyspace.notify import STREAM
-from node.registry import BLOCKING, READONLY, WRITE, KeySpec, command
+from node.registry import BLOCKING, READONLY, WRITE, command
 from node.resp.values import NULL_ARRAY
 from node.types.stream import StreamValue
 from node.types.stream_group import Group, Pending

@@ -18,8 +18,9 @@ from node.commands.stream_args import (
 )
 from node.compat import COMPAT
 from node.errors import CommandError
+from node.key_specs import KEY_DELETE, KEY_READ, KEY_UPDATE
 from node.keyspace.notify import STREAM
-from node.registry import DENYOOM, FAST, KEY_DELETE, KEY_READ, KEY_UPDATE, READONLY, WRITE, command
+from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.resp.values import NULL_ARRAY, OK
 from node.types.stream import StreamValue
 from node.types.stream_id import MAX_ID, U64_MAX, format_id, parse_u64

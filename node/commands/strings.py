@@ -41,18 +41,9 @@ from node.commands.string_options import (
     string_condition_holds,
 )
 from node.compat import COMPAT
+from node.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
 from node.keyspace.notify import GENERIC, STRING
-from node.registry import (
-    DENYOOM,
-    FAST,
-    KEY_ACCESS_UPDATE,
-    KEY_READ,
-    READONLY,
-    WRITE,
-    command,
-    key_at,
-    keys_from,
-)
+from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.resp.values import OK
 
 _SETNX_KEY: Final = key_at(b"OW", b"INSERT")

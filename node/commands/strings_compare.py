@@ -9,7 +9,8 @@ from node.arguments import integer
 from node.client import Client
 from node.commands.string_options import read_string
 from node.errors import CommandError
-from node.registry import FAST, KEY_READ, READONLY, command, keys_from
+from node.key_specs import KEY_READ, keys_from
+from node.registry import FAST, READONLY, command
 from node.types.lcs import lcs, lcs_length
 from node.types.xxh3 import hex_digest
 

@@ -28,8 +28,9 @@ from node.commands.string_options import (
     write_string,
 )
 from node.errors import CommandError
+from node.key_specs import KeySpec, key_at
 from node.keyspace.notify import GENERIC, STRING
-from node.registry import DENYOOM, FAST, WRITE, KeySpec, command, key_at
+from node.registry import DENYOOM, FAST, WRITE, command
 
 _DELETE_CONDITIONS: Final = {b"IFEQ": IFEQ, b"IFNE": IFNE, b"IFDEQ": IFDEQ, b"IFDNE": IFDNE}
 _MSETEX_OPTIONS: Final[Options] = {

@@ -14,8 +14,9 @@ from node.arguments import INT64_MAX, INT64_MIN, integer, to_int64
 from node.client import Client
 from node.commands.string_options import write_string
 from node.errors import CommandError
+from node.key_specs import KEY_ACCESS_UPDATE
 from node.keyspace.notify import STRING
-from node.registry import DENYOOM, FAST, KEY_ACCESS_UPDATE, WRITE, command
+from node.registry import DENYOOM, FAST, WRITE, command
 from node.types.long_double import LongDouble, add, format_plain, parse
 
 

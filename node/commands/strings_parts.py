@@ -11,8 +11,9 @@ from node import errors
 from node.arguments import integer
 from node.client import Client
 from node.commands.string_options import check_length, read_string, write_string
+from node.key_specs import KEY_INSERT, KEY_READ, KEY_UPDATE, key_at
 from node.keyspace.notify import STRING
-from node.registry import DENYOOM, FAST, KEY_INSERT, KEY_READ, KEY_UPDATE, READONLY, WRITE, command, key_at
+from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.types.string import clamp_range
 
 

@@ -13,18 +13,8 @@ from node.acl.check import DENIED_COMMAND, DENIED_KEY, denied
 from node.client import GATE_MULTI
 from node.dispatch import leave_multi
 from node.errors import CommandError
-from node.registry import (
-    ALLOW_BUSY,
-    FAST,
-    LOADING,
-    NOSCRIPT,
-    NOT_QUEUED,
-    SKIP_SLOWLOG,
-    STALE,
-    CommandSpec,
-    command,
-    keys_from,
-)
+from node.key_specs import keys_from
+from node.registry import ALLOW_BUSY, FAST, LOADING, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG, STALE, CommandSpec, command
 from node.resp.encoder import encode
 from node.resp.values import NULL_ARRAY, OK, Raw
 

@@ -110,8 +110,8 @@ class CommandParser:
 
     def _bad(self, pos: int) -> LoadError:
         return LoadError(
-            f"Bad file format reading the append only file at offset {self._base + pos}: make a backup of your AOF file, "
-            "then use ./redis-check-aof --fix <filename.manifest>"
+            f"Bad file format reading the append only file at offset {self._base + pos}: make a backup of your AOF "
+            "file, then use ./redis-check-aof --fix <filename.manifest>"
         )
 
 
