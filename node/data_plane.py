@@ -16,7 +16,6 @@ eventfd.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import select
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from cluster.slots import key_slot
+from node.accepting import Acceptor
 from node.blocking import Block
 from node.client import GATE_PRIMARY, Client
 from node.dispatch import SERVER_BUSY, Deferred, execute
@@ -46,7 +46,6 @@ log = logging.getLogger("node")
 
 SLICE_NS: Final = 2_000_000
 READ_SIZE: Final = 64 * 1024
-ACCEPTS_PER_PASS: Final = 64
 #: Passes in a row that others get while a script is too long.
 BUSY_PASSES: Final = 4
 
@@ -60,7 +59,7 @@ class DataPlane:
         self._output = Output(server, self._epoll, self.drop)
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
-        self._listeners: dict[int, socket.socket] = {}
+        self.acceptor = Acceptor(self._epoll, self._admit)
         self._clients: dict[int, Client] = {}
         self._touched: list[Client] = []
         self._resumed: list[Client] = []
@@ -68,26 +67,6 @@ class DataPlane:
         self.stopping = False
 
     # -- life ------------------------------------------------------------------------------------------------
-
-    def add_listener(self, listener: socket.socket) -> None:
-        """Accept clients on a bound, listening socket."""
-        listener.setblocking(False)
-        self._listeners[listener.fileno()] = listener
-        self._epoll.register(listener.fileno(), select.EPOLLIN)
-
-    def remove_listener(self, listener: socket.socket) -> None:
-        """Accept nobody on this socket any more."""
-        del self._listeners[listener.fileno()]
-        self._epoll.unregister(listener.fileno())
-        listener.close()
-
-    def close_listeners(self) -> None:
-        """Accept nobody any more."""
-        for fd, listener in self._listeners.items():
-            with contextlib.suppress(OSError):
-                self._epoll.unregister(fd)
-            listener.close()
-        self._listeners.clear()
 
     async def run(self) -> None:
         """Serve until cancelled or `stopping`."""
@@ -107,7 +86,7 @@ class DataPlane:
 
     def close(self) -> None:
         """Drop every client and listener."""
-        self.close_listeners()
+        self.acceptor.close()
         for client in list(self._clients.values()):
             self.drop(client)
         os.close(self._wake_fd)
@@ -131,8 +110,8 @@ class DataPlane:
                     self._read(client)
                 if event & OUT and client.unsent is not None:
                     self._output.send_more(client)
-            elif fd in self._listeners:
-                self._accept(self._listeners[fd])
+            elif fd in self.acceptor.listeners:
+                self.acceptor.accept(fd)
             elif fd == self._wake_fd:
                 os.eventfd_read(fd)
         if self._resumed:
@@ -205,24 +184,12 @@ class DataPlane:
                 if client.sock is not None and client.blocked is None:
                     self._run_waiting(client)
 
-    # -- accepting -------------------------------------------------------------------------------------------
+    # -- clients --------------------------------------------------------------------------------------------
 
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPTS_PER_PASS):
-            try:
-                sock, _address = listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
-                    log.warning("cannot accept a client: %s", error)
-                elif error.errno != errno.ECONNABORTED:
-                    raise
-                return
-            sock.setblocking(False)
-            client = self.server.admit(sock)
-            if client is not None:
-                self.attach(client)
+    def _admit(self, sock: socket.socket) -> None:
+        client = self.server.admit(sock)
+        if client is not None:
+            self.attach(client)
 
     def attach(self, client: Client) -> None:
         """Serve a client whose socket is connected and non-blocking."""

@@ -1,5 +1,4 @@
-"""Listening sockets: those that `bind`, `port` and `unixsocket` ask for, also after CONFIG SET; and what a peer is.
-is.
+"""Listening sockets: those that `bind`, `port` and `unixsocket` ask for, also after CONFIG SET; and facts about a peer.
 
 A change opens what is new before it closes what is no longer wanted, and keeps what stays: when an address cannot be
 had, the change is refused and nobody was cut off.
@@ -36,7 +35,7 @@ class Listeners:
         self._open_tcp()
         if config.unixsocket:
             listener = _listen_unix(config.unixsocket, config.unixsocketperm, config.tcp_backlog)
-            self._server.data_plane.add_listener(listener)
+            self._server.data_plane.acceptor.add(listener)
 
     def _follow(self, refusal: str) -> None:
         try:
@@ -85,12 +84,12 @@ class Listeners:
 
     def _serve(self, opened: dict[Place, socket.socket]) -> None:
         for sock in opened.values():
-            self._server.data_plane.add_listener(sock)
+            self._server.data_plane.acceptor.add(sock)
         self._sockets.update(opened)
 
     def _close(self, places: list[Place]) -> None:
         for place in places:
-            self._server.data_plane.remove_listener(self._sockets.pop(place))
+            self._server.data_plane.acceptor.remove(self._sockets.pop(place))
 
 
 def address_text(sock: socket.socket, *, peer: bool) -> str:
