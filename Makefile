@@ -4,8 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 SEEDS  ?= 1000
+SOAK   ?= 25
+# A checkout of Valkey, with src/valkey-server built as the yardstick.
+SUITE  ?= ../valkey
 
-.PHONY: setup run stop test lint type sim bench docs clean
+.PHONY: setup run stop test lint type sim soak suite bench docs clean
 
 setup: $(STAMP)
 
@@ -33,6 +36,16 @@ type: setup
 
 sim: setup
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+# What takes too long for every test run: random histories beside the stock server, and many seeds.
+soak: setup
+	@$(BIN)/python -m tools.ensure_stock
+	SOAK=$(SOAK) $(BIN)/python -m pytest -n 2 --dist loadfile tests/oracle
+	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+suite: setup
+	$(BIN)/python -m tools.suite --suite $(SUITE)
+	$(BIN)/python -m tools.suite --suite $(SUITE) --cluster-mode
 
 bench: setup
 	$(BIN)/python -m tools.bench

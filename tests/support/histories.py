@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from typing import Final
+
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from tests.support.twins import Twins
+
+
+#: How many times as many histories as usual: `make soak` sets it.
+FACTOR: Final = int(os.environ.get("SOAK", "1"))
 
 
 def play_histories(
@@ -15,7 +22,7 @@ def play_histories(
     run_state_machine_as_test(
         type(machine.__name__, (machine,), {"twins": twins}),
         settings=settings(
-            max_examples=histories,
+            max_examples=histories * FACTOR,
             stateful_step_count=commands,
             deadline=None,
             suppress_health_check=list(HealthCheck),
