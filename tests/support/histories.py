@@ -10,7 +10,6 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from tests.support.twins import Twins
 
-
 #: How many times as many histories as usual: `make soak` sets it.
 FACTOR: Final = int(os.environ.get("SOAK", "1"))
 
