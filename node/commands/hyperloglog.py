@@ -19,10 +19,8 @@ _CORRUPT: Final = CommandError("INVALIDOBJ Corrupted HLL object detected")
 _ENCODINGS: Final = (Status(b"dense"), Status(b"sparse"))
 
 
-def _checked(value: Any) -> bytes | bytearray | None:
-    """A value that must be a HyperLogLog if it is anything. Raises WRONGTYPE."""
-    if value is None:
-        return None
+def _checked(value: Any) -> bytes | bytearray:
+    """A value that must be a HyperLogLog. Raises WRONGTYPE."""
     if type(value) is not bytes and type(value) is not bytearray:
         raise errors.WRONG_TYPE
     if not hll.is_hyperloglog(value):
@@ -56,24 +54,26 @@ def _sparse_max(client: Client) -> int:
 )
 def cmd_pfadd(client: Client, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
-    value = _checked(db.write(key))
+    data = db.write(key)
     updates = 0
-    if value is None:
+    if data is None:
         data = hll.new()
         db.put(key, data)
         updates = 1
-    else:
-        data = _editable(client, key, value)
-    limit = _sparse_max(client)
+    elif type(data) is not bytearray or not hll.is_hyperloglog(data):
+        data = _editable(client, key, _checked(data))
+    limit = client.server.config.hll_sparse_max_bytes
     try:
         for element in argv[2:]:
-            updates += hll.add(data, element, limit)
+            if hll.add(data, element, limit):
+                updates += 1
     except hll.CorruptHyperLogLog:
         raise _CORRUPT from None
-    if updates:
-        hll.invalidate(data)
-        db.changed(key, STRING, b"pfadd", updates)
-    return 1 if updates else 0
+    if not updates:
+        return 0
+    hll.invalidate(data)  # that of a new one, too, though nothing was added
+    db.changed(key, STRING, b"pfadd", updates)
+    return 1
 
 
 @command(
@@ -93,9 +93,10 @@ def cmd_pfcount(client: Client, argv: list[bytes]) -> Any:
         if len(argv) > 2:
             return hll.estimate(_union(client, argv[1:])[0])
         key = argv[1]
-        value = _checked(db.read(key))
-        if value is None:
+        found = db.read(key)
+        if found is None:
             return 0
+        value = _checked(found)
         count = hll.cached_count(value)
         if count is None:
             count = hll.estimate(hll.registers(value))
@@ -111,8 +112,9 @@ def _union(client: Client, keys: list[bytes]) -> tuple[bytearray, bool]:
     files: list[bytearray] = []
     dense = False
     for key in keys:
-        value = _checked(client.db.read(key))
-        if value is not None:
+        found = client.db.read(key)
+        if found is not None:
+            value = _checked(found)
             files.append(hll.registers(value))
             dense = dense or value[4] == hll.DENSE
     return hll.merge(files), dense
@@ -162,9 +164,7 @@ def cmd_pfdebug(client: Client, argv: list[bytes]) -> Any:
     value = db.write(key)
     if value is None:
         raise CommandError("ERR The specified key does not exist")
-    checked = _checked(value)
-    assert checked is not None
-    data = _editable(client, key, checked)
+    data = _editable(client, key, _checked(value))
     try:
         if word == b"GETREG":
             db.keyspace.dirty += hll.make_dense(data)

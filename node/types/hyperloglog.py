@@ -27,21 +27,26 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from node.types.murmur import hash_element
+
 REGISTERS: Final = 1 << 14
 HEADER: Final = 16
 DENSE_SIZE: Final = HEADER + REGISTERS * 6 // 8
 DENSE: Final = 0
 SPARSE: Final = 1
 MAGIC: Final = b"HYLL"
+_DENSE_HEAD: Final = MAGIC + bytes((DENSE,))
+_SPARSE_HEAD: Final = MAGIC + bytes((SPARSE,))
 
 _Q: Final = 50  # bits of the hash behind those that choose the register
 _VAL_MAX: Final = 32
 _VAL_RUN_MAX: Final = 4
 _ZERO_RUN_MAX: Final = 64
 _ALPHA_INF: Final = 0.721347520444481703680  # 0.5 / ln 2
-_SEED: Final = 0xADC83B19
-_MULTIPLIER: Final = 0xC6A4A7935BD1E995
-_M64: Final = (1 << 64) - 1
+_INDEX_MASK: Final = REGISTERS - 1
+_TAIL_END: Final = 1 << _Q
+#: By the value of a register: the bits of a hash that are all zero if it raises the register.
+_RUN_MASKS: Final = tuple((1 << value) - 1 << 14 for value in range(64))
 #: Opcodes looked at for a merge after an update (the same number as stock, or the bytes would differ).
 _MERGE_SCAN: Final = 5
 #: Opcodes that are walked one by one.
@@ -72,50 +77,45 @@ class CorruptHyperLogLog(Exception):
 
 def new() -> bytearray:
     """An empty HyperLogLog: sparse, one XZERO over all registers."""
-    return bytearray(MAGIC + bytes((SPARSE,)) + bytes(HEADER - 5)) + _zeros(REGISTERS)
+    return bytearray(_SPARSE_HEAD + bytes(HEADER - 5)) + _zeros(REGISTERS)
 
 
 def is_hyperloglog(value: bytes | bytearray) -> bool:
     """True when a string has the outer form of one (what stock checks before every command)."""
-    return (
-        len(value) >= HEADER
-        and value[:4] == MAGIC
-        and value[4] <= SPARSE
-        and (value[4] == SPARSE or len(value) == DENSE_SIZE)
-    )
-
-
-# -- hashing -----------------------------------------------------------------------------------------------------------
-
-
-def murmur64a(data: bytes, seed: int = _SEED) -> int:
-    """MurmurHash64A (Austin Appleby, public domain): 64 bits."""
-    size = len(data)
-    h = seed ^ size * _MULTIPLIER & _M64
-    whole = size & ~7
-    for i in range(0, whole, 8):
-        k = int.from_bytes(data[i : i + 8], "little") * _MULTIPLIER & _M64
-        k = (k ^ k >> 47) * _MULTIPLIER & _M64
-        h = (h ^ k) * _MULTIPLIER & _M64
-    if size > whole:
-        h = (h ^ int.from_bytes(data[whole:], "little")) * _MULTIPLIER & _M64
-    h = (h ^ h >> 47) * _MULTIPLIER & _M64
-    return h ^ h >> 47
-
-
-def place(element: bytes) -> tuple[int, int]:
-    """(register, run length) of an element."""
-    h = murmur64a(element)
-    rest = h >> 14 | 1 << _Q
-    return h & REGISTERS - 1, (rest & -rest).bit_length()
+    if value.startswith(_DENSE_HEAD):
+        return len(value) == DENSE_SIZE
+    return value.startswith(_SPARSE_HEAD) and len(value) >= HEADER
 
 
 # -- updating ----------------------------------------------------------------------------------------------------------
 
 
 def add(data: bytearray, element: bytes, sparse_max_bytes: int) -> bool:
-    """Count an element in place; True when a register rose. Raises CorruptHyperLogLog."""
-    return raise_register(data, *place(element), sparse_max_bytes)
+    """Count an element in place; True when a register rose. Raises CorruptHyperLogLog.
+
+    The low bits of the hash choose the register; it wants to know how many zeros lead up from there.
+    """
+    h = hash_element(element)
+    index = h & _INDEX_MASK
+    if data[4] == DENSE:
+        # `_dense_register`, written out: here most elements end, as their register knows a run of that length.
+        bit = index * 6
+        at, shift = HEADER + (bit >> 3), bit & 7
+        held = data[at] >> shift
+        if shift > 2:
+            held |= data[at + 1] << 8 - shift
+        if h & _RUN_MASKS[held & 63]:
+            return False
+    tail = h >> 14 | _TAIL_END
+    return raise_register(data, index, (tail & -tail).bit_length(), sparse_max_bytes)
+
+
+def _dense_register(data: bytearray, index: int) -> int:
+    """One register of a dense value."""
+    bit = index * 6
+    at, shift = HEADER + (bit >> 3), bit & 7
+    low = data[at] >> shift
+    return (low if shift <= 2 else low | data[at + 1] << 8 - shift) & 63
 
 
 def raise_register(data: bytearray, index: int, value: int, sparse_max_bytes: int) -> bool:
@@ -129,15 +129,13 @@ def raise_register(data: bytearray, index: int, value: int, sparse_max_bytes: in
         if raised is not None:
             return raised
         make_dense(data)
+    if _dense_register(data, index) >= value:
+        return False
     bit = index * 6
     at, shift = HEADER + (bit >> 3), bit & 7
-    pair = int.from_bytes(data[at : at + 2], "little")
-    if pair >> shift & 63 >= value:
-        return False
-    pair = pair & ~(63 << shift) | value << shift
-    data[at] = pair & 0xFF
+    data[at] = data[at] & ~(63 << shift) | value << shift & 0xFF
     if shift > 2:
-        data[at + 1] = pair >> 8
+        data[at + 1] = data[at + 1] & ~(63 >> 8 - shift) | value >> 8 - shift
     invalidate(data)
     return True
 

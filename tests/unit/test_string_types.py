@@ -179,3 +179,15 @@ def test_hyperloglog_counts_with_the_promised_standard_error() -> None:
             hyperloglog.add(data, rng.randbytes(8), 500)
         errors.append((hyperloglog.estimate(hyperloglog.registers(data)) - 2000) / 2000)
     assert math.sqrt(sum(error * error for error in errors) / len(errors)) < 0.0081
+
+
+def test_dense_registers_keep_their_values_beside_rising_neighbours() -> None:
+    rng = random.Random(5)
+    data = hyperloglog.new()
+    hyperloglog.make_dense(data)
+    wanted = bytearray(hyperloglog.REGISTERS)
+    for _ in range(20_000):
+        index, value = rng.choice((rng.randrange(64), hyperloglog.REGISTERS - 1 - rng.randrange(8))), rng.randrange(64)
+        assert hyperloglog.raise_register(data, index, value, 0) == (value > wanted[index])
+        wanted[index] = max(wanted[index], value)
+    assert hyperloglog.registers(data) == wanted
