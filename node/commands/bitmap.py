@@ -21,22 +21,25 @@ _BAD_BIT: Final = CommandError("ERR bit is not an integer or out of range")
 _BAD_TYPE: Final = CommandError(
     "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is."
 )
+_BITS: Final = {b"0": 0, b"1": 1}
 _OVERFLOWS: Final = {b"WRAP": bits.WRAP, b"SAT": bits.SAT, b"FAIL": bits.FAIL}
 _NEED_TWO: Final = (b"DIFF", b"DIFF1", b"ANDOR")
 
 
 def _offset(client: Client, text: bytes, width: int = 0) -> int:
     """A bit offset; with a width, `#n` counts in integers of that width. Raises CommandError."""
-    scaled = width > 0 and text.startswith(b"#")
-    value = to_int64(text[1:] if scaled else text)
-    if value is None:
-        raise _BAD_OFFSET
-    if scaled:
-        value *= width
-    trusted = client.sock is None or client.gates & GATE_PRIMARY
-    if value < 0 or (not trusted and value >> 3 >= client.server.config.proto_max_bulk_len):
+    if width and text.startswith(b"#"):
+        value = integer(text[1:], _BAD_OFFSET) * width
+    else:
+        value = integer(text, _BAD_OFFSET)
+    if value < 0 or (value >> 3 >= client.server.config.proto_max_bulk_len and not _trusted(client)):
         raise _BAD_OFFSET
     return value
+
+
+def _trusted(client: Client) -> bool:
+    """Whether what `client` sends was accepted elsewhere, whatever the limits are here."""
+    return client.sock is None or bool(client.gates & GATE_PRIMARY)
 
 
 def _grown(client: Client, key: bytes, last_bit: int) -> tuple[bytearray, bool]:
@@ -66,8 +69,8 @@ def _grown(client: Client, key: bytes, last_bit: int) -> tuple[bytearray, bool]:
 )
 def cmd_setbit(client: Client, argv: list[bytes]) -> Any:
     position = _offset(client, argv[2])
-    bit = to_int64(argv[3])
-    if bit not in (0, 1):
+    bit = _BITS.get(argv[3])
+    if bit is None:
         raise _BAD_BIT
     key = argv[1]
     data, grown = _grown(client, key, position)

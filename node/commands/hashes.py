@@ -53,9 +53,13 @@ def _open(client: Client, key: bytes) -> HashValue:
 def cmd_hset(client: Client, argv: list[bytes]) -> Any:
     if len(argv) & 1:
         raise errors.wrong_arity(b"hset")
-    flat = argv[2:]
-    added = _open(client, argv[1]).update(flat)
-    client.db.changed(argv[1], HASH, b"hset", len(flat) >> 1)
+    key = argv[1]
+    value = _open(client, key)
+    if len(argv) == 4:
+        added = 1 if value.set(argv[2], argv[3]) else 0
+    else:
+        added = value.update(argv[2:])
+    client.db.changed(key, HASH, b"hset", (len(argv) >> 1) - 1)
     return added
 
 

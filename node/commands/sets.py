@@ -39,11 +39,10 @@ _DRAW_FACTOR: Final = 3
 )
 def cmd_sadd(client: Client, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
-    value = db.write_as(key, SetValue)
-    if value is None:
-        value = SetValue()
-        db.put(key, value)
-    if COMPAT.newer and value.form != HASHTABLE:
+    value = db.write(key)
+    if type(value) is not SetValue:
+        value = db.create(key, value, SetValue)
+    if value.form != HASHTABLE and COMPAT.newer:
         value.expect(argv[2], len(argv) - 2)
     added = 0
     for member in argv[2:]:

@@ -88,10 +88,9 @@ def cmd_zadd(client: Client, argv: list[bytes]) -> Any:
 def _add_one(client: Client, key: bytes, score: float, member: bytes) -> int:
     """ZADD of one member without options: by far the most frequent form."""
     db = client.db
-    value = db.write_as(key, SortedSetValue)
-    if value is None:
-        value = SortedSetValue()
-        db.put(key, value)
+    value = db.write(key)
+    if type(value) is not SortedSetValue:
+        value = db.create(key, value, SortedSetValue)
     old = value.scores.get(member)
     if old == score:
         return 0

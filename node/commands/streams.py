@@ -23,7 +23,7 @@ from node.keyspace.notify import STREAM
 from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.resp.values import NULL_ARRAY, OK
 from node.types.stream import StreamValue
-from node.types.stream_id import MAX_ID, U64_MAX, format_id, parse_u64
+from node.types.stream_id import MAX_ID, U64_MAX, parse_u64
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -84,14 +84,23 @@ def _parse_new_id(text: bytes) -> tuple[int, int]:
 
 
 def _new_id(client: Client, last_id: int, kind: int, wanted: int) -> int:
-    """The ID of the next entry. IDs rise even when the clock steps back."""
+    """The ID of the next entry. IDs rise even when the clock steps back. Raises CommandError when `wanted` would not
+    rise, or nothing could.
+    """
     if kind == _AUTO:
         now_id = client.db.keyspace.now_ms << 64
-        return now_id if now_id > last_id else last_id + 1
+        if now_id > last_id:
+            return now_id
+    if last_id == MAX_ID:
+        raise _EXHAUSTED
+    if kind == _AUTO:
+        return last_id + 1
     if kind == _AUTO_SEQ and last_id >> 64 == wanted >> 64:
         if last_id & U64_MAX == U64_MAX:
             raise _ID_TOO_SMALL
         return last_id + 1
+    if wanted <= last_id:
+        raise _ID_TOO_SMALL
     return wanted
 
 
@@ -145,15 +154,16 @@ def _append(
         raise errors.wrong_arity(b"xadd")
     if kind == _EXPLICIT and not wanted:
         raise _ZERO_ID
-    value = db.write_as(key, StreamValue)
-    if value is None and not make:
+    value = db.write(key)
+    if type(value) is StreamValue:
+        last_id = value.last_id
+    elif value is not None:
+        raise errors.WRONG_TYPE
+    elif make:
+        last_id = 0
+    else:
         return None
-    last_id = 0 if value is None else value.last_id
-    if last_id == MAX_ID:
-        raise _EXHAUSTED
     entry_id = _new_id(client, last_id, kind, wanted)
-    if entry_id <= last_id:
-        raise _ID_TOO_SMALL
     text_bytes = len(flat[0]) + len(flat[1]) if len(flat) == 2 else sum(map(len, flat))
     if text_bytes > _MAX_ENTRY_BYTES:
         raise _TOO_LARGE
@@ -161,7 +171,7 @@ def _append(
         value = StreamValue()
         db.put(key, value)
     value.append(entry_id, flat, text_bytes)
-    text = format_id(entry_id)
+    text = b"%d-%d" % (entry_id >> 64, entry_id & U64_MAX)  # `format_id`, written out
     db.changed(key, STREAM, b"xadd")
     if trimming is None:
         if kind != _EXPLICIT:

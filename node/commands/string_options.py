@@ -95,11 +95,14 @@ def write_string(client: Client, key: bytes) -> bytes | bytearray | None:
 
 def editable_string(client: Client, key: bytes) -> bytearray | None:
     """The string as the `bytearray` that the key holds from now on, or None when there is no key. Raises WRONGTYPE."""
-    value = write_string(client, key)
-    if type(value) is bytes:
-        value = bytearray(value)
-        client.db.put(key, value)
-    return value  # type: ignore[return-value]  # bytes was replaced
+    value = client.db.write(key)
+    if type(value) is bytearray or value is None:
+        return value
+    if type(value) is not bytes:
+        raise errors.WRONG_TYPE
+    data = bytearray(value)
+    client.db.put(key, data)
+    return data
 
 
 def check_length(client: Client, size: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from node import errors
-from node.arguments import INT64_MAX, INT64_MIN, integer, to_int64
+from node.arguments import INT64_MAX, INT64_MIN, integer
 from node.client import Client
 from node.commands.string_options import write_string
 from node.errors import CommandError
@@ -27,12 +27,11 @@ def _add(client: Client, key: bytes, amount: int) -> int:
     if value is None:
         total = amount
     else:
-        if type(value) is not bytes and type(value) is not bytearray:
+        if type(value) is bytearray:
+            value = bytes(value)
+        elif type(value) is not bytes:
             raise errors.WRONG_TYPE
-        number = to_int64(value)
-        if number is None:
-            raise errors.NOT_INTEGER
-        total = number + amount
+        total = integer(value) + amount
         if not INT64_MIN <= total <= INT64_MAX:
             raise errors.INCREMENT_OVERFLOW
     db.put(key, b"%d" % total)

@@ -139,6 +139,17 @@ class Database:
 
     # -- changes ---------------------------------------------------------------------------------------------
 
+    def create(self, key: bytes, found: Any, kind: type[T]) -> T:
+        """An empty value of class `kind`, stored under `key`, where `write` found nothing.
+
+        `found`: what it did find. Raises WRONGTYPE when that is something.
+        """
+        if found is not None:
+            raise errors.WRONG_TYPE
+        value = kind()
+        self.put(key, value)
+        return value
+
     def put(self, key: bytes, value: Any) -> None:
         """Store `value`; an expiry that the key has stays. Says nothing to observers: call `changed` after it."""
         keyspace = self.keyspace

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
+from node import errors
 from node.keyspace.notify import HASH
 from node.types.hash import HashValue
 
@@ -110,8 +111,12 @@ def read_hash(db: Database, key: bytes) -> HashValue | None:
 
 def write_hash(db: Database, key: bytes) -> HashValue | None:
     """The hash of `key` for a command that will change it; see `read_hash`."""
-    value = db.write_as(key, HashValue)
-    return value if value is None or value.ttls is None else _alive(db, key, value, writing=True)
+    value = db.write(key)
+    if type(value) is HashValue:
+        return value if value.ttls is None else _alive(db, key, value, writing=True)
+    if value is not None:
+        raise errors.WRONG_TYPE
+    return None
 
 
 def _alive(db: Database, key: bytes, value: HashValue, *, writing: bool) -> HashValue | None:

@@ -75,8 +75,9 @@ class HashValue:
     def set(self, field: bytes, value: bytes) -> bool:
         """Store one field, dropping the expiry it had; True when the field is new."""
         fields = self.fields
-        new = field not in fields
+        before = len(fields)
         fields[field] = value
+        new = len(fields) > before
         if new and self._order is not None:
             self._order.added(field)
         if self.ttls is not None:

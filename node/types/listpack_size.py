@@ -11,6 +11,8 @@ from node.types.set import is_int64
 
 #: A listpack's header and end mark.
 EMPTY_LISTPACK_BYTES: Final = 7
+#: The longest decimal form of an int64.
+_INTEGER_LENGTH: Final = 20
 
 
 def integer_size(value: int) -> int:
@@ -29,11 +31,20 @@ def integer_size(value: int) -> int:
 def text_size(text: bytes) -> int:
     """Bytes of a string element; what looks like an integer is stored as one."""
     length = len(text)
+    if length <= _INTEGER_LENGTH and text[:1] <= b"9" and is_int64(text):
+        return integer_size(int(text))
+    return _SIZES[length] if length < len(_SIZES) else _size_of_length(length)
+
+
+def _size_of_length(length: int) -> int:
+    """Bytes of a string element that is no integer."""
     if length < 64:
-        if length < 21 and text[:1] <= b"9" and is_int64(text):
-            return integer_size(int(text))
         return length + 2
     size = length + (2 if length < 4096 else 5)
     if size <= 127:
         return size + 1
     return size + (2 if size < 16383 else 3 if size < 2097151 else 4 if size < 268435455 else 5)
+
+
+#: By length, so that most texts need no arithmetic.
+_SIZES: Final = tuple(map(_size_of_length, range(512)))

@@ -25,13 +25,9 @@ Entry = tuple[bytes, ...]
 _LISTPACK_MAX_BYTES: Final = 1 << 30
 _LISTPACK_FRAME: Final = 7  # header and end mark
 _TINY: Final = 128  # integers below take two bytes
-# Upper bounds: the two counters of a node; length and back length of a short and of any text; the fixed integers of an
-# entry.
+# Upper bounds: the two counters of a node, the two numbers that an ID takes.
 _COUNTERS_BYTES: Final = 20
-_SHORT_TEXT: Final = 4096
-_SHORT_TEXT_OVERHEAD: Final = 4
-_TEXT_OVERHEAD: Final = 10
-_ENTRY_OVERHEAD: Final = 42
+_ID_BYTES: Final = 20
 
 
 def _signed(value: int) -> int:
@@ -43,13 +39,16 @@ def _signed(value: int) -> int:
 class StreamNode:
     """Consecutive entries of a stream: what stock keeps in one listpack. It is never without a live entry.
 
-    The exact length of the listpack is computed only when it matters, that is when a cheap upper bound comes near the
-    limit, or before an entry is deleted (stock only marks it, so its bytes stay).
+    Of the length of the listpack all is added up at once but for the IDs. What they take exactly is computed only when
+    it matters, that is when a bound comes near the limit, or before an entry is deleted (stock only marks it, so its
+    bytes stay).
     """
 
     __slots__ = (
         "_bound_bytes",
         "_exact_bytes",
+        "_field",
+        "_same_names_bytes",
         "_settled",
         "deleted",
         "entries",
@@ -63,32 +62,38 @@ class StreamNode:
         #: The ID of the first entry ever added, by which the others' IDs are encoded, and that entry's field names.
         self.master_id = master_id
         self.names = names
+        #: The name, if there is just one.
+        self._field = names[0] if len(names) == 1 else None
         self.ids: list[int] = []
         self.entries: list[Entry] = []
         #: Entries deleted one by one since, and the last ID ever added, deleted or not.
         self.deleted = 0
         self.last_id = master_id
-        # The listpack without its two counters: exact for the first `_settled` entries, and a bound for all.
+        # The listpack without its two counters: with the exact IDs of the first `_settled` entries and none of the
+        # others', and with a bound for these.
         self._exact_bytes = _LISTPACK_FRAME + integer_size(len(names)) + sum(map(text_size, names)) + 2
         self._settled = 0
         self._bound_bytes = self._exact_bytes + _COUNTERS_BYTES
+        #: What an entry with the node's own names has beside ID and values.
+        self._same_names_bytes = 2 + integer_size(len(names) + 3)
 
-    def append(self, entry_id: int, flat: list[bytes] | Entry, text_bytes: int = -1) -> None:
-        """Add an entry behind all others. `text_bytes`: the lengths of its texts together, if the caller knows."""
-        if text_bytes < 0:
-            text_bytes = sum(map(len, flat))
+    def append(self, entry_id: int, flat: list[bytes] | Entry) -> None:
+        """Add an entry behind all others."""
         names = self.names
-        count = len(flat)
-        if count == 2 and len(names) == 1 and flat[0] == names[0]:
-            self.entries.append((names[0], flat[1]))
+        if len(flat) == 2 and flat[0] == self._field:
+            self.entries.append((self._field, flat[1]))
+            size = self._same_names_bytes + text_size(flat[1])
         elif tuple(flat[::2]) == names:
             shared = list(flat)
             shared[::2] = names
             self.entries.append(tuple(shared))
+            size = self._same_names_bytes + sum(map(text_size, flat[1::2]))
         else:
             self.entries.append(tuple(flat))
-        overhead = _SHORT_TEXT_OVERHEAD if text_bytes < _SHORT_TEXT else _TEXT_OVERHEAD
-        self._bound_bytes += text_bytes + overhead * count + _ENTRY_OVERHEAD
+            count = len(flat)
+            size = 2 + integer_size(count >> 1) + sum(map(text_size, flat)) + integer_size(count + 4)
+        self._exact_bytes += size
+        self._bound_bytes += size + _ID_BYTES
         self.ids.append(entry_id)
         self.last_id = entry_id
 
@@ -100,30 +105,17 @@ class StreamNode:
 
     def _settle(self) -> None:
         """Bring the exact length up to date."""
-        settled = self._settled
-        names, master = self.names, self.master_id
-        master_ms, master_seq = master >> 64, master & U64_MAX
-        same_names = 2 + integer_size(len(names) + 3)
-        first = names[0] if len(names) == 1 else None
-        total = self._exact_bytes
-        for entry_id, entry in zip(self.ids[settled:], self.entries[settled:], strict=True):
-            if 0 <= entry_id - master < _TINY:  # of the same millisecond
-                total += 4
-            else:
-                total += integer_size(_signed((entry_id >> 64) - master_ms))
-                total += integer_size(_signed((entry_id & U64_MAX) - master_seq))
-            count = len(entry) >> 1
-            if count == 1 and entry[0] is first:
-                total += same_names + text_size(entry[1])
-                continue
-            if entry[::2] == names:
-                total += same_names
-            else:
-                total += 2 + integer_size(count) + sum(map(text_size, entry[::2])) + integer_size(2 * count + 4)
-            total += sum(map(text_size, entry[1::2]))
-        self._exact_bytes = total
-        self._settled = len(self.entries)
-        self._bound_bytes = total + _COUNTERS_BYTES
+        ids, master = self.ids, self.master_id
+        far = bisect_left(ids, master + _TINY, self._settled)  # before it: of the first entry's millisecond
+        size = 4 * (far - self._settled)
+        if far < len(ids):
+            master_ms, master_seq = master >> 64, master & U64_MAX
+            for entry_id in ids[far:]:
+                size += integer_size(_signed((entry_id >> 64) - master_ms))
+                size += integer_size(_signed((entry_id & U64_MAX) - master_seq))
+        self._exact_bytes += size
+        self._settled = len(ids)
+        self._bound_bytes = self._exact_bytes + _COUNTERS_BYTES
 
     def has_room(self, added_bytes: int) -> bool:
         """Whether an entry with `added_bytes` of text still belongs here."""
@@ -280,7 +272,7 @@ class StreamValue:
             node = StreamNode(entry_id, tuple(flat[::2]))
             nodes.append(node)
             self._masters.append(entry_id)
-        node.append(entry_id, flat, text_bytes)
+        node.append(entry_id, flat)
         self._length += 1
         self.entries_added += 1
         self.last_id = entry_id
@@ -313,6 +305,11 @@ class StreamValue:
         ids = self.nodes[at].ids
         index = bisect_left(ids, entry_id)
         return (at, index) if index < len(ids) and ids[index] == entry_id else None
+
+    def exceeds(self, most: int, approximate: bool) -> bool:
+        """Whether `trim_to_length` would remove something, if no limit held it back."""
+        spare = self._length - most
+        return spare > 0 and (not approximate or spare >= len(self.nodes[0].ids))
 
     def trim_to_length(self, most: int, approximate: bool, limit: int = 0) -> int:
         """Remove the oldest entries until `most` are left; how many were removed.
