@@ -103,6 +103,53 @@ def test_transactions_and_scripts_are_never_seen_by_halves(node: ServerHandle) -
     assert int(node.call("GET", "debit")) > 0
 
 
+CAP_SCRIPT = """
+local taken = tonumber(redis.call('GET', KEYS[1]) or '0')
+if taken >= tonumber(ARGV[1]) then return 0 end
+return redis.call('INCR', KEYS[1])
+"""
+
+
+def test_script_that_counts_up_to_a_cap_never_exceeds_it(node: ServerHandle) -> None:
+    def client(_: int) -> int:
+        with connect(node) as one:
+            script = one.register_script(CAP_SCRIPT)  # EVALSHA, and EVAL after NOSCRIPT
+            return sum(bool(script(keys=["seats"], args=[100])) for _ in range(30))
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        assert sum(pool.map(client, range(CLIENTS))) == 100
+    assert node.call("GET", "seats") == b"100"
+
+
+def test_lock_of_redis_py_has_one_holder_at_a_time(node: ServerHandle) -> None:
+    holders = 0
+
+    def client(_: int) -> int:
+        nonlocal holders
+        most = 0
+        with connect(node) as one:
+            for _ in range(5):
+                with one.lock("lock", timeout=20, sleep=0.001):
+                    holders += 1
+                    most = max(most, holders)
+                    one.incr("guarded")
+                    holders -= 1
+        return most
+
+    with ThreadPoolExecutor(8) as pool:
+        assert max(pool.map(client, range(8))) == 1
+    assert node.call("GET", "guarded") == b"40"
+    with connect(node) as one, connect(node) as other:
+        mine = one.lock("lock", timeout=20)
+        assert mine.acquire()
+        theirs = other.lock("lock", timeout=20)
+        theirs.local.token = b"another"
+        with pytest.raises(redis.exceptions.LockNotOwnedError):
+            theirs.release()
+        assert mine.extend(5)
+        mine.release()
+
+
 def test_replies_of_a_pipeline_come_in_the_order_of_its_requests(node: ServerHandle) -> None:
     """Fast, failing, blocking and large replies on one connection, sent in pieces that respect no request."""
     node.call("RPUSH", "long", *[str(number) for number in range(2000)])
