@@ -38,8 +38,8 @@ class ScoreOrder:
             chunk = pairs[at : at + _FULL]
             self._scores.append(array("d", [score for score, _ in chunk]))
             self._members.append([member for _, member in chunk])
-        #: The last pair of each bucket.
-        self._last_scores = array("d", [scores[-1] for scores in self._scores])
+        #: The last pair of each bucket. A list, as a bisection makes a float of every number it meets in an array.
+        self._last_scores = [scores[-1] for scores in self._scores]
         self._last_members = [members[-1] for members in self._members]
         #: How many pairs there are in each block of buckets; None: to be added up anew.
         self._block_sizes: list[int] | None = None
