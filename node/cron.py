@@ -1,4 +1,4 @@
-"""Work that time calls for: expiry, deadlines of blocked clients, idle clients, rates, memory.
+"""Work that time calls for: expiry, eviction, deadlines of blocked clients, idle clients, rates, memory.
 
 `run` wakes `hz` times a second for the housekeeping, and in between exactly when a blocked client's time is up.
 """
@@ -32,7 +32,7 @@ class Cron:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.memory = Memory(server)
+        self.memory = Memory()
         self.tasks: list[Callable[[], object]] = []
         self.active_expire = True
         #: DEBUG PAUSE-CRON: no periodic work, though deadlines are still met.
@@ -66,7 +66,8 @@ class Cron:
         server = self.server
         started = perf_counter_ns()
         server.stats.sample(server.clock.mono_ms)
-        self.memory.sample()
+        if server.clock.mono_ms >= self.memory.next_look_ms:
+            self.memory.sample(server.clock.mono_ms, server.config.maxmemory)
         self._close_idle()
         for task in self.tasks:
             task()
@@ -79,6 +80,7 @@ class Cron:
             server.latency.add("expire-cycle", nanos // 1_000_000, server.clock.now_ms // 1000)
             server.stats.expire_nanos += nanos
             spent += nanos
+        spent += await self._in_slices(server.eviction.go_on)
         for lazy_free in (server.keyspace.lazy_free, INDEXES.lazy_free):
             spent += await self._in_slices(lazy_free.step)
         server.data_plane.flush()

@@ -130,7 +130,7 @@ def check_memory(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     if not server.gates & SERVER_MEMORY or client.gates & GATE_PRIMARY or client.sock is None:
         return
     if not server.gates & SERVER_BUSY:  # evictions must not get between the changes of a script
-        server.out_of_memory = not server.make_room()
+        server.out_of_memory = not server.eviction.make_room()
     if server.out_of_memory and _needs_memory(client, spec):
         raise errors.OOM
 

@@ -36,6 +36,8 @@ class Propagation:
         self.replica_feed: Feed | None = None
         #: What the removal of an expired key is called: DEL, or UNLINK with `lazyfree-lazy-expire`.
         self.expire_command = b"DEL"
+        #: The same for evicted keys and `lazyfree-lazy-eviction`.
+        self.evict_command = b"DEL"
         #: Who gets what is fed now. Anything but EVERYBODY only inside of a unit.
         self.targets = EVERYBODY
         self._depth = 0
@@ -78,6 +80,16 @@ class Propagation:
         """A key's time had come on this primary."""
         if self.feeds:
             self.feed(db_index, [self.expire_command, key])
+
+    def evicted(self, db_index: int, key: bytes) -> None:
+        """A key had to make room. A replica that evicts by itself (`replica-ignore-maxmemory no`) tells its log only:
+        its stream is that of its primary."""
+        if self.feeds:
+            self.feed(db_index, [self.evict_command, key])
+
+    def name_evictions(self, lazy: bool) -> None:
+        """`lazyfree-lazy-eviction` is (now) `lazy`."""
+        self.evict_command = b"UNLINK" if lazy else b"DEL"
 
     def name_expirations(self, lazy: bool) -> None:
         """`lazyfree-lazy-expire` is (now) `lazy`."""

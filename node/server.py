@@ -28,6 +28,7 @@ from node.config import Config
 from node.cron import Cron
 from node.data_plane import DataPlane
 from node.errors import CommandError
+from node.eviction import Eviction
 from node.keyspace.keyspace import Keyspace
 from node.listeners import Listeners, address_text, is_local, set_keepalive
 from node.live_limits import follow_config
@@ -90,6 +91,9 @@ class Server:
         self.keyspace.on_expire_propagate = self.propagation.expired
         self.propagation.name_expirations(config.lazyfree_lazy_expire)
         config.on_change("lazyfree-lazy-expire", self.propagation.name_expirations)
+        self.keyspace.on_evict_propagate = self.propagation.evicted
+        self.propagation.name_evictions(config.lazyfree_lazy_eviction)
+        config.on_change("lazyfree-lazy-eviction", self.propagation.name_evictions)
         self.keyspace.field_expiry.on_propagate = self.propagation.feed
         self.blocking = Blocking(self.keyspace, dispatch.run_again)
         self.clients: dict[int, Client] = {}
@@ -105,6 +109,7 @@ class Server:
         self.persistence = Persistence(self)
         self.data_plane = DataPlane(self)
         self.cron = Cron(self)
+        self.eviction = Eviction(self)
         self.shutdown_requested = trio.Event()
         self.exit_code = 0
         self.acl = Acl(self)
@@ -256,12 +261,6 @@ class Server:
         """The replication offset after the last write."""
         return self.replication.stream.offset
 
-    def make_room(self) -> bool:
-        """Whether memory use is (again) below `maxmemory`. A replica holds what its primary holds."""
-        if self.replication.is_replica and self.config.replica_ignore_maxmemory:
-            return True
-        return self.cron.memory.make_room()
-
     def note_slow(self, client: Client, spec: CommandSpec, argv: list[bytes], nanos: int) -> None:
         """A command took longer than the slow log or the latency monitor lets pass."""
         limit = self.config.slowlog_log_slower_than
@@ -306,6 +305,7 @@ class Server:
         keyspace = self.keyspace
         keyspace.hits = keyspace.misses = keyspace.expired_keys = keyspace.evicted_keys = 0
         keyspace.lazy_free.freed = 0
+        self.eviction.reset_stats()
         self.scripting.cache.evicted = 0
         for spec in registry.every_spec():
             spec.calls = spec.nanos = spec.rejected_calls = spec.failed_calls = 0

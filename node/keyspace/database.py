@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _EMPTY: Final[dict[bytes, Any]] = {}
+#: `sample_keys` draws so often per key, and looks no deeper into a crowded slot.
+_DRAWS: Final = 16
+_DEEPEST: Final = 512
 
 
 class Database:
@@ -287,6 +290,11 @@ class Database:
             self.expire_now(key)
         return True
 
+    def evict(self, key: bytes) -> None:
+        """Remove a key to make room: propagate a DEL, count it, tell observers."""
+        if self.delete(key):
+            self.keyspace.on_evicted(self.index, key)
+
     def expire_now(self, key: bytes) -> None:
         """Remove a key whose time has come: propagate a DEL, count it, tell observers."""
         if self.delete(key):
@@ -336,6 +344,29 @@ class Database:
         used = [held for held in self.slots if held]
         held = rng.choices(used, weights=[len(part) for part in used])[0]
         return next(islice(held, rng.randrange(len(held)), None))
+
+    def sample_keys(self, rng: random.Random, count: int) -> list[bytes]:
+        """Up to `count` keys picked at random, one and the same perhaps more than once; for eviction.
+
+        As `random_key`, but cheap whatever the distribution: where draws find too few keys (few keys, or hash tags that
+        crowd a slot), one more look at all slots yields the rest, and a crowded slot gives its older keys only.
+        """
+        found: list[bytes] = []
+        if not self.size:
+            return found
+        slots, draw = self.slots, rng.random
+        fair = 2 * (self.size // SLOT_COUNT) + 4
+        for _ in range(_DRAWS * count):
+            held = slots[int(draw() * SLOT_COUNT)]
+            position = int(draw() * fair)
+            if held is not None and position < len(held):
+                found.append(next(islice(held, position, None)))
+                if len(found) == count:
+                    return found
+        used = [held for held in slots if held]
+        for held in rng.choices(used, weights=[len(part) for part in used], k=count - len(found)):
+            found.append(next(islice(held, int(draw() * min(len(held), _DEEPEST)), None)))
+        return found
 
     def clear(self) -> int:
         """Remove everything at once; the number of keys removed. The old dicts go to `lazy_free`."""

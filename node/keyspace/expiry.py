@@ -8,10 +8,15 @@ use.
 
 from __future__ import annotations
 
+import random
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Any, Final
 
 BUCKET_BITS: Final = 7
+#: `sample` draws so often per key, and looks no deeper into a bucket.
+_DRAWS: Final = 32
+_DEEPEST: Final = 512
 
 
 class ExpiryIndex:
@@ -72,15 +77,36 @@ class ExpiryIndex:
                 break  # the caller drops these first; the next call goes on behind them
         return found
 
-    def soonest(self) -> bytes | None:
-        """A key of the earliest bucket, for the volatile-ttl policy."""
+    def soonest(self, limit: int) -> list[bytes]:
+        """Up to `limit` keys of the earliest bucket, for the volatile-ttl policy: they fall due before all others, and
+        within 128 ms of each other."""
         heap, buckets = self._heap, self._buckets
         while heap:
             bucket = buckets[heap[0]]
             if bucket:
-                return min(bucket, key=self.at.__getitem__)
+                return list(islice(bucket, limit))
             del buckets[heappop(heap)]
-        return None
+        return []
+
+    def sample(self, rng: random.Random, count: int) -> list[bytes]:
+        """Up to `count` keys picked at random, one and the same perhaps more than once.
+
+        A place in a random bucket is drawn until there is a key, so that each is about equally likely. Where nearly all
+        buckets are empty or all keys fall due together, the first ones must do.
+        """
+        heap, buckets = self._heap, self._buckets
+        found: list[bytes] = []
+        if not self.at:
+            return found
+        fair = min(2 * len(self.at) // len(heap) + 2, _DEEPEST)
+        for _ in range(_DRAWS * count):
+            bucket = buckets[heap[int(rng.random() * len(heap))]]
+            position = int(rng.random() * fair)
+            if position < len(bucket):
+                found.append(next(islice(bucket, position, None)))
+                if len(found) == count:
+                    break
+        return found or list(islice(self.at, count))
 
     def mean_ttl_ms(self, now_ms: int, sample: int = 20) -> int:
         """Mean time to live over a few keys, as INFO's `avg_ttl`."""

@@ -13,7 +13,7 @@ from typing import Protocol
 from node.keyspace.database import DELETE, Database
 from node.keyspace.field_expiry import FieldExpiry
 from node.keyspace.lazy_free import LazyFree
-from node.keyspace.notify import EXPIRED, KEYEVENT, KEYSPACE
+from node.keyspace.notify import EVICTED, EXPIRED, KEYEVENT, KEYSPACE
 
 
 class AccessClock(Protocol):
@@ -59,6 +59,7 @@ class Keyspace:
         self.on_event: Callable[[int, bytes, bytes, int], None] = lambda mask, event, key, db_index: None
         self.waiting_ready: Callable[[int, bytes], None] = lambda db_index, key: None
         self.on_expire_propagate: Callable[[int, bytes], None] = lambda db_index, key: None
+        self.on_evict_propagate: Callable[[int, bytes], None] = lambda db_index, key: None
 
     def refresh_observed(self) -> None:
         """To be called after `watched`, `waiting` or `notify_mask` changed."""
@@ -88,11 +89,14 @@ class Keyspace:
         self.expired_keys += 1
         self.on_expire_propagate(db_index, key)
         if self.observed:
-            if self.watched:
-                self.on_touched(db_index, key)
-            if self.waiting:
-                self.waiting_ready(db_index, key)
-            self.notify(EXPIRED, b"expired", key, db_index)
+            self.on_changed(db_index, key, EXPIRED, b"expired")
+
+    def on_evicted(self, db_index: int, key: bytes) -> None:
+        """A key was removed to make room."""
+        self.evicted_keys += 1
+        self.on_evict_propagate(db_index, key)
+        if self.observed:
+            self.on_changed(db_index, key, EVICTED, b"evicted")
 
     def on_emptied(self, keys: dict[int, list[bytes]]) -> None:
         """Databases were flushed; `keys` is what they held. Watchers and waiters hear of each key, trackers of the

@@ -92,9 +92,10 @@ def _blocking_keys(server: Server) -> Fields:
 
 
 def memory_fields(server: Server) -> Fields:
-    """What the memory is used for. The measure is the resident set (`node/memory.py`)."""
+    """What the memory is used for, as of now. `node/memory.py` says how that is known."""
     memory, config = server.cron.memory, server.config
-    used, peak, startup = memory.used, max(memory.peak, 1), memory.startup
+    memory.sample(server.clock.mono_ms, config.maxmemory)
+    used, peak, startup, resident = max(memory.used, 1), max(memory.peak, 1), memory.startup, memory.resident
     client_bytes = sum(memory_bytes(client) for client in server.clients.values() if client.kind != KIND_REPLICA)
     overhead = min(used, startup + client_bytes)
     dataset = max(0, used - overhead)
@@ -103,8 +104,8 @@ def memory_fields(server: Server) -> Fields:
     return (
         ("used_memory", used),
         ("used_memory_human", human_bytes(used)),
-        ("used_memory_rss", used),
-        ("used_memory_rss_human", human_bytes(used)),
+        ("used_memory_rss", resident),
+        ("used_memory_rss_human", human_bytes(resident)),
         ("used_memory_peak", peak),
         ("used_memory_peak_human", human_bytes(peak)),
         ("used_memory_peak_perc", f"{used * 100 / peak:.2f}%"),
@@ -113,8 +114,8 @@ def memory_fields(server: Server) -> Fields:
         ("used_memory_dataset", dataset),
         ("used_memory_dataset_perc", f"{min(share, 100.0):.2f}%"),
         ("allocator_allocated", used),
-        ("allocator_active", used),
-        ("allocator_resident", used),
+        ("allocator_active", resident),
+        ("allocator_resident", resident),
         ("total_system_memory", total),
         ("total_system_memory_human", human_bytes(total)),
         ("used_memory_lua", 0),
@@ -133,15 +134,15 @@ def memory_fields(server: Server) -> Fields:
         ("maxmemory", config.maxmemory),
         ("maxmemory_human", human_bytes(config.maxmemory)),
         ("maxmemory_policy", config.maxmemory_policy),
-        ("allocator_frag_ratio", "1.00"),
-        ("allocator_frag_bytes", 0),
+        ("allocator_frag_ratio", ratio(resident, used)),
+        ("allocator_frag_bytes", resident - used),
         ("allocator_rss_ratio", "1.00"),
         ("allocator_rss_bytes", 0),
         ("rss_overhead_ratio", "1.00"),
         ("rss_overhead_bytes", 0),
-        ("mem_fragmentation_ratio", ratio(used, used)),
-        ("mem_fragmentation_bytes", 0),
-        ("mem_not_counted_for_evict", 0),
+        ("mem_fragmentation_ratio", ratio(resident, used)),
+        ("mem_fragmentation_bytes", resident - used),
+        ("mem_not_counted_for_evict", server.eviction.not_counted_bytes()),
         ("mem_replication_backlog", 0),
         ("mem_total_replication_buffers", 0),
         ("mem_clients_slaves", 0),
@@ -194,6 +195,7 @@ def persistence_fields(server: Server) -> Fields:
 def stats_fields(server: Server) -> Fields:
     """Counters since the start or CONFIG RESETSTAT."""
     stats, keyspace, pubsub, tracking = server.stats, server.keyspace, server.pubsub, server.tracking
+    exceeded_ms, exceeding_ms = server.eviction.exceeded_ms
     return (
         ("total_connections_received", stats.connections),
         ("total_commands_processed", stats.commands),
@@ -216,8 +218,8 @@ def stats_fields(server: Server) -> Fields:
         ("expire_cycle_cpu_milliseconds", stats.expire_nanos // 1_000_000),
         ("evicted_keys", keyspace.evicted_keys),
         ("evicted_clients", stats.evicted_clients),
-        ("total_eviction_exceeded_time", 0),
-        ("current_eviction_exceeded_time", 0),
+        ("total_eviction_exceeded_time", exceeded_ms),
+        ("current_eviction_exceeded_time", exceeding_ms),
         ("keyspace_hits", keyspace.hits),
         ("keyspace_misses", keyspace.misses),
         ("pubsub_channels", len(pubsub.channels.subscribers)),

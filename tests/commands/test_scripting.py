@@ -238,7 +238,7 @@ def test_read_only_replica_refuses_the_write_not_the_script(node: InProcessNode,
 def full(node: InProcessNode, monkeypatch: pytest.MonkeyPatch) -> InProcessNode:
     """A node without memory left."""
     node.server.set_gate(SERVER_MEMORY, True)
-    monkeypatch.setattr(node.server, "make_room", lambda: False)
+    monkeypatch.setattr(node.server.eviction, "make_room", lambda: False)
     return node
 
 
