@@ -349,7 +349,7 @@ class Database:
         """Up to `count` keys picked at random, one and the same perhaps more than once; for eviction.
 
         As `random_key`, but cheap whatever the distribution: where draws find too few keys (few keys, or hash tags that
-        crowd a slot), one more look at all slots yields the rest, and a crowded slot gives its older keys only.
+        crowd a slot), one more look at all slots yields the rest, and of a crowded slot only its oldest keys are drawn.
         """
         found: list[bytes] = []
         if not self.size:
@@ -360,6 +360,8 @@ class Database:
             held = slots[int(draw() * SLOT_COUNT)]
             position = int(draw() * fair)
             if held is not None and position < len(held):
+                if len(held) > fair:
+                    position = int(draw() * min(len(held), _DEEPEST))
                 found.append(next(islice(held, position, None)))
                 if len(found) == count:
                     return found

@@ -2,18 +2,23 @@
 
 A dict gives a key's time; buckets of 128 ms give the keys of a time, and a heap of bucket numbers the next one due. So
 the active cycle never samples: it pops what is due, in order, as much as its budget allows, and a key whose time
-changes leaves no stale entry behind. All operations are O(1) but for the heap, which holds one number per bucket in
-use.
+changes leaves no stale entry behind. All operations are O(1) but for the heap. A bucket goes with its last key; its
+number stays in the heap until it comes up, or until most of the heap is such numbers.
 """
 
 from __future__ import annotations
 
 import random
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import islice
+from sys import getsizeof
 from typing import Any, Final
 
 BUCKET_BITS: Final = 7
+#: Numbers of gone buckets that the heap may always hold.
+_FEW: Final = 64
+#: Bytes per key in use from which on a set is rebuilt; a filled one has 27 to 107.
+_SPARSE: Final = 256
 #: `sample` draws so often per key, and looks no deeper into a bucket.
 _DRAWS: Final = 32
 _DEEPEST: Final = 512
@@ -43,7 +48,11 @@ class ExpiryIndex:
         bucket = self._buckets.get(number)
         if bucket is None:
             bucket = self._buckets[number] = set()
-            heappush(self._heap, number)
+            if len(self._heap) > 2 * len(self._buckets) + _FEW:
+                self._heap[:] = self._buckets
+                heapify(self._heap)
+            else:
+                heappush(self._heap, number)
         bucket.add(key)
 
     def drop(self, key: bytes) -> bool:
@@ -55,9 +64,16 @@ class ExpiryIndex:
         return True
 
     def _leave(self, key: bytes, at_ms: int) -> None:
-        bucket = self._buckets.get(at_ms >> BUCKET_BITS)
-        if bucket is not None:
-            bucket.discard(key)
+        number = at_ms >> BUCKET_BITS
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            return
+        bucket.discard(key)
+        left = len(bucket)
+        if not left:
+            del self._buckets[number]
+        elif not left & (left - 1) and getsizeof(bucket) > _SPARSE * left:
+            self._buckets[number] = set(bucket)  # sets do not shrink by themselves
 
     def due(self, now_ms: int, limit: int) -> list[bytes]:
         """Up to `limit` keys whose time has come, earliest bucket first. They stay indexed until dropped."""
@@ -65,9 +81,9 @@ class ExpiryIndex:
         heap, buckets = self._heap, self._buckets
         current = now_ms >> BUCKET_BITS
         while heap and heap[0] < current and len(found) < limit:
-            bucket = buckets[heap[0]]
-            if not bucket:
-                del buckets[heappop(heap)]
+            bucket = buckets.get(heap[0])
+            if bucket is None:
+                heappop(heap)
                 continue
             for key in bucket:
                 found.append(key)
@@ -82,27 +98,29 @@ class ExpiryIndex:
         within 128 ms of each other."""
         heap, buckets = self._heap, self._buckets
         while heap:
-            bucket = buckets[heap[0]]
-            if bucket:
+            bucket = buckets.get(heap[0])
+            if bucket is not None:
                 return list(islice(bucket, limit))
-            del buckets[heappop(heap)]
+            heappop(heap)
         return []
 
     def sample(self, rng: random.Random, count: int) -> list[bytes]:
         """Up to `count` keys picked at random, one and the same perhaps more than once.
 
-        A place in a random bucket is drawn until there is a key, so that each is about equally likely. Where nearly all
-        buckets are empty or all keys fall due together, the first ones must do.
+        A place in a random bucket is drawn until there is a key, so that each is about equally likely; keys of a very
+        full bucket are drawn less often. Where that finds nothing, the first keys must do.
         """
         heap, buckets = self._heap, self._buckets
         found: list[bytes] = []
         if not self.at:
             return found
-        fair = min(2 * len(self.at) // len(heap) + 2, _DEEPEST)
+        fair = min(2 * len(self.at) // len(buckets) + 2, _DEEPEST)
         for _ in range(_DRAWS * count):
-            bucket = buckets[heap[int(rng.random() * len(heap))]]
+            bucket = buckets.get(heap[int(rng.random() * len(heap))])
             position = int(rng.random() * fair)
-            if position < len(bucket):
+            if bucket is not None and position < len(bucket):
+                if len(bucket) > fair:  # its keys are drawn too rarely already: at least draw from all of them
+                    position = int(rng.random() * min(len(bucket), _DEEPEST))
                 found.append(next(islice(bucket, position, None)))
                 if len(found) == count:
                     break
