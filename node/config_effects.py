@@ -27,7 +27,6 @@ _PROCESSORS = Effect(NONE, "pin the process with taskset or a service manager in
 _C_MEMORY = Effect(NONE, "about the C allocator and its tables, which Python does not have")
 _SANITIZE = Effect(NONE, "payloads are always checked in full, as `yes` would demand")
 _CRASH = Effect(NONE, "Python reports a crash by itself")
-_EVICTION = Effect(NONE, "keys are not evicted yet: beyond maxmemory, writes are refused")
 _LAZY = Effect(NONE, "large values are always freed in the background")
 _OUR_LOG = Effect(NONE, "the log has the one format of 7.0")
 _TLS = Effect(NONE, "TLS is not served yet")
@@ -92,9 +91,10 @@ EFFECTS: Final[dict[str, Effect]] = {
         NONE, "while loading, others get their turn every few milliseconds"
     ),
     "replica-ignore-disk-write-errors": Effect(NONE, "a replica that cannot write its log goes on, and says so"),
-    "maxmemory-samples": _EVICTION,
-    "maxmemory-eviction-tenacity": _EVICTION,
-    "lazyfree-lazy-eviction": _LAZY,
+    "maxmemory-samples": Effect(PARTLY, "volatile-ttl draws none: an index tells which keys fall due first"),
+    "lazyfree-lazy-eviction": Effect(
+        PARTLY, "large values are always freed in the background; it names the command in the log"
+    ),
     "lazyfree-lazy-server-del": Effect(
         PARTLY, "large values are always freed in the background; at `compat-level 7.2` it names the command in the log"
     ),

@@ -34,9 +34,10 @@ _LARGEST_BLOCK: Final = 520.0
 _ENOUGH: Final = 4 << 20
 #: pymalloc takes memory from the system by arenas of this size. Less is noise: pages of malloc's that come and go.
 _ARENA: Final = 1 << 20
-#: Looks take at most this share of the time.
+#: Looks take at most this share of the time, and the other one as long as no limit is near.
 _SHARE: Final = 0.04
-_LONGEST_MS: Final = 100
+_RELAXED_SHARE: Final = 0.002
+_RELAXED_MS: Final = 100
 #: The fastest that data are taken to come in: a look follows before they can use up what is left.
 _BYTES_PER_MS: Final = 200 << 10
 
@@ -120,9 +121,11 @@ class Memory:
         self.resident = now.resident
         self.used = max(used, 0)
         self.peak = max(self.peak, self.used)
-        soon_ms = (limit - used) // _BYTES_PER_MS if limit else _LONGEST_MS
-        affordable_ms = (perf_counter_ns() - began) / (_SHARE * 1e6)
-        self.next_look_ms = now_ms + int(max(1, affordable_ms, min(soon_ms, _LONGEST_MS)))
+        cost_ms = (perf_counter_ns() - began) / 1e6
+        wait_ms = max(_RELAXED_MS, cost_ms / _RELAXED_SHARE)
+        if limit:
+            wait_ms = min(wait_ms, (limit - used) // _BYTES_PER_MS)
+        self.next_look_ms = now_ms + int(max(1, wait_ms, cost_ms / _SHARE))
 
     def _learn(self, now: Figures) -> None:
         """Find the size of a block, when pymalloc has just grown; it can never be more than what its pages allow."""
