@@ -322,3 +322,17 @@ def test_samples_of_a_database_reach_all_its_keys(node: _Node, count: int) -> No
     assert drawn <= set(node.db.keys())
     node.db.clear()
     assert node.db.sample_keys(node.server.rng, 5) == []
+
+
+def test_slow_evictions_are_latency_events(node: _Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(0, 10**12, 5_000_000))
+    monkeypatch.setattr("node.eviction.perf_counter_ns", lambda: next(ticks))
+    node.choose("allkeys-random")
+    node.fill(20)
+    node.limit(10)
+    node.server.latency.threshold_ms = 3
+    assert node.eviction.make_room()
+    events = node.server.latency.events
+    assert {"eviction-cycle", "eviction-del"} <= set(events)
+    assert events["eviction-del"].worst_ms == 5
+    assert events["eviction-cycle"].worst_ms > 50
