@@ -2,8 +2,8 @@
 
 A dict gives a key's time; buckets of 128 ms give the keys of a time, and a heap of bucket numbers the next one due. So
 the active cycle never samples: it pops what is due, in order, as much as its budget allows, and a key whose time
-changes leaves no stale entry behind. All operations are O(1) but for the heap. A bucket goes with its last key; its
-number stays in the heap until it comes up, or until most of the heap is such numbers.
+changes leaves no stale entry behind. All operations are O(1) but for the heap, which holds one number per bucket. A
+bucket that lost its last key goes when its time comes, or together with all such, once they are the majority.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sys import getsizeof
 from typing import Any, Final
 
 BUCKET_BITS: Final = 7
-#: Numbers of gone buckets that the heap may always hold.
+#: Empty buckets that may always stay.
 _FEW: Final = 64
 #: Bytes per key in use from which on a set is rebuilt; a filled one has 27 to 107.
 _SPARSE: Final = 256
@@ -27,13 +27,14 @@ _DEEPEST: Final = 512
 class ExpiryIndex:
     """Key -> absolute expiry in ms of Unix time, plus the order in which keys fall due."""
 
-    __slots__ = ("_buckets", "_heap", "at")
+    __slots__ = ("_buckets", "_empty", "_heap", "at")
 
     def __init__(self) -> None:
         #: The times themselves; read directly on the hot path, written only through `set` and `drop`.
         self.at: dict[bytes, int] = {}
         self._buckets: dict[int, set[bytes]] = {}
         self._heap: list[int] = []
+        self._empty = 0  # of the buckets
 
     def __len__(self) -> int:
         return len(self.at)
@@ -41,18 +42,18 @@ class ExpiryIndex:
     def set(self, key: bytes, at_ms: int) -> None:
         """Give `key` an expiry, or change it."""
         old = self.at.get(key)
-        if old is not None:
-            self._leave(key, old)
         self.at[key] = at_ms
         number = at_ms >> BUCKET_BITS
+        if old is not None:
+            if old >> BUCKET_BITS == number:
+                return
+            self._leave(key, old)
         bucket = self._buckets.get(number)
         if bucket is None:
             bucket = self._buckets[number] = set()
-            if len(self._heap) > 2 * len(self._buckets) + _FEW:
-                self._heap[:] = self._buckets
-                heapify(self._heap)
-            else:
-                heappush(self._heap, number)
+            heappush(self._heap, number)
+        elif not bucket:
+            self._empty -= 1
         bucket.add(key)
 
     def drop(self, key: bytes) -> bool:
@@ -70,10 +71,26 @@ class ExpiryIndex:
             return
         bucket.discard(key)
         left = len(bucket)
+        if left & 15:  # seldom enough to cost nothing
+            return
         if not left:
-            del self._buckets[number]
-        elif not left & (left - 1) and getsizeof(bucket) > _SPARSE * left:
+            self._empty += 1
+            if self._empty > len(self._buckets) // 2 + _FEW:
+                self._sweep()
+        elif getsizeof(bucket) > _SPARSE * left:
             self._buckets[number] = set(bucket)  # sets do not shrink by themselves
+
+    def _sweep(self) -> None:
+        """Drop all empty buckets."""
+        self._buckets = {number: bucket for number, bucket in self._buckets.items() if bucket}
+        self._heap = list(self._buckets)
+        heapify(self._heap)
+        self._empty = 0
+
+    def _drop_first(self) -> None:
+        """Drop the earliest bucket, which is empty."""
+        del self._buckets[heappop(self._heap)]
+        self._empty -= 1
 
     def due(self, now_ms: int, limit: int) -> list[bytes]:
         """Up to `limit` keys whose time has come, earliest bucket first. They stay indexed until dropped."""
@@ -81,9 +98,9 @@ class ExpiryIndex:
         heap, buckets = self._heap, self._buckets
         current = now_ms >> BUCKET_BITS
         while heap and heap[0] < current and len(found) < limit:
-            bucket = buckets.get(heap[0])
-            if bucket is None:
-                heappop(heap)
+            bucket = buckets[heap[0]]
+            if not bucket:
+                self._drop_first()
                 continue
             for key in bucket:
                 found.append(key)
@@ -98,10 +115,10 @@ class ExpiryIndex:
         within 128 ms of each other."""
         heap, buckets = self._heap, self._buckets
         while heap:
-            bucket = buckets.get(heap[0])
-            if bucket is not None:
+            bucket = buckets[heap[0]]
+            if bucket:
                 return list(islice(bucket, limit))
-            heappop(heap)
+            self._drop_first()
         return []
 
     def sample(self, rng: random.Random, count: int) -> list[bytes]:
@@ -116,9 +133,9 @@ class ExpiryIndex:
             return found
         fair = min(2 * len(self.at) // len(buckets) + 2, _DEEPEST)
         for _ in range(_DRAWS * count):
-            bucket = buckets.get(heap[int(rng.random() * len(heap))])
+            bucket = buckets[heap[int(rng.random() * len(heap))]]
             position = int(rng.random() * fair)
-            if bucket is not None and position < len(bucket):
+            if position < len(bucket):
                 if len(bucket) > fair:  # its keys are drawn too rarely already: at least draw from all of them
                     position = int(rng.random() * min(len(bucket), _DEEPEST))
                 found.append(next(islice(bucket, position, None)))
@@ -137,4 +154,5 @@ class ExpiryIndex:
         self.at = {}
         self._buckets = {}
         self._heap = []
+        self._empty = 0
         return parts
