@@ -64,6 +64,12 @@ def _find_mallinfo() -> Callable[[], _Mallinfo] | None:
 _mallinfo: Final = _find_mallinfo()
 
 
+def heap_figures() -> dict[str, int]:
+    """The C library's account of its heap by the names of its fields; empty where it keeps none."""
+    heap = None if _mallinfo is None else _mallinfo()
+    return {} if heap is None else {name: getattr(heap, name) for name in _HEAP_FIELDS}
+
+
 class Figures(NamedTuple):
     """What can be known. Bytes, but for `blocks`. `anonymous`: the part of `resident` that belongs to no file;
     `heap_used` and `heap_held`: what malloc gave out, and what it has from the system; both 0 if it does not tell."""

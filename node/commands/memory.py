@@ -11,6 +11,7 @@ from node import errors
 from node.arguments import integer
 from node.commands.help import help_reply
 from node.key_specs import key_at
+from node.memory import heap_figures
 from node.observe.info_sections import BASE
 from node.registry import LOADING, READONLY, STALE, command, container
 from node.resp.values import OK, Verbatim
@@ -169,26 +170,6 @@ def cmd_memory_purge(client: Client, argv: list[bytes]) -> Any:
     return OK
 
 
-_HEAP_FIELDS: Final = (
-    "arena",
-    "ordblks",
-    "smblks",
-    "hblks",
-    "hblkhd",
-    "usmblks",
-    "fsmblks",
-    "uordblks",
-    "fordblks",
-    "keepcost",
-)
-
-
-class _Mallinfo(ctypes.Structure):
-    """The C library's account of its heap, in bytes."""
-
-    _fields_ = tuple((name, ctypes.c_size_t) for name in _HEAP_FIELDS)
-
-
 @command(
     "memory|malloc-stats",
     arity=2,
@@ -200,11 +181,8 @@ class _Mallinfo(ctypes.Structure):
     tips=_TIPS,
 )
 def cmd_memory_malloc_stats(client: Client, argv: list[bytes]) -> Any:
-    libc = ctypes.CDLL(None)
-    libc.mallinfo2.restype = _Mallinfo
-    heap = libc.mallinfo2()
     rows = [f"python: {sys.getallocatedblocks()} blocks, collector generations {gc.get_count()}"]
-    rows += (f"malloc.{name}: {getattr(heap, name)}" for name in _HEAP_FIELDS)
+    rows += (f"malloc.{name}: {value}" for name, value in heap_figures().items())
     return Verbatim("".join(f"{row}\n" for row in rows).encode())
 
 
