@@ -212,23 +212,23 @@ class Word(Kind):
         return value.encode()
 
 
-class ShutdownFlags(Word):
+class ShutdownFlags(Kind):
     """What a signal's shutdown does: `default`, or words of save, nosave, now, force. The value is a tuple of words."""
 
     several = True
 
     def __init__(self) -> None:
-        super().__init__("default", "save", "nosave", "now", "force")
+        self._words = Word("default", "save", "nosave", "now", "force")
 
-    def parse(self, words: Sequence[bytes], old: Any = None) -> tuple[str, ...]:  # type: ignore[override]
+    def parse(self, words: Sequence[bytes], old: Any = None) -> tuple[str, ...]:
         if not words:
-            self.one(b"")
-        named = {self.one(word) for word in words}
+            self._words.one(b"")
+        named = {self._words.one(word) for word in words}
         if {"save", "nosave"} <= named:
             raise ConfigError("shutdown options SAVE and NOSAVE can't be used simultaneously")
-        return tuple(word for word in self.choice[1:] if word in named)
+        return tuple(word for word in self._words.choice[1:] if word in named)
 
-    def format(self, value: tuple[str, ...]) -> bytes:  # type: ignore[override]
+    def format(self, value: tuple[str, ...]) -> bytes:
         return " ".join(value or ("default",)).encode()
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,10 @@ SLICES_SHARE: Final = 0.25
 SLICE_NS: Final = 1_000_000
 #: Indexes of scans that nobody went on with for this long are dropped.
 SCAN_SWEEP_MS: Final = 30_000
+
+
+def _is_before(end_ns: int) -> bool:
+    return perf_counter_ns() < end_ns
 
 
 class Cron:
@@ -97,7 +102,7 @@ class Cron:
         while spent < budget:
             started = perf_counter_ns()
             end = started + SLICE_NS
-            left = work(lambda end=end: perf_counter_ns() < end)  # type: ignore[misc]
+            left = work(partial(_is_before, end))
             spent += perf_counter_ns() - started
             if perf_counter_ns() < end or not left:
                 break

@@ -34,7 +34,7 @@ from node.dispatch import SERVER_BUSY, Deferred, execute
 from node.errors import CommandError
 from node.observe.histogram import SHIFT as LATENCY_SHIFT
 from node.output import IN, OUT, Output
-from node.registry import LOOKUP
+from node.registry import LOOKUP, UNKNOWN
 from node.resp.encoder import BULK_HEADER, CRLF, INTEGER, encode
 from node.resp.parser import ProtocolError, RequestParser, parse_quick
 from node.resp.values import OK
@@ -304,14 +304,13 @@ class DataPlane:
         lookup = LOOKUP
         slow_nanos = server.slow_nanos
         position = 0
-        spec = None
+        spec = UNKNOWN
         last = perf_counter_ns()
         for argv in commands:
             position += 1
-            spec = lookup.get(argv[0])
+            spec = lookup.get(argv[0], UNKNOWN)
             if (
-                spec is None
-                or client.gates
+                client.gates
                 or server.gates & spec.minds
                 or not spec.quick
                 or not spec.min_arity <= len(argv) <= spec.max_arity
@@ -330,28 +329,28 @@ class DataPlane:
             if quick:
                 dirty = keyspace.dirty
                 try:
-                    result = spec.handler(client, argv)  # type: ignore[union-attr,misc]  # `quick` implies both
+                    result = spec.run(client, argv)
                 except CommandError as error:
                     result = error
-                    spec.failed_calls += 1  # type: ignore[union-attr]
+                    spec.failed_calls += 1
                     server.stats.count_error(error)
                 except Exception:  # a bug of ours: it is logged, and must not end the process that holds the data
-                    result = server.handler_failed(spec, argv)  # type: ignore[arg-type]
+                    result = server.handler_failed(spec, argv)
                 if keyspace.dirty > dirty or client.rewritten is not None:
                     server.propagation.after_command(client, argv)
                     client.write_offset = stream.offset
                 now = perf_counter_ns()
                 if type(result) is not Block:  # else it counts once it is served
-                    spec.calls += 1  # type: ignore[union-attr]
-                    spec.nanos += now - last  # type: ignore[union-attr]
-                timings = spec.timings  # type: ignore[union-attr]
+                    spec.calls += 1
+                    spec.nanos += now - last
+                timings = spec.timings
                 if timings is not None:
                     try:
                         timings[now - last >> LATENCY_SHIFT] += 1
                     except IndexError:
-                        server.note_latency(spec, now - last)  # type: ignore[arg-type]
+                        server.note_latency(spec, now - last)
                 if now - last >= slow_nanos and type(result) is not Block:
-                    server.note_slow(client, spec, argv, now - last)  # type: ignore[arg-type]
+                    server.note_slow(client, spec, argv, now - last)
                 last = now
             else:
                 try:
@@ -385,7 +384,7 @@ class DataPlane:
                 break
         server.stats.commands += position
         client.commands_run += position
-        if spec is not None:
+        if spec is not UNKNOWN:
             client.last_command = spec.full_name
         if out and not client.pending:
             client.pending = True

@@ -48,11 +48,9 @@ class KeySpec:
         return list(range(first_key, first_key + count * step, step))
 
     def _begin_index(self, argv: list[bytes]) -> int | None:
-        if self.begin[0] == "index":
-            return int(self.begin[1])
-        if self.begin[0] == "unknown":
-            return None
-        _, word, start = self.begin  # type: ignore[misc]  # the union is told apart by its first item
+        if len(self.begin) == 2:
+            return self.begin[1] if self.begin[0] == "index" else None
+        _, word, start = self.begin
         if start >= 0:
             order = range(start, len(argv) - 1)
         else:

@@ -82,6 +82,11 @@ FLAG_NAMES: Final = (
 GATES_OF_WRITES: Final = 1 << 4 | 1 << 5
 
 
+def _refuse(client: Client, argv: list[bytes]) -> Any:
+    """Instead of the handler of a container: its bare name is no command."""
+    raise errors.wrong_arity(argv[0].lower())
+
+
 class CommandSpec:
     """All that is known of one command or subcommand. `calls`, `nanos` and the failures are its statistics."""
 
@@ -112,6 +117,7 @@ class CommandSpec:
         "quick",
         "rejected_calls",
         "replaced_by",
+        "run",
         "since",
         "single_key",
         "subcommands",
@@ -143,6 +149,8 @@ class CommandSpec:
         self.full_name = name
         self.name = name.rpartition(b"|")[2]
         self.handler = handler
+        #: The handler for those who know that there is one (`quick` says so).
+        self.run: Handler = handler or _refuse
         self.arity = arity
         self.min_arity = abs(arity)
         self.max_arity = arity if arity >= 0 else 1 << 31
@@ -251,6 +259,10 @@ def acl_categories(group: str, flags: int, extra: Sequence[str]) -> tuple[str, .
 COMMANDS: Final[dict[bytes, CommandSpec]] = {}
 #: What dispatch looks names up in: lower and upper case spellings, so that a hit needs no `.lower()`.
 LOOKUP: Final[dict[bytes, CommandSpec]] = {}
+#: What a name that is not in LOOKUP stands for on the data plane's short road: never `quick`.
+UNKNOWN: Final = CommandSpec(
+    b"", None, arity=0, flags=0, keys=NO_KEYS, group="", since="", complexity="", summary="no such command"
+)
 
 
 def command(

@@ -66,11 +66,11 @@ def _flag_words(flags: Sequence[bytes]) -> OrderedSet:
 
 def _key_spec(spec: KeySpec) -> dict[bytes, Any]:
     described: dict[bytes, Any] = {b"flags": _flag_words(spec.flags)}
-    if spec.begin[0] == "index":
-        described[b"begin_search"] = {b"type": b"index", b"spec": {b"index": spec.begin[1]}}
-    elif spec.begin[0] == "keyword":
-        _, word, start = spec.begin  # type: ignore[misc]  # told apart by the first item
+    if len(spec.begin) == 3:
+        _, word, start = spec.begin
         described[b"begin_search"] = {b"type": b"keyword", b"spec": {b"keyword": word, b"startfrom": start}}
+    elif spec.begin[0] == "index":
+        described[b"begin_search"] = {b"type": b"index", b"spec": {b"index": spec.begin[1]}}
     else:
         described[b"begin_search"] = {b"type": b"unknown", b"spec": {}}
     kind, first, second, third = spec.find
