@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from node.keyspace.lazy_free import deletion
+
 LEVELS: Final = {"7.0": "7.0.15", "7.2": "7.2.4"}
 """Level -> the version that the node reports."""
 
@@ -41,4 +43,4 @@ class LazySettings(Protocol):
 
 def server_deletion(config: LazySettings) -> bytes:
     """What replicas are told when a command emptied or replaced a key as a whole. 7.0 says DEL whatever the setting."""
-    return b"UNLINK" if COMPAT.newer and config.lazyfree_lazy_server_del else b"DEL"
+    return deletion(lazy=COMPAT.newer and config.lazyfree_lazy_server_del)

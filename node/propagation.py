@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from node.compat import COMPAT
+from node.keyspace.lazy_free import deletion
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -34,10 +35,6 @@ class Propagation:
         self.feeds: list[Feed] = []
         #: One of `feeds`: the one of the replicas, for what only they must see.
         self.replica_feed: Feed | None = None
-        #: What the removal of an expired key is called: DEL, or UNLINK with `lazyfree-lazy-expire`.
-        self.expire_command = b"DEL"
-        #: The same for evicted keys and `lazyfree-lazy-eviction`.
-        self.evict_command = b"DEL"
         #: Who gets what is fed now. Anything but EVERYBODY only inside of a unit.
         self.targets = EVERYBODY
         self._depth = 0
@@ -76,24 +73,11 @@ class Propagation:
         else:
             self.replica_feed(db_index, argv)
 
-    def expired(self, db_index: int, key: bytes) -> None:
-        """A key's time had come on this primary."""
+    def removed(self, db_index: int, key: bytes, *, lazy: bool) -> None:
+        """A key's time had come on this primary, or it had to make room (on a replica that evicts by itself, too: only
+        its log is a feed then, as its stream is that of its primary)."""
         if self.feeds:
-            self.feed(db_index, [self.expire_command, key])
-
-    def evicted(self, db_index: int, key: bytes) -> None:
-        """A key had to make room. A replica that evicts by itself (`replica-ignore-maxmemory no`) tells its log only:
-        its stream is that of its primary."""
-        if self.feeds:
-            self.feed(db_index, [self.evict_command, key])
-
-    def name_evictions(self, lazy: bool) -> None:
-        """`lazyfree-lazy-eviction` is (now) `lazy`."""
-        self.evict_command = b"UNLINK" if lazy else b"DEL"
-
-    def name_expirations(self, lazy: bool) -> None:
-        """`lazyfree-lazy-expire` is (now) `lazy`."""
-        self.expire_command = b"UNLINK" if lazy else b"DEL"
+            self.feed(db_index, [deletion(lazy=lazy), key])
 
     @property
     def in_unit(self) -> bool:

@@ -88,12 +88,9 @@ class Server:
         self.keyspace.now_ms = self.clock.now_ms
         self.stats = Stats()
         self.propagation = Propagation()
-        self.keyspace.on_expire_propagate = self.propagation.expired
-        self.propagation.name_expirations(config.lazyfree_lazy_expire)
-        config.on_change("lazyfree-lazy-expire", self.propagation.name_expirations)
-        self.keyspace.on_evict_propagate = self.propagation.evicted
-        self.propagation.name_evictions(config.lazyfree_lazy_eviction)
-        config.on_change("lazyfree-lazy-eviction", self.propagation.name_evictions)
+        removed = self.propagation.removed
+        self.keyspace.on_expire_propagate = lambda db, key: removed(db, key, lazy=config.lazyfree_lazy_expire)
+        self.keyspace.on_evict_propagate = lambda db, key: removed(db, key, lazy=config.lazyfree_lazy_eviction)
         self.keyspace.field_expiry.on_propagate = self.propagation.feed
         self.blocking = Blocking(self.keyspace, dispatch.run_again)
         self.clients: dict[int, Client] = {}

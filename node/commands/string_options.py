@@ -8,6 +8,7 @@ from node import errors
 from node.arguments import INT64_MAX, integer
 from node.client import GATE_PRIMARY, Client
 from node.keyspace.database import DELETE
+from node.keyspace.lazy_free import deletion
 from node.keyspace.notify import GENERIC
 from node.types.xxh3 import hex_digest
 
@@ -121,7 +122,7 @@ def remove_expired(client: Client, key: bytes) -> None:
     """Delete a key that was given an expiry in the past, and propagate that instead of the command."""
     client.db.delete(key)
     client.db.changed(key, GENERIC, b"del")
-    client.propagate_as([client.server.propagation.expire_command, key])
+    client.propagate_as([deletion(lazy=client.server.config.lazyfree_lazy_expire), key])
 
 
 def string_condition_holds(value: Any, bits: int, operand: bytes) -> bool:

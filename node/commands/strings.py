@@ -42,6 +42,7 @@ from node.commands.string_options import (
 )
 from node.compat import COMPAT
 from node.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
+from node.keyspace.lazy_free import deletion
 from node.keyspace.notify import GENERIC, STRING
 from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.resp.values import OK
@@ -257,7 +258,7 @@ def cmd_getdel(client: Client, argv: list[bytes]) -> Any:
     if value is not None and client.db.delete(key):
         client.db.changed(key, GENERIC, b"del")
         lazy = client.server.config.lazyfree_lazy_user_del and not COMPAT.newer
-        client.propagate_as([b"UNLINK" if lazy else b"DEL", key])
+        client.propagate_as([deletion(lazy=lazy), key])
     return value
 
 

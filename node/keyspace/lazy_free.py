@@ -24,6 +24,11 @@ _LEAVES: Final = frozenset((bytes, bytearray, tuple, int, float, str, bool, type
 _CONTAINERS: Final = frozenset((list, dict, set, deque))
 
 
+def deletion(*, lazy: bool) -> bytes:
+    """The command that says in the log, and to replicas, that a key is gone."""
+    return b"UNLINK" if lazy else b"DEL"
+
+
 class LazyFree:
     """The queue of one keyspace."""
 

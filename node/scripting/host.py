@@ -78,7 +78,7 @@ class Scripting:
         self._engine: Engine | None = None
         self._run: Run | None = None
         self._load_deadline_ns = 0
-        self.functions = Functions(self._new_functions_engine)
+        self.functions = Functions(self._new_engine)
         #: DEBUG SET-DISABLE-DENY-SCRIPTS: scripts may call what no script may.
         self.allow_all_commands = False
 
@@ -89,9 +89,6 @@ class Scripting:
         from node.scripting.engine import Engine
 
         return Engine(Calls(self._server, self), self.interrupt, register)
-
-    def _new_functions_engine(self, register: Any) -> Engine:
-        return self._new_engine(register)
 
     @property
     def engine(self) -> Engine:
