@@ -46,7 +46,7 @@ class Output:
         if client.unsent is not None:
             client.unsent.append(data)
             client.unsent_bytes += len(data)
-            self._enforce_limit(client)
+            self._must_keep(client, len(data))
             return
         try:
             sent = client.sock.send(data)  # type: ignore[union-attr]  # the caller knows that it is connected
@@ -63,7 +63,7 @@ class Output:
             client.unsent = deque((memoryview(data)[sent:] if sent else data,))
             client.unsent_bytes = len(data) - sent
             self._epoll.modify(client.fd, IN | OUT)
-            self._enforce_limit(client)
+            self._must_keep(client, client.unsent_bytes)
         elif client.close_after_reply:
             self._drop(client)
 
@@ -99,6 +99,11 @@ class Output:
                 client.replica.on_drained()
             if client.close_after_reply:
                 self._drop(client)
+
+    def _must_keep(self, client: Client, size: int) -> None:
+        """`size` bytes joined the queue of `client`: look at its own limit, then at that of all clients together."""
+        if not self._enforce_limit(client):
+            self._server.client_eviction.held(size)
 
     def enforce_soft_limits(self) -> None:
         """Close the clients whose queue has been too long for too long though nothing was added to it."""

@@ -11,7 +11,6 @@ import logging
 import random
 import secrets
 import socket
-from functools import partial
 from typing import Final
 
 import trio
@@ -20,7 +19,7 @@ from node import dispatch, registry
 from node.acl.users import Acl
 from node.blocking import Blocking
 from node.client import Client
-from node.client_eviction import evict_clients
+from node.client_eviction import ClientEviction
 from node.clock import Clock
 from node.cluster_host import ClusterHost
 from node.compat import COMPAT
@@ -107,6 +106,7 @@ class Server:
         self.data_plane = DataPlane(self)
         self.cron = Cron(self)
         self.eviction = Eviction(self)
+        self.client_eviction = ClientEviction(self)
         self.shutdown_requested = trio.Event()
         self.exit_code = 0
         self.acl = Acl(self)
@@ -144,7 +144,7 @@ class Server:
         config.on_change("latency-tracking", self._set_latency_tracking)
         self._set_latency_tracking(config.latency_tracking)
         self.cron.tasks.append(self.pause.check)
-        self.cron.tasks.append(partial(evict_clients, self))
+        self.cron.tasks.append(self.client_eviction.evict)
         self.cron.tasks.append(self.data_plane.enforce_soft_limits)
         self.cron.tasks.append(self.shutdown.check)
         self.info.provide("server", self.shutdown.info_fields)
@@ -318,6 +318,7 @@ class Server:
         self.tracking.end_of_pass()
         self.persistence.flush()
         self.replication.flush()
+        self.client_eviction.maybe_evict()
 
     def timers_changed(self) -> None:
         """A deadline was set that may come before all others."""

@@ -32,6 +32,7 @@ class Watching:
         client.watched[place] = client.db.is_past(key)
         self._watchers.setdefault(place, {})[client] = None
         self._keyspace.watched += 1
+        client.server.client_eviction.named(1)
         self._keyspace.refresh_observed()
 
     def unwatch(self, client: Client) -> None:

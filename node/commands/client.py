@@ -347,6 +347,7 @@ def cmd_client_reply(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_client_no_evict(client: Client, argv: list[bytes]) -> Any:
     client.no_evict = _on_off(argv[2])
+    client.server.client_eviction.look_soon()
     return OK
 
 

@@ -99,6 +99,7 @@ def cmd_client_tracking(client: Client, argv: list[bytes]) -> Any:
             noloop=options.noloop,
             prefixes=options.prefixes,
         )
+        client.server.client_eviction.named(len(options.prefixes))
     else:
         raise errors.SYNTAX
     return OK

@@ -36,8 +36,8 @@ TYPE_NAMES: Final = {
 }
 #: What an idle client costs: the object and its containers.
 _BASE_BYTES: Final = 2048
-#: What one entry in a dict costs besides its content.
-_PLACE_BYTES: Final = 100
+#: What a name that a client watches or listens to costs besides its bytes.
+NAME_BYTES: Final = 100
 
 
 def is_local(client: Client) -> bool:
@@ -80,14 +80,19 @@ def output_bytes(client: Client) -> int:
 
 
 def memory_bytes(client: Client) -> int:
-    """All that a client makes us hold (an estimate; what its subscriptions and watches cost others is not in it)."""
+    """All that a client makes us hold (an estimate)."""
+    return kept_bytes(client) + _reply_bytes(client)
+
+
+def kept_bytes(client: Client) -> int:
+    """What a client makes us hold beyond this pass, at the end of which its replies leave."""
     held = client.parser.held_bytes if client.parser is not None else 0
     waiting = sum(sum(map(len, argv)) for argv in client.commands)
-    names = sum(map(len, (*client.channels, *client.patterns, *client.shard_channels)))
-    names += sum(len(key) + _PLACE_BYTES for _, key in client.watched)
+    names = sum(len(name) + NAME_BYTES for name in (*client.channels, *client.patterns, *client.shard_channels))
+    names += sum(len(key) + NAME_BYTES for _, key in client.watched)
     if client.tracking is not None:
-        names += sum(len(prefix) + _PLACE_BYTES for prefix in client.tracking.prefixes)
-    return _BASE_BYTES + held + waiting + names + queued_bytes(client) + output_bytes(client) + _reply_bytes(client)
+        names += sum(len(prefix) + NAME_BYTES for prefix in client.tracking.prefixes)
+    return _BASE_BYTES + held + waiting + names + queued_bytes(client) + output_bytes(client)
 
 
 def _reply_bytes(client: Client) -> int:

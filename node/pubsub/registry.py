@@ -54,6 +54,7 @@ class Family:
                 self.subscribers.setdefault(name, {})[client] = None
             confirmations.append(Push((self.word, name, self._count(client))))
         client.set_gate(GATE_SUBSCRIBED, True)
+        client.server.client_eviction.named(len(confirmations))
         return Many(confirmations)
 
     def leave(self, client: Client, names: Iterable[bytes]) -> Many:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 
 from node import pause
 from node.client import GATE_SUBSCRIBED, GATE_TRACKING
-from node.client_eviction import evict_clients, limit_bytes
 from node.dispatch import SERVER_MONITORS, SERVER_PAUSED
 from node.replication.applier import Applier, new_primary_client
 from node.resp.encoder import encode_command
-from tests.support.inprocess import InProcessNode
+from tests.support.inprocess import InProcessClient, InProcessNode
 
 
 @pytest.fixture
@@ -157,19 +157,56 @@ def test_greediest_clients_are_closed_until_the_others_fit(node: InProcessNode) 
     spared.call("CLIENT", "NO-EVICT", "on")
     for client, size in ((small, 1000), (large, 400_000), (spared, 400_000)):
         client.send(b"*2\r\n$4\r\nECHO\r\n$%d\r\n%b" % (size * 2, b"x" * size))
-    node.server.config.maxmemory_clients = 300_000
-    assert evict_clients(node.server) == 1
+    caller = node.client()
+    caller.call("CONFIG", "SET", "maxmemory-clients", "300000")
     assert (large.served.sock, small.served.sock is None, spared.served.sock is None) == (None, False, False)
     assert node.server.stats.evicted_clients == 1
-    assert evict_clients(node.server) == 0
+    spared.served.no_evict = False
+    assert node.server.client_eviction.evict() == 1
+    assert node.server.client_eviction.evict() == 0
 
 
 def test_limit_of_clients_may_be_a_share_of_maxmemory(node: InProcessNode) -> None:
-    config = node.server.config
-    config.maxmemory, config.maxmemory_clients = 1000, -5
-    assert limit_bytes(config) == 50
-    config.maxmemory = 0
-    assert limit_bytes(config) == 0
+    client = node.client()
+    client.call("CONFIG", "SET", "maxmemory", "1000000000", "maxmemory-clients", "5%")
+    assert node.server.client_eviction.limit == 50_000_000
+    client.call("CONFIG", "SET", "maxmemory", "0")
+    assert node.server.client_eviction.limit == 0
+
+
+def _overdo(client: InProcessClient, data: bytes) -> None:
+    """Send what must have the client closed, at the latest by its last byte."""
+    with contextlib.suppress(BrokenPipeError):
+        client.send(data)
+    assert client.served.sock is None
+
+
+def test_greedy_client_is_closed_in_the_pass_in_which_it_grew(node: InProcessNode) -> None:
+    caller = node.client()
+    caller.call("SET", "large", "x" * 900_000)
+    caller.call("CONFIG", "SET", "maxmemory-clients", "3000000")
+    sender, queuer, watcher, listener, deaf = (node.client() for _ in range(5))
+    _overdo(sender, b"*1\r\n$5000000\r\n" + b"x" * 3_000_000)
+    queuer.call("MULTI")
+    for _ in range(3):
+        assert queuer.call("SET", "k", "x" * 900_000) == b"QUEUED"
+    _overdo(queuer, encode_command([b"SET", b"k", b"x" * 900_000]))
+    for client, name in ((watcher, b"WATCH"), (listener, b"SSUBSCRIBE")):
+        _overdo(client, encode_command([name, *(b"%d" % number for number in range(40_000))]))
+    _overdo(deaf, encode_command([b"GET", b"large"]) * 10)
+    assert caller.call("PING") == b"PONG"
+    assert node.server.stats.evicted_clients == 5
+
+
+def test_client_that_is_no_longer_spared_is_closed_at_once(node: InProcessNode) -> None:
+    client, caller = node.client(), node.client()
+    caller.call("CLIENT", "NO-EVICT", "on")
+    client.call("CLIENT", "NO-EVICT", "on")
+    client.call("WATCH", *(str(number) for number in range(10_000)))
+    caller.call("CONFIG", "SET", "maxmemory-clients", "500000")
+    assert client.served.sock is not None
+    client.send(encode_command([b"CLIENT", b"NO-EVICT", b"off"]))
+    assert client.served.sock is None
 
 
 # -- monitors --------------------------------------------------------------------------------------------------
