@@ -55,6 +55,8 @@ def _sparse_max(client: Client) -> int:
 def cmd_pfadd(client: Client, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     data = db.write(key)
+    if type(data) is bytearray and len(argv) == 3 and hll.holds(data, argv[2]):
+        return 0  # which is what most calls come to
     updates = 0
     if data is None:
         data = hll.new()
@@ -65,7 +67,7 @@ def cmd_pfadd(client: Client, argv: list[bytes]) -> Any:
     limit = client.server.config.hll_sparse_max_bytes
     try:
         for element in argv[2:]:
-            if hll.add(data, element, limit):
+            if not hll.holds(data, element) and hll.add(data, element, limit):
                 updates += 1
     except hll.CorruptHyperLogLog:
         raise _CORRUPT from None

@@ -50,14 +50,20 @@ def murmur64a(data: bytes, seed: int = SEED) -> int:
 
 
 # Arguments that are C numbers already need no conversion, which would take longer than the hash itself.
-_C_SEED: Final = ctypes.c_size_t(SEED)
-_C_SIZES: Final = tuple(map(ctypes.c_size_t, range(_SHORT)))
+C_SEED: Final = ctypes.c_size_t(SEED)
+#: By size, of short data.
+C_SIZES: Final = tuple(map(ctypes.c_size_t, range(_SHORT)))
 
 
 def _native_hash(data: bytes) -> int:
     """`murmur64a` with SEED, by the C++ runtime."""
     size = len(data)
-    return _native(data, _C_SIZES[size] if size < _SHORT else ctypes.c_size_t(size), _C_SEED)  # type: ignore[no-any-return]
+    return _native(data, C_SIZES[size] if size < _SHORT else ctypes.c_size_t(size), C_SEED)  # type: ignore[no-any-return]
+
+
+def _sized_hash(data: bytes, size: Any, seed: Any) -> int:
+    """Stands in for the function of the C++ runtime."""
+    return murmur64a(data)
 
 
 def _load_native() -> Any:
@@ -76,3 +82,5 @@ _trusted: Final = _native is not None and all(_native_hash(text) == murmur64a(te
 
 #: `murmur64a` with SEED, by whoever does it best here.
 hash_element: Final[Callable[[bytes], int]] = _native_hash if _trusted else murmur64a
+#: The same for callers that must not pay for a frame in between: (data, C_SIZES[its size], C_SEED).
+hash_sized: Final[Callable[[bytes, Any, Any], int]] = _native if _trusted else _sized_hash

@@ -44,6 +44,9 @@ def test_element_hash_of_any_size_equals_murmur64a(size: int) -> None:
     rng = random.Random(size)
     for data in (rng.randbytes(size), bytes(size), b"\xff" * size):
         assert murmur.hash_element(data) == murmur.murmur64a(data)
+        if size < len(murmur.C_SIZES):
+            for function in (murmur.hash_sized, murmur._sized_hash):
+                assert function(data, murmur.C_SIZES[size], murmur.C_SEED) == murmur.murmur64a(data)
 
 
 def test_element_hash_without_a_runtime_library_is_murmur64a(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,40 @@ def test_dense_and_sparse_hyperloglog_hold_the_same_registers(elements: list[byt
     assert sparse[16:] == dense[16:]
 
 
+def test_a_dense_hyperloglog_holds_exactly_the_elements_that_would_change_nothing() -> None:
+    rng = random.Random(7)
+    data = hyperloglog.new()
+    hyperloglog.make_dense(data)
+    held = 0
+    for size in (0, 1, 7, 8, 9, 19, 127) * 3000:
+        element = rng.randbytes(size)
+        expected = not hyperloglog.add(data[:], element, 3000)
+        assert hyperloglog.holds(data, element) == expected
+        hyperloglog.add(data, element, 3000)
+        held += expected
+        assert hyperloglog.holds(data, element)
+    assert held > 1000
+
+
+def test_nothing_but_a_dense_hyperloglog_and_a_short_element_is_ever_held() -> None:
+    dense, sparse = hyperloglog.new(), hyperloglog.new()
+    hyperloglog.make_dense(dense)
+    long = b"x" * 128
+    for data in (dense, sparse):
+        for element in (b"a", long):
+            hyperloglog.add(data, element, 3000)
+    assert hyperloglog.holds(dense, b"a")
+    assert not hyperloglog.holds(dense, long)
+    assert not hyperloglog.holds(sparse, b"a")
+    assert not hyperloglog.holds(dense + b"\0", b"a")
+    assert not hyperloglog.holds(dense[:-1], b"a")
+    for at in range(5):
+        for other in (-1, 1):
+            broken = dense[:]
+            broken[at] = broken[at] + other & 0xFF
+            assert not hyperloglog.holds(broken, b"a")
+
+
 def test_hyperloglog_counts_with_the_promised_standard_error() -> None:
     errors = []
     for seed in range(40):
