@@ -106,6 +106,10 @@ class Bus:
         self._frame = b""
         self._settling = False
         self._rearm = trio.Event()
+        self.drop_type = -1
+        """Messages with this `type_code` do not arrive; a fault for tests (DEBUG DROP-CLUSTER-PACKET-FILTER)."""
+        self.close_on_drop = False
+        """Whether a message that is dropped takes its link with it."""
         self.buffer_limit_exceeded = 0
         """Links freed because too much waited on them, as in CLUSTER INFO."""
 
@@ -255,7 +259,22 @@ class Bus:
             for message in messages:
                 if link.closed:
                     return
+                if message.type_code == self.drop_type:
+                    self._drop(link)
+                    continue
                 self.step(MessageReceived(link.number, message))
+
+    def _drop(self, link: BusLink) -> None:
+        log.warning("Dropping packet that matches debug drop filter")
+        if self.close_on_drop:
+            log.warning("Closing link for matching packet type %d", self.drop_type)
+            self._lose(link, "closed with a dropped message")
+
+    def break_link(self, number: int) -> None:
+        """End a link as if the network had; a fault for tests."""
+        link = self._links.get(number)
+        if link is not None:
+            self._lose(link, "broken on purpose")
 
     def _lose(self, link: BusLink, reason: str, *, refused: bool = False) -> None:
         """The link is gone: tell the core, unless the core ended it itself."""

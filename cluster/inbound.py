@@ -146,7 +146,7 @@ class Inbound:
     def _finish_handshake(self, member: Member, header: Header) -> None:
         view = self._view
         view.members.rename(member, header.sender)
-        member.in_handshake = False
+        member.in_handshake = member.must_meet = False
         member.role = header.flags & (FLAG_PRIMARY | FLAG_REPLICA)
         self._on_header(member, header)
         view.save()

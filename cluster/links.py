@@ -50,7 +50,6 @@ class Links:
         if waiting_since_ms:
             # A ping was under way when the old link broke: the silence goes on.
             member.ping_sent_ms = waiting_since_ms
-        member.must_meet = False
 
     def on_down(self, event: LinkDown) -> None:
         link = self._view.links.pop(event.link, None)

@@ -68,7 +68,8 @@ class Member:
     is_myself: bool = False
     in_handshake: bool = False
     must_meet: bool = False
-    """Introduce ourselves with MEET when the link comes up."""
+    """Introduce ourselves with MEET whenever the link comes up, until there is an answer: a MEET may get lost with its
+    link, and whoever does not know us ignores a PING's content."""
     no_address: bool = False
     pfail: bool = False
     failed: bool = False

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import floating, positive_count
+from node.commands import debug_faults
 from node.commands.help import help_reply
 from node.config_kinds import parse_memory
 from node.errors import CommandError
@@ -262,10 +263,14 @@ def _replicate(client: Client, argv: list[bytes]) -> Any:
 
 
 _HELP: Final = (
+    ("AOF-FLUSH-SLEEP <microseconds>", "Sleep before every write to the append-only file."),
     ("CHANGE-REPL-ID", "Give this primary another replication id."),
+    ("CLOSE-CLUSTER-LINK-ON-PACKET-DROP <0|1>", "Close the link of a frame that DROP-CLUSTER-PACKET-FILTER drops."),
+    ("CLUSTERLINK KILL <to|from|all> <node-id>", "Break the links of the bus to a node, from it, or both."),
     ("CONFIG-REWRITE-FORCE-ALL", "Rewrite the configuration file with all directives, defaults included."),
     ("DIGEST", "Show a fingerprint of the whole data set."),
     ("DIGEST-VALUE <key> [<key> ...]", "Show fingerprints of values."),
+    ("DROP-CLUSTER-PACKET-FILTER <packet-type>", "Drop the frames of the bus of a type. -1 for none."),
     ("ERROR <string>", "Reply with <string> as an error."),
     ("LISTPACK <key>", "Say how a packed value is kept."),
     ("LOADAOF", "Write out the append-only file and load it again."),
@@ -278,19 +283,26 @@ _HELP: Final = (
     ("QUICKLIST-PACKED-THRESHOLD <size>", "Write list elements of <size> bytes as nodes of their own. 0 for default."),
     ("RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "Save a snapshot and load it again."),
     ("REPLICATE <command> [<arg> ...]", "Send a command to the replicas that is not run here: data will diverge."),
+    ("REPLYBUFFER PEAK-RESET-TIME <NEVER|RESET|time>", "No effect: there are no reply buffers of fixed size."),
+    ("REPLYBUFFER RESIZING <0|1>", "No effect, likewise."),
     ("SEGFAULT", "Die of SIGSEGV."),
     ("SET-ACTIVE-EXPIRE <0|1>", "Switch the removal of expired keys that nobody asks for."),
     ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Let scripts call commands that no script may call."),
+    ("SET-SKIP-CHECKSUM-VALIDATION <0|1>", "Take RDB files and payloads whose checksum is wrong."),
     ("SLEEP <seconds>", "Do nothing at all for <seconds>."),
     ("STRINGMATCH-LEN <text> <pattern>", "Tell whether a glob pattern fits."),
 )
 
 #: name -> (function, least and most arguments behind the name).
 _SUBCOMMANDS: Final[dict[bytes, tuple[Callable[[Client, list[bytes]], Any], int, int]]] = {
+    b"aof-flush-sleep": (debug_faults.slow_log_writes, 1, 1),
     b"change-repl-id": (_change_replication_id, 0, 0),
+    b"close-cluster-link-on-packet-drop": (debug_faults.close_on_drop, 1, 1),
+    b"clusterlink": (debug_faults.kill_link, 3, 3),
     b"config-rewrite-force-all": (_rewrite_config, 0, 0),
     b"digest": (_digest, 0, 0),
     b"digest-value": (_digest_value, 0, 1 << 31),
+    b"drop-cluster-packet-filter": (debug_faults.drop_packets, 1, 1),
     b"error": (_error, 1, 1),
     b"listpack": (_listpack, 1, 1),
     b"loadaof": (_load_log, 0, 0),
@@ -303,9 +315,11 @@ _SUBCOMMANDS: Final[dict[bytes, tuple[Callable[[Client, list[bytes]], Any], int,
     b"quicklist-packed-threshold": (_quicklist_packed_threshold, 1, 1),
     b"reload": (_reload, 0, 3),
     b"replicate": (_replicate, 1, 1 << 31),
+    b"replybuffer": (debug_faults.reply_buffers, 2, 2),
     b"segfault": (_segfault, 0, 0),
     b"set-active-expire": (_set_active_expire, 1, 1),
     b"set-disable-deny-scripts": (_allow_all_in_scripts, 1, 1),
+    b"set-skip-checksum-validation": (debug_faults.skip_checksums, 1, 1),
     b"sleep": (_sleep, 1, 1),
     b"stringmatch-len": (_stringmatch_length, 2, 2),
     b"help": (lambda client, argv: help_reply(b"DEBUG", _HELP), 0, 0),

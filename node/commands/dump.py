@@ -94,7 +94,7 @@ def _restore(client: Client, argv: list[bytes]) -> Any:
     if ttl_ms < 0:
         raise _BAD_TTL
     try:
-        value = load_payload(argv[3])
+        value = load_payload(argv[3], client.server.persistence.verify_checksums)
     except BadPayload:
         raise errors.BAD_DUMP from None
     except FormatError:

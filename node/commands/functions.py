@@ -180,7 +180,7 @@ def cmd_function_restore(client: Client, argv: list[bytes]) -> Any:
     if policy not in _POLICIES:
         raise CommandError("ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.")
     try:
-        codes = load_functions(argv[2])
+        codes = load_functions(argv[2], client.server.persistence.verify_checksums)
     except BadPayload:
         raise errors.BAD_DUMP from None
     except FormatError as error:

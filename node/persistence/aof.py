@@ -24,6 +24,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -59,6 +60,8 @@ class Aof:
         self.files = AofFiles(config)
         self._fd = -1
         self._buffer: list[bytes] = []
+        #: DEBUG AOF-FLUSH-SLEEP: as if the disk were slow.
+        self.write_delay_us = 0
         self._selected_db = -1
         self._timestamp_s = 0
         #: Bytes in the file being written, and in all files.
@@ -141,6 +144,8 @@ class Aof:
 
     def _write(self) -> bool:
         """Write the buffer; False when it could not be written whole (it is kept then)."""
+        if self.write_delay_us:
+            time.sleep(self.write_delay_us / 1e6)
         data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
         written = 0
         try:

@@ -50,6 +50,8 @@ class Persistence:
         self.aof = Aof(server.config, server.clock, self._wake_syncer)
         self.saver = RdbSaver(server, self)
         self.rewriter = AofRewriter(server, self)
+        #: False after DEBUG SET-SKIP-CHECKSUM-VALIDATION: checksums of files and payloads are not looked at.
+        self.verify_checksums = True
         self.loader = Loader(server, self.aof, self._load_function, lambda: self.clear_functions())
         self.migrate_links = MigrateLinks(lambda: server.clock.mono_ms)
         self.child: Child | None = None

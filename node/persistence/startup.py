@@ -63,29 +63,27 @@ class Loader:
     async def load(self, steps: Steps) -> None:
         """Run loading steps while clients are told LOADING. Raises LoadError or OSError."""
         server, keyspace = self._server, self._keyspace
-        server.set_gate(SERVER_LOADING, True)
-        try:
-            with self._loading():
-                await run_steps_slowly(steps, server.refresh_clock)
-        finally:
-            server.set_gate(SERVER_LOADING, False)
+        with self._loading():
+            await run_steps_slowly(steps, server.refresh_clock)
         keyspace.dirty = 0
 
     @contextlib.contextmanager
     def _loading(self) -> Iterator[None]:
-        """What holds while a data set is loaded: keys do not expire, and the collector rests.
+        """What holds while a data set is loaded: clients are told LOADING, keys do not expire, the collector rests.
 
         Nothing but values that live on is made, and values hold no cycles; walking them again and again as they become
         more costs a quarter of the time. Afterwards they are frozen out of the collector's sight.
         """
         keyspace = self._keyspace
         mode, keyspace.expiry_mode = keyspace.expiry_mode, IGNORE
+        self._server.set_gate(SERVER_LOADING, True)
         gc.disable()
         try:
             yield
         finally:
             gc.freeze()
             gc.enable()
+            self._server.set_gate(SERVER_LOADING, False)
             keyspace.expiry_mode = mode
             self.progress = None
 
@@ -96,8 +94,11 @@ class Loader:
             self._keyspace, load_function, drop_expired=drop_expired, replace=replace, delay_us=self._key_delay_us
         )
         self.progress = Progress(os.stat(path).st_size, time.time())
-        yield from load_rdb_steps(path, sink, self.progress, verify=self._config.rdbchecksum)
+        yield from load_rdb_steps(path, sink, self.progress, verify=self._verify_files())
         self._loaded(sink)
+
+    def _verify_files(self) -> bool:
+        return self._config.rdbchecksum and self._server.persistence.verify_checksums
 
     def _key_delay_us(self) -> int:
         return self._config.key_load_delay
@@ -124,7 +125,7 @@ class Loader:
                 self._aof.files.path(file.name),
                 sink,
                 self.progress,
-                verify=config.rdbchecksum,
+                verify=self._verify_files(),
                 may_truncate=config.aof_load_truncated and file is manifest.files[-1],
             )
             kind = "base" if file is manifest.base else "incr"

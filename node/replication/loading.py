@@ -179,7 +179,7 @@ class Snapshot:
         """Load what arrives until the snapshot ends; progress shows in INFO."""
         server, transfer = self._server, self._transfer
         loader = server.persistence.loader
-        decoder = RdbDecoder(sink, verify=server.config.rdbchecksum)
+        decoder = RdbDecoder(sink, verify=server.config.rdbchecksum and server.persistence.verify_checksums)
         loader.progress = Progress(transfer.total, time())
         try:
             while True:

@@ -104,3 +104,31 @@ def test_process_title_says_what_it_serves(tmp_path: Path) -> None:
     with start_node(tmp_path, "--proc-title-template", "{title} {port}") as node:
         cmdline = Path(f"/proc/{node.pid}/cmdline").read_bytes().rstrip(b"\0")
         assert cmdline == b"slotmesh-node %d" % node.port
+
+
+def test_debug_breaks_the_bus_on_purpose_and_mends_it(tmp_path: Path) -> None:
+    options = ("--cluster-enabled", "yes", "--enable-debug-command", "yes", "--cluster-node-timeout", "2000")
+    with (
+        start_node(tmp_path / "a", *options, cluster=True) as first,
+        start_node(tmp_path / "b", *options, cluster=True) as second,
+    ):
+        peer = second.call("CLUSTER", "MYID")
+        assert second.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "2") == b"OK"  # MEET
+        assert second.call("DEBUG", "CLOSE-CLUSTER-LINK-ON-PACKET-DROP", "1") == b"OK"
+        first.call("CLUSTER", "MEET", "127.0.0.1", str(second.port))
+        wait_until(lambda: "matches debug drop filter" in second.log(), 10, "a MEET is dropped")
+        assert "Closing link for matching packet type 2" in second.log()
+        assert b"cluster_known_nodes:1\r" in second.call("CLUSTER", "INFO")
+        second.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "-1")
+        for node in (first, second):
+            wait_until(lambda node=node: len(node.call("CLUSTER", "LINKS")) == 2, 20, "both know each other")
+        assert first.call("DEBUG", "CLUSTERLINK", "KILL", "ALL", peer) == b"OK"
+        assert first.call("CLUSTER", "LINKS") == []
+        wait_until(lambda: len(first.call("CLUSTER", "LINKS")) == 2, 20, "the links are made again")
+        for words, text in (
+            (("KILL", "SIDEWAYS", peer), "Unknown direction SIDEWAYS"),
+            (("KILL", "TO", "x"), "Unknown node x"),
+            (("KILL", "TO", first.call("CLUSTER", "MYID")), "Cannot free cluster link"),
+        ):
+            with pytest.raises(redis.ResponseError, match=text):
+                first.client().execute_command("DEBUG", "CLUSTERLINK", *words)

@@ -20,11 +20,11 @@ def test_meet_ends_with_the_strangers_real_id_and_role() -> None:
     lone.greet()
     lone.order("meet", ip_of("X1"), 7000, 17000)
     (handshake,) = [m for m in lone.core.view.members if m.in_handshake]
-    assert not handshake.must_meet
     lone.step(MessageReceived(lone.outgoing("X1"), Pong(attrs.evolve(lone.header("P9"), sender=node_id("X1")))))
     met = lone.member("X1")
     assert met is handshake
     assert not met.in_handshake
+    assert not met.must_meet
     assert met.role == FLAG_PRIMARY
     assert lone.wanted(Persist)
 
@@ -35,6 +35,21 @@ def test_meet_twice_starts_one_handshake() -> None:
     lone.order("meet", "10.9.9.9", 7000, 17000)
     lone.order("meet", "10.9.9.9", 7000, 17000)
     assert sum(m.in_handshake for m in lone.core.view.members) == 1
+
+
+def test_meet_is_said_again_on_a_new_link_until_it_is_answered() -> None:
+    lone = LoneCore("P1")
+    lone.greet()
+    lone.order("meet", ip_of("X1"), 7000, 17000)
+    handshake = next(m for m in lone.core.view.members if m.in_handshake)
+    lone.drain()
+    for _ in range(2):
+        assert handshake.link is not None
+        lone.step(LinkDown(handshake.link.link_id, "closed by the peer", refused=False))
+        lone.pass_ms(200, silent=())
+        said = [type(message) for name, message in lone.sent_messages if name == "X1"]
+        assert said == [Meet]
+        lone.drain()
 
 
 def test_handshake_nobody_answers_is_dropped_and_never_saved() -> None:
