@@ -67,6 +67,7 @@ class Blocking:
         self._pushed = 0
         self.blocked: dict[Client, Block] = {}
         keyspace.waiting_ready = self._key_ready
+        keyspace.waiting_places = self._waiters.keys
 
     def block(self, client: Client, block: Block, now_ms: int) -> None:
         """Put `client` to sleep."""

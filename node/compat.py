@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from node.keyspace.lazy_free import deletion
-
 LEVELS: Final = {"7.0": "7.0.15", "7.2": "7.2.4"}
 """Level -> the version that the node reports."""
 
@@ -33,6 +31,11 @@ class Compat:
 
 #: Written once by the server from its configuration, read wherever the two versions part.
 COMPAT: Final = Compat()
+
+
+def deletion(*, lazy: bool) -> bytes:
+    """The command that says in the log, and to replicas, that a key is gone."""
+    return b"UNLINK" if lazy else b"DEL"
 
 
 class LazySettings(Protocol):

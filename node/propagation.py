@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from node.compat import COMPAT
-from node.keyspace.lazy_free import deletion
+from node.compat import COMPAT, deletion
 
 if TYPE_CHECKING:
     from node.client import Client

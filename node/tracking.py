@@ -140,8 +140,7 @@ class Tracking:
             self._current = None
         if not self._states:
             # The last one: nobody tells us of changes any more, so what is remembered would only grow stale.
-            self._readers.clear()
-            self.total_items = 0
+            self._forget_readers()
 
     @staticmethod
     def check_prefixes(client: Client, prefixes: Sequence[bytes]) -> None:
@@ -214,8 +213,13 @@ class Tracking:
                 self._owed.append(None)
             else:
                 self._send(state, None)
-        self._readers.clear()
+        self._forget_readers()
         self._changed.clear()
+
+    def _forget_readers(self) -> None:
+        """Forget who read what: up to `tracking-table-max-keys` keys."""
+        self._keyspace.lazy_free.add_parts([self._readers])
+        self._readers = {}
         self.total_items = 0
 
     def pay(self) -> None:

@@ -20,6 +20,7 @@ class Watching:
     def __init__(self, keyspace: Keyspace) -> None:
         self._keyspace = keyspace
         self._watchers: dict[tuple[int, bytes], dict[Client, None]] = {}
+        keyspace.watched_places = self._watchers.keys
 
     def __len__(self) -> int:
         return len(self._watchers)

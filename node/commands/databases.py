@@ -72,7 +72,7 @@ def _flush(client: Client, argv: list[bytes], dbs: list[Database]) -> None:
     if len(argv) > 2 or mode not in (b"", b"SYNC", b"ASYNC"):
         raise errors.SYNTAX
     keyspace = client.db.keyspace
-    observed = {db.index: db.keys() for db in dbs} if keyspace.watched or keyspace.waiting else {}
+    observed = keyspace.observed_keys(dbs)
     for db in dbs:
         keyspace.dirty += db.clear()
     keyspace.on_emptied(observed)
@@ -89,7 +89,7 @@ def _flush(client: Client, argv: list[bytes], dbs: list[Database]) -> None:
     flags=WRITE | FAST,
     group="server",
     since="4.0.0",
-    complexity="O(N), N the number of keys while clients watch or wait for keys; else O(1)",
+    complexity="O(N), N the number of keys that clients watch or wait for",
     summary="Exchanges the keys of two databases.",
     categories=("keyspace", "dangerous"),
 )
@@ -105,7 +105,6 @@ def cmd_swapdb(client: Client, argv: list[bytes]) -> Any:
     if first == second:
         return OK
     a, b = keyspace.dbs[first], keyspace.dbs[second]
-    observed = a.keys() + b.keys() if keyspace.watched or keyspace.waiting else []
     a.swap_with(b)
-    keyspace.on_databases_swapped(first, second, observed)
+    keyspace.on_databases_swapped(first, second)
     return OK

@@ -7,8 +7,8 @@ from typing import Any, Final
 from node import errors
 from node.arguments import INT64_MAX, integer
 from node.client import GATE_PRIMARY, Client
+from node.compat import deletion
 from node.keyspace.database import DELETE
-from node.keyspace.lazy_free import deletion
 from node.keyspace.notify import GENERIC
 from node.types.xxh3 import hex_digest
 

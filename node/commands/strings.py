@@ -40,9 +40,8 @@ from node.commands.string_options import (
     remove_expired,
     string_condition_holds,
 )
-from node.compat import COMPAT
+from node.compat import COMPAT, deletion
 from node.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
-from node.keyspace.lazy_free import deletion
 from node.keyspace.notify import GENERIC, STRING
 from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.resp.values import OK

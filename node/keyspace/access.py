@@ -41,9 +41,10 @@ class AccessTimes:
         """The key is gone."""
         self._used_ms[db_index].pop(key, None)
 
-    def forget_database(self, db_index: int) -> None:
-        """All keys of a database are gone."""
-        self._used_ms[db_index] = {}
+    def forget_database(self, db_index: int) -> dict[bytes, int]:
+        """All keys of a database are gone; what was known of them, for whoever frees it bit by bit."""
+        known, self._used_ms[db_index] = self._used_ms[db_index], {}
+        return known
 
     def swap_databases(self, first: int, second: int) -> None:
         """Two databases changed places."""
@@ -88,9 +89,10 @@ class AccessFrequencies:
         """The key is gone."""
         self._entries[db_index].pop(key, None)
 
-    def forget_database(self, db_index: int) -> None:
-        """All keys of a database are gone."""
-        self._entries[db_index] = {}
+    def forget_database(self, db_index: int) -> dict[bytes, int]:
+        """All keys of a database are gone; what was known of them, for whoever frees it bit by bit."""
+        known, self._entries[db_index] = self._entries[db_index], {}
+        return known
 
     def swap_databases(self, first: int, second: int) -> None:
         """Two databases changed places."""

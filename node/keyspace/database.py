@@ -373,10 +373,13 @@ class Database:
     def clear(self) -> int:
         """Remove everything at once; the number of keys removed. The old dicts go to `lazy_free`."""
         removed = self.size
-        self.keyspace.lazy_free.add_parts([held for held in self.slots if held], removed)
-        self.keyspace.lazy_free.add_parts(self.expires.clear(), 0)
+        if not removed:
+            return 0
+        lazy_free = self.keyspace.lazy_free
+        lazy_free.add_parts(self.slots, removed)
+        lazy_free.add_parts(self.expires.clear())
         if self.keyspace.access is not None:
-            self.keyspace.access.forget_database(self.index)
+            lazy_free.add_parts([self.keyspace.access.forget_database(self.index)])
         self.slots = [None] * SLOT_COUNT
         self.size = 0
         return removed

@@ -24,10 +24,20 @@ _DRAWS: Final = 32
 _DEEPEST: Final = 512
 
 
+def _first(bucket: set[bytes], limit: int) -> list[bytes]:
+    """Up to `limit` keys of a bucket, which stay in it.
+
+    Walking a large set that is being emptied from its start passes over ever more gaps; `pop` remembers where it was.
+    """
+    found = [bucket.pop() for _ in range(min(limit, len(bucket)))]
+    bucket.update(found)
+    return found
+
+
 class ExpiryIndex:
     """Key -> absolute expiry in ms of Unix time, plus the order in which keys fall due."""
 
-    __slots__ = ("_buckets", "_empty", "_heap", "at")
+    __slots__ = ("_buckets", "_draining", "_empty", "_heap", "at")
 
     def __init__(self) -> None:
         #: The times themselves; read directly on the hot path, written only through `set` and `drop`.
@@ -35,6 +45,7 @@ class ExpiryIndex:
         self._buckets: dict[int, set[bytes]] = {}
         self._heap: list[int] = []
         self._empty = 0  # of the buckets
+        self._draining = 0  # the bucket that `due` took keys from: it is about to go as a whole
 
     def __len__(self) -> int:
         return len(self.at)
@@ -77,7 +88,7 @@ class ExpiryIndex:
             self._empty += 1
             if self._empty > len(self._buckets) // 2 + _FEW:
                 self._sweep()
-        elif getsizeof(bucket) > _SPARSE * left:
+        elif number != self._draining and getsizeof(bucket) > _SPARSE * left:
             self._buckets[number] = set(bucket)  # sets do not shrink by themselves
 
     def _sweep(self) -> None:
@@ -102,12 +113,9 @@ class ExpiryIndex:
             if not bucket:
                 self._drop_first()
                 continue
-            for key in bucket:
-                found.append(key)
-                if len(found) == limit:
-                    return found
-            if len(bucket) <= limit:
-                break  # the caller drops these first; the next call goes on behind them
+            found = _first(bucket, limit)
+            self._draining = heap[0]
+            break  # the caller drops these first; the next call goes on behind them
         return found
 
     def soonest(self, limit: int) -> list[bytes]:
@@ -117,7 +125,7 @@ class ExpiryIndex:
         while heap:
             bucket = buckets[heap[0]]
             if bucket:
-                return list(islice(bucket, limit))
+                return _first(bucket, limit)
             self._drop_first()
         return []
 

@@ -7,7 +7,7 @@ and replicas). `observed` is the one flag that the hot path tests to learn wheth
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from node.keyspace.database import DELETE, Database
@@ -21,7 +21,7 @@ class AccessClock(Protocol):
 
     def touch(self, db_index: int, key: bytes) -> None: ...
     def forget(self, db_index: int, key: bytes) -> None: ...
-    def forget_database(self, db_index: int) -> None: ...
+    def forget_database(self, db_index: int) -> dict[bytes, int]: ...
     def swap_databases(self, first: int, second: int) -> None: ...
 
 
@@ -30,6 +30,36 @@ class Keyspace:
 
     `now_ms` is Unix time, read once per pass of the data plane. `dirty` counts changes since the last save.
     """
+
+    __slots__ = (
+        "access",
+        "clustered",
+        "dbs",
+        "dirty",
+        "evicted_keys",
+        "expired_keys",
+        "expiry_mode",
+        "field_expiry",
+        "hits",
+        "hot_key",
+        "hot_slot",
+        "lazy_free",
+        "misses",
+        "notify_mask",
+        "now_ms",
+        "observed",
+        "on_event",
+        "on_evict_propagate",
+        "on_expire_propagate",
+        "on_flush",
+        "on_swap",
+        "on_touched",
+        "waiting",
+        "waiting_places",
+        "waiting_ready",
+        "watched",
+        "watched_places",
+    )
 
     def __init__(self, databases: int = 16, clustered: bool = False) -> None:
         self.clustered = clustered
@@ -58,6 +88,9 @@ class Keyspace:
         self.on_swap: Callable[[int, int], None] = lambda first, second: None
         self.on_event: Callable[[int, bytes, bytes, int], None] = lambda mask, event, key, db_index: None
         self.waiting_ready: Callable[[int, bytes], None] = lambda db_index, key: None
+        #: The (database, key) pairs that somebody watches, and those that somebody waits for.
+        self.watched_places: Callable[[], Iterable[tuple[int, bytes]]] = tuple
+        self.waiting_places: Callable[[], Iterable[tuple[int, bytes]]] = tuple
         self.on_expire_propagate: Callable[[int, bytes], None] = lambda db_index, key: None
         self.on_evict_propagate: Callable[[int, bytes], None] = lambda db_index, key: None
 
@@ -98,30 +131,30 @@ class Keyspace:
         if self.observed:
             self.on_changed(db_index, key, EVICTED, b"evicted")
 
+    def observed_keys(self, dbs: list[Database]) -> dict[int, list[bytes]]:
+        """The keys that somebody watches or waits for, of those that `dbs` hold. Asks for each of these, and so costs
+        nothing when there are a million others."""
+        observed: dict[int, list[bytes]] = {db.index: [] for db in dbs}
+        for db_index, key in dict.fromkeys((*self.watched_places(), *self.waiting_places())):
+            if db_index in observed and self.dbs[db_index].stored(key) is not None:
+                observed[db_index].append(key)
+        return observed
+
     def on_emptied(self, keys: dict[int, list[bytes]]) -> None:
-        """Databases were flushed; `keys` is what they held. Watchers and waiters hear of each key, trackers of the
-        event."""
+        """Databases were flushed; `keys` were the `observed_keys` of them. Watchers and waiters hear of each key,
+        trackers of the event."""
         self.on_flush(keys)
         if self.waiting:
             for db_index, gone in keys.items():
                 for key in gone:
                     self.waiting_ready(db_index, key)
 
-    def on_databases_swapped(self, first: int, second: int, keys: list[bytes]) -> None:
-        """Two databases changed places; `keys` is what either held."""
+    def on_databases_swapped(self, first: int, second: int) -> None:
+        """Two databases changed places."""
         if self.watched:
             self.on_swap(first, second)
-        if self.waiting:
-            for key in keys:
-                self.waiting_ready(first, key)
-                self.waiting_ready(second, key)
-
-    def on_flushed(self, db_index: int, keys: list[bytes]) -> None:
-        """Keys went away in bulk (a slot was removed): watchers and waiters must hear of each."""
-        for key in keys:
-            if self.watched:
-                self.on_touched(db_index, key)
-            if self.waiting:
+        for db_index, key in list(self.waiting_places()):
+            if db_index in (first, second) and any(self.dbs[i].stored(key) is not None for i in (first, second)):
                 self.waiting_ready(db_index, key)
 
     def total_keys(self) -> int:
@@ -139,6 +172,6 @@ class Keyspace:
                 for key in due:
                     db.expire_now(key)
                 removed += len(due)
-                if len(due) < batch:
+                if not due:
                     break
         return removed + self.field_expiry.cycle(self.now_ms, budget)

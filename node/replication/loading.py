@@ -210,7 +210,7 @@ def _decode_steps(decoder: RdbDecoder, sink: KeyspaceSink, last: bool) -> Iterat
 def empty_data(server: Server) -> None:
     """Remove all keys and function libraries: other data takes their place. Nobody is sent commands for it."""
     keyspace = server.keyspace
-    observed = {db.index: db.keys() for db in keyspace.dbs} if keyspace.watched or keyspace.waiting else {}
+    observed = keyspace.observed_keys(keyspace.dbs)
     for db in keyspace.dbs:
         db.clear()
     keyspace.on_emptied(observed)

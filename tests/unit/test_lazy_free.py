@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gc
+import random
+import sys
 import weakref
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -14,6 +18,8 @@ from node.types.hash import HashValue
 from node.types.list import ListValue
 from node.types.set import SetValue
 from node.types.sorted_set import SortedSetValue
+from node.types.stream import StreamValue
+from node.types.stream_group import Group
 
 _COUNT = 20_000
 
@@ -48,15 +54,112 @@ def test_large_value_is_freed_in_steps_and_counted(value: object) -> None:
     assert (lazy.pending, lazy.freed) == (0, 1)
 
 
-def test_no_step_frees_more_than_a_slice_and_a_nested_list() -> None:
-    """A sorted set keeps its order in a list of lists inside an object of another library: it must be opened, too."""
+def _large_sorted_set() -> list[Any]:
+    return [SortedSetValue({name: float(i) for i, name in enumerate(_names())})]
+
+
+def _large_hash_with_order() -> list[Any]:
+    value = HashValue(dict.fromkeys(_names(), b"value"))
+    value.random_field(random.Random(1))
+    return [value]
+
+
+def _long_stream() -> list[Any]:
+    stream = StreamValue()
+    for i, name in enumerate(_names()):
+        stream.append(i + 1, [b"field", name, b"number", name])
+    return [stream]
+
+
+def _short_stream_of_long_entries() -> list[Any]:
+    stream = StreamValue()
+    for i in range(3):
+        stream.append(i + 1, _names())
+    return [stream]
+
+
+def _empty_stream_with_pending_entries() -> list[Any]:
+    stream = StreamValue()
+    group = stream.groups[b"group"] = Group(b"group", 0)
+    for i in range(_COUNT):
+        group.deliver(i, group.consumer(b"consumer:%d" % (i % 3 or i), 0)[0], 0)
+    return [stream]
+
+
+def _small_values() -> list[Any]:
+    return [HashValue({b"%d" % i: b"%d" % -i for i in range(10)}) for _ in range(_COUNT // 10)]
+
+
+def _buckets() -> list[Any]:
+    return [
+        [set(_names(100)) if i % 2 else dict.fromkeys(_names(100)) for i in range(_COUNT // 100)],
+        {1: set(_names())},
+    ]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        _large_sorted_set,
+        _large_hash_with_order,
+        _long_stream,
+        _short_stream_of_long_entries,
+        _empty_stream_with_pending_entries,
+        _small_values,
+        _buckets,
+    ],
+)
+def test_no_slice_frees_much_more_than_its_share(parts: Callable[[], list[Any]]) -> None:
+    """Whatever a value is made of: what counts is how many blocks of memory a single slice gives back."""
     lazy = LazyFree()
-    lazy.add(SortedSetValue({name: float(i) for i, name in enumerate(_names(10 * SMALL))}))
-    rounds = 0
+    lazy.add_parts(parts(), 1)
+    most = total = 0
+    gc.collect()
+    gc.disable()
+    try:
+        left = True
+        while left:
+            before = sys.getallocatedblocks()
+            left = lazy.step(_steps(1))
+            freed = before - sys.getallocatedblocks()
+            most, total = max(most, freed), total + freed
+    finally:
+        gc.enable()
+    assert total > 0.9 * _COUNT
+    assert most < 6000  # of an element, its key and its value, and then what is inside of the last one
+    assert (lazy.pending, lazy.freed) == (0, 1)
+
+
+def test_small_stream_with_a_large_group_is_not_freed_at_once() -> None:
+    lazy = LazyFree()
+    lazy.add(_empty_stream_with_pending_entries()[0])
+    assert lazy.pending == 1
+
+
+def test_large_buffer_is_given_back_in_pieces() -> None:
+    lazy = LazyFree()
+    buffer = bytearray(b"x") * (40 << 20)
+    lazy.add(buffer)
+    sizes = [len(buffer)]
     while lazy.step(_steps(1)):
-        rounds += 1
-    # Members and pairs are apart: each of them is taken off in slices.
-    assert rounds >= 2 * 10
+        sizes.append(len(buffer))
+    assert max(before - after for before, after in pairwise(sizes)) <= 4 << 20
+    assert (len(buffer), lazy.pending, lazy.freed) == (0, 0, 1)
+
+
+def test_strings_of_a_flushed_database_count_by_their_length() -> None:
+    lazy = LazyFree()
+    strings: list[bytes | bytearray] = [bytes(1 << 20) for _ in range(8)]
+    strings += [bytearray(1 << 20) for _ in range(8)]
+    lazy.add_parts([strings], 16)
+    most = 0
+    left = True
+    while left:
+        before = len(strings)
+        left = lazy.step(_steps(1))
+        most = max(most, before - len(strings))
+    assert most == 4
+    assert (lazy.pending, lazy.freed) == (0, 16)
 
 
 def test_small_value_is_freed_at_once() -> None:

@@ -1,4 +1,3 @@
-import time
 from pathlib import Path
 
 import pytest
@@ -6,11 +5,31 @@ import pytest
 from tests.support import processes
 
 
-def test_wait_until_condition_never_true_names_what_and_last_value() -> None:
-    started = time.monotonic()
-    with pytest.raises(AssertionError, match=r"the moon.*last seen: 0"):
-        processes.wait_until(lambda: 0, 0.05, "the moon")
-    assert time.monotonic() - started < 2
+class _Clock:
+    """A time that passes by sleeping only."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_wait_until_condition_never_true_names_what_and_last_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock()
+    monkeypatch.setattr(processes, "time", clock)
+    looks: list[float] = []
+
+    def look() -> bool:
+        looks.append(clock.now)
+        return False
+
+    with pytest.raises(AssertionError, match=r"the moon.*last seen: False"):
+        processes.wait_until(look, 1.0, "the moon", poll_s=0.25)
+    assert looks == [0, 0.25, 0.5, 0.75, 1.0, 1.25]
 
 
 def test_free_ports_many_are_distinct() -> None:

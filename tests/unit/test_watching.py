@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from node.keyspace.database import Database
 from tests.support.inprocess import InProcessClient, InProcessNode
 
 
@@ -116,3 +117,31 @@ def test_nobody_is_watched_any_more_when_the_clients_are_gone(node: InProcessNod
     other.call("UNWATCH")
     assert (len(node.server.watching), node.server.keyspace.watched) == (0, 0)
     assert not node.server.keyspace.observed
+
+
+@pytest.mark.parametrize("command", [("FLUSHALL",), ("FLUSHDB", "ASYNC"), ("SWAPDB", "0", "1")])
+def test_keys_that_nobody_watches_are_not_listed_when_all_are_touched(
+    node: InProcessNode, client: InProcessClient, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """Of a million keys few are watched: asking for these must do."""
+
+    def list_all(db: Database) -> list[bytes]:
+        raise AssertionError("all keys were listed")
+
+    monkeypatch.setattr(Database, "keys", list_all)
+    for name in ("watched", "other"):
+        node.client().call("SET", name, "v")
+    client.call("WATCH", "watched", "missing")
+    waiting = node.client()
+    waiting.call("BLPOP", "other", "nothing", 0)
+    node.client().call(*command)
+    assert not survives(client)
+
+
+def test_swapped_in_list_wakes_who_waits_for_it(node: InProcessNode, client: InProcessClient) -> None:
+    waiting = node.client()
+    waiting.call("BLPOP", "other", "list", 0)
+    client.call("SELECT", 1)
+    client.call("RPUSH", "list", "element")
+    client.call("SWAPDB", 0, 1)
+    assert waiting.received() == b"*2\r\n$4\r\nlist\r\n$7\r\nelement\r\n"
