@@ -211,6 +211,8 @@ class Members:
         self.detach(replica)
         replica.primary = primary
         primary.replicas.append(replica)
+        # By id, so that all nodes list them in one order: clients and tools compare the answers of CLUSTER SLOTS.
+        primary.replicas.sort(key=lambda member: member.node_id)
         primary.migrate_to = True
 
     def detach(self, replica: Member) -> None:

@@ -317,6 +317,24 @@ class Aof:
         self.size = self.size_after_rewrite = files.total_size
         self._retire(*files.detach_history())
 
+    def remove_history(self) -> None:
+        """`aof-disable-auto-gc no`: what was kept until now goes."""
+        self._retire(*self.files.detach_history())
+
+    def drop_waiting(self) -> None:
+        """The rewrite that was to switch the log on failed: what happened meanwhile belongs to no base."""
+        if self.state != WAITING or not self.is_open:
+            return
+        path = self.files.waiting_path
+        log.info("Removing the temp incr aof file %s", os.path.basename(path))
+        self._retire(self._fd)
+        self._fd = -1
+        self._buffer.clear()
+        try:
+            os.unlink(path)
+        except OSError as error:
+            log.warning("Cannot remove %s: %s", path, error.strerror)
+
     # -- switching -------------------------------------------------------------------------------------------
 
     def begin_waiting(self) -> None:

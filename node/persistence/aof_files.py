@@ -82,10 +82,12 @@ class AofFiles:
         return 0 if base is None else file_size(self.path(base.name))
 
     def check(self) -> None:
-        """Raises LoadError when a file of the manifest is missing."""
+        """Raises LoadError when a file of the manifest is missing or out of reach."""
         for file in self.manifest.files:
-            if not os.path.exists(self.path(file.name)):
-                raise LoadError(f"The AOF file {file.name} of the manifest doesn't exist in {self.directory}")
+            try:
+                os.stat(self.path(file.name))
+            except OSError as error:
+                raise LoadError(f"Cannot load the AOF file {file.name} of the manifest: {error.strerror}") from error
 
     def adopt_old_file(self) -> None:
         """Move a single-file log of servers before 7.0 into the directory, as its base. Raises OSError.

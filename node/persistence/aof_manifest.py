@@ -27,6 +27,7 @@ _MAX_LINE: Final = 1024
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\\')*)\'|([^\s"\']\S*)')
 _ESCAPE: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|.)")
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "a": "\a"}
+_LETTERS: Final = {text: letter for letter, text in _ESCAPES.items()}
 _NEEDS_QUOTES: Final = re.compile(r"[^!-~]|[\"'\\]")
 
 
@@ -65,14 +66,14 @@ class Manifest:
         return attrs.evolve(self, increments=(*self.increments, added), increment_seq=seq)
 
     def with_base(self, stem: str, extension: str, superseded: int) -> Manifest:
-        """With a new base, which makes the old one and the first `superseded` increments history."""
+        """With a new base, which makes the old one and the first `superseded` increments history, the newest first."""
         seq = self.base_seq + 1
         old = self.increments[:superseded] if self.base is None else (self.base, *self.increments[:superseded])
         return attrs.evolve(
             self,
             base=AofFile(f"{stem}.{seq}.base.{extension}", seq, BASE),
             base_seq=seq,
-            history=(*self.history, *(attrs.evolve(file, kind=HISTORY) for file in old)),
+            history=(*(attrs.evolve(file, kind=HISTORY) for file in reversed(old)), *self.history),
             increments=self.increments[superseded:],
         )
 
@@ -175,6 +176,8 @@ def _quote(name: str) -> str:
         letter = chr(byte)
         if letter in '"\\':
             pieces.append("\\" + letter)
+        elif letter in _LETTERS:
+            pieces.append("\\" + _LETTERS[letter])
         else:
             pieces.append(letter if " " <= letter <= "~" else f"\\x{byte:02x}")
     return f'"{"".join(pieces)}"'

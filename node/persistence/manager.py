@@ -61,6 +61,7 @@ class Persistence:
         self.on_synced: Callable[[], None] = lambda: None
         self._sync_due = trio.Event()
         server.config.on_change("appendonly", self._on_appendonly)
+        server.config.on_change("aof-disable-auto-gc", lambda keep: None if keep else self.aof.remove_history())
         for name in ("save", "stop-writes-on-bgsave-error"):
             server.config.on_change(name, lambda _: server.refresh_write_gate())
 

@@ -80,6 +80,8 @@ class AofRewriter:
         if result.error:
             log.warning("Background AOF rewrite terminated with error: %s", result.error)
             remove_if_there(temp_path)
+            self._aof.drop_waiting()
+            self._persistence.set_feeding(self._aof.is_open)
             if result.error != KILLED:
                 self._note_failure()
             return

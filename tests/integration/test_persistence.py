@@ -404,7 +404,7 @@ def test_damaged_log_ends_the_start_with_a_clear_line(tmp_path: Path) -> None:
     log.unlink()
     code, output = _exit_of(tmp_path, *LOG)
     assert code == 1
-    assert "appendonly.aof.1.incr.aof of the manifest doesn't exist" in output
+    assert "appendonly.aof.1.incr.aof of the manifest: No such file or directory" in output
 
 
 def test_memory_only_node_starts_empty(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_life_of_a_log_numbers_its_files() -> None:
     assert [file.name for file in rewriting.files] == ["a.1.base.rdb", "a.1.incr.aof", "a.2.incr.aof"]
     done = rewriting.with_base("a", "aof", 1)
     assert [file.name for file in done.files] == ["a.2.base.aof", "a.2.incr.aof"]
-    assert [(file.name, file.kind) for file in done.history] == [("a.1.base.rdb", HISTORY), ("a.1.incr.aof", HISTORY)]
+    assert [(file.name, file.kind) for file in done.history] == [("a.1.incr.aof", HISTORY), ("a.1.base.rdb", HISTORY)]
     assert done.base is not None
     assert done.base.kind == BASE
     assert done.without_history().history == ()
@@ -103,4 +103,10 @@ def test_failed_rewrites_leave_their_increments_in_order() -> None:
     manifest = Manifest().with_base("a", "rdb", 0).with_increment("a").with_increment("a").with_increment("a")
     done = manifest.with_base("a", "rdb", 2)
     assert [file.seq for file in done.increments] == [3]
-    assert [file.name for file in done.history] == ["a.1.base.rdb", "a.1.incr.aof", "a.2.incr.aof"]
+    assert [file.name for file in done.history] == ["a.2.incr.aof", "a.1.incr.aof", "a.1.base.rdb"]
+
+
+def test_quoted_names_use_the_letters_of_stock() -> None:
+    manifest = Manifest().with_base("a\n\t\x01b", "rdb", 0)
+    assert manifest.text() == 'file "a\\n\\t\\x01b.1.base.rdb" seq 1 type b\n'
+    assert parse_manifest(manifest.text()) == manifest
