@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from node.client import Client
-    from node.types.stream import Entry
+    from node.types.stream_node import Entry
 
 KEY_LOOK: Final = key_at(b"RO")
 KEY_SUB_READ: Final = key_at(b"RO", b"ACCESS", index=2)
@@ -135,7 +135,8 @@ class Trimming:
     def apply(self, client: Client, value: StreamValue) -> int:
         """Trim; how many entries were removed."""
         if self._strategy == b"MAXLEN":
-            if not value.exceeds(self.threshold, self.approximate):
+            spare = value.length - self.threshold
+            if spare <= 0 or (self.approximate and spare < len(value.nodes[0].ids)):
                 return 0  # which is what almost every XADD comes to
             return value.trim_to_length(self.threshold, self.approximate, self._most(client))
         if self._strategy == b"MINID":

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import integer
 from node.commands.stream_args import (
-    BAD_ID,
     KEY_LOOK,
     Trimming,
     entries_reply,
@@ -16,6 +15,7 @@ from node.commands.stream_args import (
     interval_start,
     strict_id,
 )
+from node.commands.stream_new_id import AUTO, EXPLICIT, NOW, next_id, parse_new_id
 from node.compat import COMPAT
 from node.errors import CommandError
 from node.key_specs import KEY_DELETE, KEY_READ, KEY_UPDATE
@@ -23,7 +23,7 @@ from node.keyspace.notify import STREAM
 from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.resp.values import NULL_ARRAY, OK
 from node.types.stream import StreamValue
-from node.types.stream_id import MAX_ID, U64_MAX, parse_u64
+from node.types.stream_id import U64_MAX, format_id
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 _ANY_OUTPUT: Final = (b"nondeterministic_output",)
 _MAX_ENTRY_BYTES: Final = 1 << 30
 _ZERO_ID: Final = CommandError("ERR The ID specified in XADD must be greater than 0-0")
-_EXHAUSTED: Final = CommandError("ERR The stream has exhausted the last possible ID, unable to add more items")
-_ID_TOO_SMALL: Final = CommandError("ERR The ID specified in XADD is equal or smaller than the target stream top item")
 _TOO_LARGE: Final = CommandError("ERR Elements are too large to be stored")
 _NO_STRATEGY: Final = CommandError("ERR syntax error, XTRIM must be called with a trimming strategy")
 _ADDED_NEGATIVE: Final = CommandError("ERR entries_added must be positive")
@@ -43,18 +41,13 @@ _ADDED_BELOW_LENGTH: Final = CommandError(
     "ERR The entries_added specified in XSETID is smaller than the target stream length"
 )
 
-#: What XADD's ID argument may be.
-_AUTO: Final = 0
-_AUTO_SEQ: Final = 1
-_EXPLICIT: Final = 2
-
 _MISSING: Final = -1
 _DELETED: Final = 1
 _REFERENCED: Final = 2
 
 
 class _Recent:
-    """The options of the last XADD that trimmed, up to its ID at index `end`: a stream gets the same ones each time."""
+    """The options of the last XADD that trimmed, up to the `*` behind them: a stream gets the same ones each time."""
 
     __slots__ = ("end", "trimming", "words")
 
@@ -64,44 +57,11 @@ class _Recent:
         self.trimming = Trimming()
 
     def remember(self, words: list[bytes], trimming: Trimming) -> None:
-        """Take options whose meaning depends on nothing but their words (LIMIT does, on who asks)."""
+        """Take words whose meaning depends on nothing else (with LIMIT it does, on who asks)."""
         self.words, self.trimming, self.end = words, trimming, 2 + len(words)
 
 
 _RECENT: Final = _Recent()
-
-
-def _parse_new_id(text: bytes) -> tuple[int, int]:
-    """(kind, ID) of XADD's ID argument."""
-    if text == b"*":
-        return _AUTO, 0
-    if text[-2:] == b"-*":
-        ms = parse_u64(text[:-2])
-        if ms is None:
-            raise BAD_ID
-        return _AUTO_SEQ, ms << 64
-    return _EXPLICIT, strict_id(text)
-
-
-def _new_id(client: Client, last_id: int, kind: int, wanted: int) -> int:
-    """The ID of the next entry. IDs rise even when the clock steps back. Raises CommandError when `wanted` would not
-    rise, or nothing could.
-    """
-    if kind == _AUTO:
-        now_id = client.db.keyspace.now_ms << 64
-        if now_id > last_id:
-            return now_id
-    if last_id == MAX_ID:
-        raise _EXHAUSTED
-    if kind == _AUTO:
-        return last_id + 1
-    if kind == _AUTO_SEQ and last_id >> 64 == wanted >> 64:
-        if last_id & U64_MAX == U64_MAX:
-            raise _ID_TOO_SMALL
-        return last_id + 1
-    if wanted <= last_id:
-        raise _ID_TOO_SMALL
-    return wanted
 
 
 @command(
@@ -121,10 +81,10 @@ def _new_id(client: Client, last_id: int, kind: int, wanted: int) -> int:
 def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
     """Propagated with the ID that the entry got, and with the exact length to which an approximate trim led."""
     if argv[2] == b"*":
-        return _append(client, argv, 2, None, True, _AUTO, 0)
+        return _append(client, argv, 2, None, True, AUTO, 0)
     recent = _RECENT
-    if argv[2 : recent.end] == recent.words and len(argv) > recent.end and argv[recent.end] == b"*":
-        return _append(client, argv, recent.end, recent.trimming, True, _AUTO, 0)
+    if argv[2 : recent.end] == recent.words:
+        return _append(client, argv, recent.end - 1, recent.trimming, True, AUTO, 0)
     trimming, make, at = None, True, 2
     while at < len(argv) and argv[at] != b"*":
         word = argv[at].lower()
@@ -136,11 +96,11 @@ def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
             at = trimming.parse_option(argv, at)
         else:
             break
-    kind, wanted = _parse_new_id(argv[at]) if at < len(argv) else (_AUTO, 0)
+    kind, wanted = parse_new_id(argv[at]) if at < len(argv) else (AUTO, 0)
     if trimming is not None:
         trimming.check(client)
-        if make and trimming.limit is None:
-            recent.remember(argv[2:at], trimming)
+        if make and kind == AUTO and at < len(argv) and trimming.limit is None:
+            recent.remember(argv[2 : at + 1], trimming)
     return _append(client, argv, at, trimming, make, kind, wanted)
 
 
@@ -152,7 +112,7 @@ def _append(
     flat = argv[at + 1 :]
     if not flat or len(flat) & 1:
         raise errors.wrong_arity(b"xadd")
-    if kind == _EXPLICIT and not wanted:
+    if kind == EXPLICIT and not wanted:
         raise _ZERO_ID
     value = db.write(key)
     if type(value) is StreamValue:
@@ -163,7 +123,18 @@ def _append(
         last_id = 0
     else:
         return None
-    entry_id = _new_id(client, last_id, kind, wanted)
+    keyspace = db.keyspace
+    now = NOW
+    if now.ms != keyspace.now_ms:
+        now.move(keyspace.now_ms)
+    seq = last_id - now.first_id
+    if kind == AUTO and seq < 0:
+        entry_id, text = now.first_id, now.prefix + b"0"
+    elif kind == AUTO and seq < U64_MAX:
+        entry_id, text = last_id + 1, b"%b%d" % (now.prefix, seq + 1)  # `format_id` takes thrice as long
+    else:
+        entry_id = next_id(last_id, kind, wanted)
+        text = format_id(entry_id)
     text_bytes = len(flat[0]) + len(flat[1]) if len(flat) == 2 else sum(map(len, flat))
     if text_bytes > _MAX_ENTRY_BYTES:
         raise _TOO_LARGE
@@ -171,14 +142,15 @@ def _append(
         value = StreamValue()
         db.put(key, value)
     value.append(entry_id, flat, text_bytes)
-    text = b"%d-%d" % (entry_id >> 64, entry_id & U64_MAX)  # `format_id`, written out
-    db.changed(key, STREAM, b"xadd")
+    keyspace.dirty += 1  # `changed`, written out
+    if keyspace.observed:
+        keyspace.on_changed(db.index, key, STREAM, b"xadd")
     if trimming is None:
-        if kind != _EXPLICIT:
+        if kind != EXPLICIT:
             argv[at] = text
         return text
     if trimming.apply(client, value):
-        db.keyspace.notify(STREAM, b"xtrim", key, db.index)
+        keyspace.notify(STREAM, b"xtrim", key, db.index)
     if client.server.propagation.feeds:  # else nobody wants to know the outcome
         outcome = trimming.outcome(value) if trimming.wanted else []
         client.propagate_as([b"XADD", key, *outcome, text, *flat])

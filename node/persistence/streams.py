@@ -20,9 +20,10 @@ from typing import Final
 from node.persistence.errors import FormatError
 from node.persistence.listpack import Element, as_bytes, decode_listpack, encode_entry, pack_entries
 from node.persistence.rdb_strings import Reader, encode_int64, encode_length
-from node.types.stream import StreamNode, StreamValue
+from node.types.stream import StreamValue
 from node.types.stream_group import ENTRIES_READ_UNKNOWN, Consumer, Group, Pending
 from node.types.stream_id import U64_MAX, pack_id, split_id
+from node.types.stream_node import StreamNode
 
 _DELETED: Final = 1
 _SAME_FIELDS: Final = 2

@@ -12,7 +12,9 @@ from node.types.set import is_int64
 #: A listpack's header and end mark.
 EMPTY_LISTPACK_BYTES: Final = 7
 #: The longest decimal form of an int64.
-_INTEGER_LENGTH: Final = 20
+INTEGER_LENGTH: Final = 20
+#: So long, a text is not in `SIZES`.
+MANY_BYTES: Final = 512
 
 
 def integer_size(value: int) -> int:
@@ -31,9 +33,9 @@ def integer_size(value: int) -> int:
 def text_size(text: bytes) -> int:
     """Bytes of a string element; what looks like an integer is stored as one."""
     length = len(text)
-    if length <= _INTEGER_LENGTH and text[:1] <= b"9" and is_int64(text):
+    if length <= INTEGER_LENGTH and text[:1] <= b"9" and is_int64(text):
         return integer_size(int(text))
-    return _SIZES[length] if length < len(_SIZES) else _size_of_length(length)
+    return SIZES[length] if length < MANY_BYTES else _size_of_length(length)
 
 
 def _size_of_length(length: int) -> int:
@@ -46,5 +48,5 @@ def _size_of_length(length: int) -> int:
     return size + (2 if size < 16383 else 3 if size < 2097151 else 4 if size < 268435455 else 5)
 
 
-#: By length, so that most texts need no arithmetic.
-_SIZES: Final = tuple(map(_size_of_length, range(512)))
+#: By length, so that most texts need no arithmetic: bytes of one that is no integer.
+SIZES: Final = tuple(map(_size_of_length, range(MANY_BYTES)))

@@ -155,3 +155,24 @@ def test_xadd_with_options_like_those_before_means_its_own(client: InProcessClie
     assert client.call("XADD", "none", "NOMKSTREAM", "MAXLEN", "1", "*", "f", "v") is None
     assert client.raw("XADD", "s", "", "*", "f", "v").startswith(b"-ERR Invalid stream ID")
     assert client.raw("XADD", "s", "MAXLEN", "1", "*").startswith(b"-ERR wrong number of arguments")
+    assert client.raw("XADD", "u", "MAXLEN", "~", "7").startswith(b"-ERR wrong number of arguments")
+    assert client.call("XADD", "u", "MAXLEN", "~", "7", "1-1", "f", "v") == b"1-1"
+
+
+def test_xadd_goes_on_from_the_last_id_when_the_clock_is_behind_it(
+    node: InProcessNode, client: InProcessClient
+) -> None:
+    assert client.call("XADD", "s", "*", "f", "v") == b"%d-0" % START_MS
+    assert client.call("XADD", "s", "*", "f", "v") == b"%d-1" % START_MS
+    node.advance(1)
+    assert client.call("XADD", "s", "*", "f", "v") == b"%d-0" % (START_MS + 1)
+    node.advance(-1)
+    assert client.call("XADD", "s", "*", "f", "v") == b"%d-1" % (START_MS + 1)
+    client.call("XADD", "s", f"99999999999999-{2**64 - 2}", "f", "v")
+    assert client.call("XADD", "s", "*", "f", "v") == b"99999999999999-%d" % (2**64 - 1)
+    assert client.call("XADD", "s", "*", "f", "v") == b"100000000000000-0"
+    client.call("XADD", "t", f"{START_MS}-{2**64 - 2}", "f", "v")
+    assert client.call("XADD", "t", "*", "f", "v") == b"%d-%d" % (START_MS, 2**64 - 1)
+    assert client.call("XADD", "t", "*", "f", "v") == b"%d-0" % (START_MS + 1)
+    client.call("XADD", "t", f"{2**64 - 1}-{2**64 - 1}", "f", "v")
+    assert client.raw("XADD", "t", "*", "f", "v").startswith(b"-ERR The stream has exhausted the last possible ID")

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from node.types.id_map import IdMap
 from node.types.limits import LIMITS
 from node.types.listpack_size import integer_size, text_size
-from node.types.stream import StreamNode, StreamValue
+from node.types.stream import StreamValue
 from node.types.stream_group import ENTRIES_READ_UNKNOWN, Group
 from node.types.stream_id import MAX_ID, format_id, pack_id, parse_id, split_id
+from node.types.stream_node import StreamNode
 
 Entries = dict[int, tuple[bytes, ...]]
 
@@ -40,7 +41,7 @@ def _check_operations(steps: list[tuple[str, int, int]]) -> None:
     value, model = StreamValue(), Entries()
     for name, a, b in steps:
         if name == "append":
-            entry = (b"field", b"%d" % a) if b else (b"other", b"x", b"more", b"y")
+            entry = ((b"field", b"%d" % a), (b"other", b"x", b"more", b"y"), (b"name", b"z"))[b]
             value.append(value.last_id + a, entry)
             model[value.last_id] = entry
         elif name == "remove":
@@ -88,6 +89,21 @@ def test_stream_approximate_trim_honours_its_limit() -> None:
     assert value.trim_to_id(MAX_ID, True, 250) == 200
     assert value.trim_to_length(555, True) == 0
     assert value.trim_to_length(555, False) == 45
+
+
+def test_stream_node_takes_entries_as_append_does_while_it_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LIMITS, "stream_node_max_bytes", 300)
+    for texts in ([b"12", b"v" * 30, b"x" * 21], [b"v" * 600], [b"-5", b"a" * 20]):
+        taking, plain = StreamNode(pack_id(5, 5), (b"f",)), StreamNode(pack_id(5, 5), (b"f",))
+        for i in range(40):
+            entry = (b"f", texts[i % len(texts)])
+            size = len(entry[1]) + 1
+            room = plain.has_room(size)
+            assert taking.take(pack_id(5, 5 + i), entry, size) == room
+            if room:
+                plain.append(pack_id(5, 5 + i), entry)
+            assert (taking.ids, taking.entries) == (plain.ids, plain.entries)
+            assert taking.size_bytes == plain.size_bytes
 
 
 def test_stream_node_byte_limit_cuts_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
