@@ -20,24 +20,21 @@ import logging
 import os
 import select
 import socket
-from binascii import crc_hqx
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from cluster.slots import key_slot
 from node.accepting import Acceptor
 from node.blocking import Block
 from node.client import GATE_PRIMARY, Client
 from node.dispatch import SERVER_BUSY, Deferred, execute
 from node.errors import CommandError
-from node.observe.histogram import SHIFT as LATENCY_SHIFT
 from node.output import IN, OUT, Output
-from node.registry import LOOKUP, UNKNOWN
-from node.resp.encoder import BULK_HEADER, CRLF, INTEGER, encode
-from node.resp.parser import ProtocolError, RequestParser, parse_quick
-from node.resp.values import OK
+from node.registry import UNKNOWN, CommandSpec
+from node.resp.encoder import encode
+from node.resp.parser import NOTHING_PARSED, ProtocolError, RequestParser, parse_quick
+from node.straight import best_road
 
 if TYPE_CHECKING:
     from node.server import Server
@@ -64,6 +61,7 @@ class DataPlane:
         self._touched: list[Client] = []
         self._resumed: list[Client] = []
         self._in_pass = False
+        self._road = best_road(server, self._finish)
         self.stopping = False
 
     # -- life ------------------------------------------------------------------------------------------------
@@ -244,22 +242,39 @@ class DataPlane:
         client.last_used_ms = server.clock.now_ms
         if client.close_after_reply:
             return
-        if client.parser is None:
-            commands = parse_quick(chunk) if client.authenticated else None
-            if commands is not None:
-                if client.commands or client.blocked is not None:
-                    client.commands += commands
-                else:
-                    self._run(client, commands)
+        parser = client.parser
+        if parser is None or parser.untouched:
+            if parser is not None:
+                chunk = parser.take_held() + chunk
+            parsed, used, rest_is_plain = parse_quick(chunk) if client.authenticated else NOTHING_PARSED
+            if used == len(chunk):
+                client.parser = None
+                self._run_or_keep(client, parsed)
                 return
-            client.parser = RequestParser(server.config.proto_max_bulk_len, client.authenticated)
-        client.parser.feed(chunk)
-        if client.parser.held_bytes > server.config.client_query_buffer_limit:
+            if parser is None:
+                parser = client.parser = RequestParser(server.config.proto_max_bulk_len, client.authenticated)
+            if used:
+                parser.feed(chunk[used:])
+                self._run_or_keep(client, parsed)
+                if rest_is_plain:
+                    return  # the rest of it comes with the next chunk
+            else:
+                parser.feed(chunk)
+        else:
+            parser.feed(chunk)
+        if parser.held_bytes > server.config.client_query_buffer_limit:
             log.warning("closing client %s that reached the max query buffer length", client.addr)
             stats.query_buffer_disconnections += 1
             self.drop(client)
         elif client.blocked is None:
             self._run_waiting(client)
+
+    def _run_or_keep(self, client: Client, commands: list[list[bytes]]) -> None:
+        """Run what was parsed, or keep it for later behind what the client waits for."""
+        if client.commands or client.blocked is not None:
+            client.commands += commands
+        else:
+            self._run(client, commands)
 
     def _run_waiting(self, client: Client) -> None:
         """Run what is parsed already, then what the exact parser yields, until the client blocks or runs dry."""
@@ -290,119 +305,64 @@ class DataPlane:
             self._run(client, [argv])
 
     def _run(self, client: Client, commands: list[list[bytes]]) -> None:
-        """Run parsed commands in order; the replies gather in `client.out`.
-
-        The straight line in this loop is the hot path of the whole server: a client and a server without gates, a
-        command without subcommands, one key whose slot this node serves.
-        """
+        """Run parsed commands in order; the replies gather in `client.out`."""
         server = self.server
-        keyspace = server.keyspace
-        served = server.served
-        blocking = server.blocking
-        stream = server.replication.stream
-        out = client.out
-        lookup = LOOKUP
-        slow_nanos = server.slow_nanos
+        road = self._road
+        total = len(commands)
         position = 0
-        spec = UNKNOWN
-        last = perf_counter_ns()
-        for argv in commands:
-            position += 1
-            spec = lookup.get(argv[0], UNKNOWN)
-            if (
-                client.gates
-                or server.gates & spec.minds
-                or not spec.quick
-                or not spec.min_arity <= len(argv) <= spec.max_arity
-            ):
-                quick = False
-            elif served is None or not spec.single_key:
-                quick = True
-            elif spec.single_key > 0:
-                key = argv[spec.single_key]
-                slot = key_slot(key) if b"{" in key else crc_hqx(key, 0) & 0x3FFF
-                quick = bool(served[slot])
-                keyspace.hot_key = key
-                keyspace.hot_slot = slot
-            else:
-                quick = False
-            if quick:
-                dirty = keyspace.dirty
-                try:
-                    result = spec.run(client, argv)
-                except CommandError as error:
-                    result = error
-                    spec.failed_calls += 1
-                    server.stats.count_error(error)
-                except Exception:  # a bug of ours: it is logged, and must not end the process that holds the data
-                    result = server.handler_failed(spec, argv)
-                if keyspace.dirty > dirty or client.rewritten is not None:
-                    server.propagation.after_command(client, argv)
-                    client.write_offset = stream.offset
-                now = perf_counter_ns()
-                if type(result) is not Block:  # else it counts once it is served
-                    spec.calls += 1
-                    spec.nanos += now - last
-                timings = spec.timings
-                if timings is not None:
-                    try:
-                        timings[now - last >> LATENCY_SHIFT] += 1
-                    except IndexError:
-                        server.note_latency(spec, now - last)
-                if now - last >= slow_nanos and type(result) is not Block:
-                    server.note_slow(client, spec, argv, now - last)
-                last = now
-            else:
-                try:
-                    result = execute(client, argv)
-                except Deferred:
-                    client.commands = commands[position - 1 :]
-                    server.pause.defer(client)
-                    break
-                last = perf_counter_ns()
-            kind = type(result)
-            if kind is bytes:
-                size = len(result)
-                if size < 1024:
-                    out.append(BULK_HEADER[size] + result + CRLF)
-                else:
-                    out += (b"$%d\r\n" % size, result, CRLF)
-            elif result is OK:
-                out.append(b"+OK\r\n")
-            elif kind is int and 0 <= result < 1024:
-                out.append(INTEGER[result])
-            elif kind is Block:
-                self._block(client, result, spec, argv)
+        while True:
+            position = road.run(client, commands, position)
+            if position < 0:
+                position = -position
                 client.commands = commands[position:]
                 break  # whatever wakes the client goes on from `client.commands`
-            else:
-                self._encode(client, result)
-            if blocking.ready and not server.gates & SERVER_BUSY:
-                server.refresh_clock()  # what a long command wrote may have expired before it ended
-                blocking.serve_ready()
-            if client.close_after_reply or client.sock is None:
+            if not self._goes_on(client) or position == total:
+                break
+            argv = commands[position]
+            try:
+                result = execute(client, argv)
+            except Deferred:
+                client.commands = commands[position:]
+                server.pause.defer(client)
+                break
+            position += 1
+            if self._finish(client, UNKNOWN, argv, result):
+                client.commands = commands[position:]
+                break
+            if not self._goes_on(client) or position == total:
                 break
         server.stats.commands += position
         client.commands_run += position
-        if spec is not UNKNOWN:
-            client.last_command = spec.full_name
-        if out and not client.pending:
+        if client.out and not client.pending:
             client.pending = True
             self._touched.append(client)
         if client.close_at_once:
             self.drop(client)
 
-    def _block(self, client: Client, block: Block, spec: Any, argv: list[bytes]) -> None:
+    def _goes_on(self, client: Client) -> bool:
+        """Between two commands: serve those whom the last one woke; whether `client` may run the next."""
+        server = self.server
+        if server.blocking.ready and not server.gates & SERVER_BUSY:
+            server.refresh_clock()  # what a long command wrote may have expired before it ended
+            server.blocking.serve_ready()
+        return client.sock is not None and not client.close_after_reply
+
+    def _finish(self, client: Client, spec: CommandSpec, argv: list[bytes], result: Any) -> bool:
+        """Encode a reply of any kind; a Block is none yet: True, and the client waits."""
+        if type(result) is Block:
+            self._block(client, result, spec, argv)
+            return True
+        try:
+            encode(client.out, result, client.resp3)
+        except KeyError:
+            log.exception("a handler returned what no reply can be: %r", type(result))
+            encode(client.out, self.server.internal_error, client.resp3)
+        return False
+
+    def _block(self, client: Client, block: Block, spec: CommandSpec, argv: list[bytes]) -> None:
         if block.spec is None:
             block.spec, block.argv = spec, argv
         client.commands_run -= 1  # it counts once it is served
         self.server.blocking.block(client, block, self.server.clock.mono_ms)
         if block.deadline_ms:
             self.server.timers_changed()
-
-    def _encode(self, client: Client, result: Any) -> None:
-        try:
-            encode(client.out, result, client.resp3)
-        except KeyError:
-            log.exception("a handler returned what no reply can be: %r", type(result))
-            encode(client.out, self.server.internal_error, client.resp3)

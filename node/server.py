@@ -31,6 +31,7 @@ from node.eviction import Eviction
 from node.keyspace.keyspace import Keyspace
 from node.listeners import Listeners, address_text, is_local, set_keepalive
 from node.live_limits import follow_config
+from node.native import HOT_PATH
 from node.observe import info_newer
 from node.observe.histogram import Histogram
 from node.observe.info import Info
@@ -103,7 +104,6 @@ class Server:
         self.cluster: ClusterHost | None = None  # set below: the host looks at the parts above
         self.scripting = Scripting(self)
         self.persistence = Persistence(self)
-        self.data_plane = DataPlane(self)
         self.cron = Cron(self)
         self.eviction = Eviction(self)
         self.client_eviction = ClientEviction(self)
@@ -119,6 +119,7 @@ class Server:
         self.latency = LatencyMonitor()
         self.info = Info(self, BASE)
         self.replication = Replication(self)
+        self.data_plane = DataPlane(self)
         self.shutdown = Shutdown(self)
         self.listeners = Listeners(self)
         self._wire_observers()
@@ -344,6 +345,7 @@ class Server:
                 nursery.start_soon(self.cron.run)
                 if self.cluster is not None:
                     nursery.start_soon(self.cluster.run)
+                log.info("The hot path of commands is %s.", HOT_PATH)
                 log.info("Ready to accept connections")
                 await self.shutdown_requested.wait()
                 nursery.cancel_scope.cancel()

@@ -1,8 +1,9 @@
 """The fields of every INFO section, from what the node itself knows. Names and order are those of the stock server
 (7.0.15).
 
-Fields about things we do not have (threads, jemalloc arenas, modules) carry the value that says so. `server_name` and
-`slotmesh_version` are ours: they tell a reader of INFO which server this really is.
+Fields about things we do not have (threads, jemalloc arenas, modules) carry the value that says so. `server_name`,
+`slotmesh_version`, `python_version` and `hot_path` (`node/native.py`) are ours: they tell a reader of INFO which server
+this really is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from node.client import KIND_REPLICA
 from node.compat import COMPAT
 from node.config_list_kinds import format_percentile
 from node.dispatch import SERVER_LOADING
+from node.native import HOT_PATH
 from node.observe.client_info import memory_bytes
 from node.observe.info import BaseProvider, human_bytes, ratio
 
@@ -51,6 +53,7 @@ def server_fields(server: Server) -> Fields:
         ("atomicvar_api", "none"),
         ("gcc_version", "0.0.0"),
         ("python_version", platform.python_version()),
+        ("hot_path", HOT_PATH),
         ("process_id", os.getpid()),
         ("process_supervised", config.supervised),
         ("run_id", server.run_id),

@@ -1,20 +1,18 @@
 """Commands out of the replication stream, with the exact number of bytes they took.
 
 Offsets are counts of raw bytes, and replicas of this replica get the raw bytes as they are; so, unlike a client's
-parser, this one must always know where in the bytes it stands. The quick road hands everything up to the last likely
-boundary to the shared C parser; when it finds no sequence of whole commands there, the exact parser takes the bytes.
-Both know the number of bytes used: the quick one uses all it was given or none, the exact one counts.
+parser, this one must always know where in the bytes it stands. Both parsers of requests can tell: the quick one says
+how many bytes its commands took, the exact one, which takes what the quick one refuses, counts what it has not read.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from node.resp.parser import ProtocolError, RequestParser, parse_quick
+from node.resp.parser import QUICK_MAX, ProtocolError, RequestParser, parse_quick
 
 __all__ = ["ProtocolError", "StreamParser", "wire_length"]
 
-_BOUNDARY: Final = b"\r\n*"
 #: How long a bulk string may be is the primary's business.
 _NO_LIMIT: Final = 1 << 62
 
@@ -38,30 +36,15 @@ class StreamParser:
         if self._held:
             data = self._held + data
             self._held = b""
-        commands = parse_quick(data)
-        if commands is not None:
-            self.used = self.fed
-            return commands
-        cut = data.rfind(_BOUNDARY) + 2
-        if cut > 2:
-            commands = parse_quick(data[:cut])
-            if commands is not None:
-                self._take_last(commands, data[cut:])
-                return commands
-        self._exact = RequestParser(_NO_LIMIT)
-        return self._feed_exact(data)
-
-    def _take_last(self, commands: list[list[bytes]], last: bytes) -> None:
-        """Behind the last boundary is the beginning of a command, or a whole one that the quick road refuses."""
-        probe = RequestParser(_NO_LIMIT)
-        probe.feed(last)
-        argv = probe.next_command()
-        if argv is None:
-            self._held = last
-        else:
-            commands.append(argv)
-            self._held = last[len(last) - probe.unread_bytes :]
-        self.used = self.fed - len(self._held)
+        commands, used, rest_is_plain = parse_quick(data)
+        self.used = self.fed - len(data) + used
+        if used < len(data):
+            if rest_is_plain and (used or len(data) <= QUICK_MAX):  # a long one would be parsed again and again
+                self._held = data[used:]
+            else:
+                self._exact = RequestParser(_NO_LIMIT)
+                commands += self._feed_exact(data[used:])
+        return commands
 
     def _feed_exact(self, data: bytes) -> list[list[bytes]]:
         parser = self._exact

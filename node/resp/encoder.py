@@ -1,7 +1,8 @@
 """One encoder from Python values to RESP2 and RESP3.
 
 It appends to a list of `bytes` that the data plane joins once per client and pass, so no reply is copied twice. `bytes`
-and `int` replies are handled inline by the data plane; all else comes through `encode`.
+and `int` replies are handled inline by the data plane; all else comes through `encode`. Arrays and commands have a
+compiled twin (`node/compiled.pyx`).
 
 Doubles print as the stock server of the 7.0 line prints them: 17 significant digits, trailing zeros dropped, `inf`,
 `-inf`, `nan`.
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from node.native import compiled
 from node.resp.values import Many, NoReply, NullArray, OrderedSet, Pairs, Push, Raw, Status, Verbatim
 
 _CACHED: Final = 1024
@@ -65,6 +67,11 @@ def _append_double(out: list[bytes], value: Any, resp3: bool) -> None:
 
 
 def _append_array(out: list[bytes], value: Any, resp3: bool) -> None:
+    if compiled is not None:
+        made = compiled.encode_array(value, resp3)  # None when it holds a kind that only this module knows
+        if made is not None:
+            out.append(made)
+            return
     out.append(b"*%d\r\n" % len(value))
     _append_items(out, value, resp3)
 
@@ -201,7 +208,7 @@ def encode(out: list[bytes], value: Any, resp3: bool) -> None:
     _ENCODERS[type(value)](out, value, resp3)
 
 
-def encode_command(argv: list[bytes]) -> bytes:
+def encode_command_plain(argv: list[bytes]) -> bytes:
     """A command as the array of bulk strings that clients send; AOF, replicas and links share this form."""
     count = len(argv)
     # Written out for the usual lengths, at less than half the time: every write of a primary passes here.
@@ -215,3 +222,6 @@ def encode_command(argv: list[bytes]) -> bytes:
     for arg in argv:
         parts.append(b"$%d\r\n%b\r\n" % (len(arg), arg))
     return b"".join(parts)
+
+
+encode_command: Callable[[list[bytes]], bytes] = encode_command_plain if compiled is None else compiled.encode_command

@@ -1,11 +1,14 @@
-"""Requests from bytes: a quick road for whole chunks, an exact one for everything else.
+"""Requests from bytes: a quick road for plain commands, an exact one for everything else.
 
-Nearly every chunk that a client sends holds whole multibulk commands. Those go through one shared hiredis reader in C.
-As hiredis parses *replies*, it accepts more than a request may be, and it cannot say where it stopped; so the quick
-road proves its result: behind the chunk it feeds a marker reply, and only when every value before the marker is an
-array of bulk strings and nothing follows it was the chunk whole. In any doubt the chunk is parsed again, from its
-start, by `RequestParser`, a cursor parser that knows inline commands, the stock server's limits and its error texts,
-and keeps an incomplete command between chunks.
+Nearly every chunk that a client sends holds whole multibulk commands of moderate length; `parse_quick` takes those from
+its start. In any doubt the rest is left to `RequestParser`, a cursor parser that knows inline commands, the stock
+server's limits and its error texts, and keeps an incomplete command between chunks.
+
+`parse_quick` has two forms with one contract. The compiled one (`node/compiled.pyx`) walks the bytes. The plain one
+sends them through one shared hiredis reader. As hiredis parses *replies*, it accepts more than a request may be, and it
+cannot say where it stopped; so its result is proved: behind the chunk it is fed a marker reply, and only when every
+value before the marker is an array of bulk strings and nothing follows it was the chunk whole. If it was not, all up to
+the last likely boundary is tried the same way.
 
 Limits and texts are those of the stock server: at most 2**31-1 arguments (10 before authentication), bulk strings up to
 `proto-max-bulk-len` (16384 bytes before authentication), lines up to 64 KiB.
@@ -14,10 +17,12 @@ Limits and texts are those of the stock server: at most 2**31-1 arguments (10 be
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 import hiredis
 
+from node.native import compiled
 from node.resp.inline import split_args
 
 MAX_LINE: Final = 64 * 1024
@@ -27,6 +32,10 @@ UNAUTHENTICATED_MAX_BULK: Final = 16384
 #: A chunk above this size is likely to hold a part of a large value, which hiredis would copy again and again.
 QUICK_MAX: Final = 64 * 1024 + 32
 _MARKER: Final = b":0\r\n"
+_BOUNDARY: Final = b"\r\n*"
+#: Commands, the bytes they took, whether the rest is the beginning of one more.
+Parsed = tuple[list[list[bytes]], int, bool]
+NOTHING_PARSED: Final[Parsed] = ([], 0, False)
 #: hiredis makes room for as many elements as a header announces, so a header may not announce more than fit in a chunk.
 _announces_too_much: Final = re.compile(rb"\*[0-9]{5}").search
 
@@ -38,7 +47,7 @@ class ProtocolError(Exception):
 _reader = hiredis.Reader()
 
 
-def parse_quick(chunk: bytes) -> list[list[bytes]] | None:
+def _parse_whole(chunk: bytes) -> list[list[bytes]] | None:
     """All commands of a chunk that is exactly a sequence of whole multibulk commands, else None.
 
     Empty multibulks (`*0`) are not worth a fast road: they give None as well.
@@ -71,6 +80,33 @@ def parse_quick(chunk: bytes) -> list[list[bytes]] | None:
     return None
 
 
+def _is_beginning(rest: bytes) -> bool:
+    """Whether a command that the quick road may take later begins here, and does not end."""
+    probe = RequestParser(QUICK_MAX)
+    probe.feed(rest)
+    try:
+        return rest[:1] == b"*" and probe.next_command() is None and not probe.idle
+    except ProtocolError:
+        return False
+
+
+def parse_quick_plain(chunk: bytes) -> Parsed:
+    """The plain commands that `chunk` starts with, how many bytes they took, and whether what is left, if anything, is
+    the beginning of one more: then it may be parsed again when more has come. Else it is for the exact parser."""
+    commands = _parse_whole(chunk)
+    if commands is not None:
+        return commands, len(chunk), False
+    cut = chunk.rfind(_BOUNDARY) + 2
+    if cut > 2:
+        commands = _parse_whole(chunk[:cut])
+        if commands is not None:
+            return commands, cut, _is_beginning(chunk[cut:])
+    return [], 0, len(chunk) <= QUICK_MAX and _is_beginning(chunk)
+
+
+parse_quick: Callable[[bytes], Parsed] = parse_quick_plain if compiled is None else compiled.parse_quick
+
+
 class RequestParser:
     """The exact parser of one client: give it bytes with `feed`, take commands with `next_command`."""
 
@@ -97,6 +133,17 @@ class RequestParser:
     def idle(self) -> bool:
         """True when no part of a command is held, so that the quick road may take the next chunk."""
         return not self._arg_count and self._pos == len(self._buffer)
+
+    @property
+    def untouched(self) -> bool:
+        """True while nothing of what is held has been looked at, so that the quick road may take it instead."""
+        return not self._arg_count and not self._pos
+
+    def take_held(self) -> bytes:
+        """What is held, which is forgotten here. Only while `untouched`."""
+        held = bytes(self._buffer)
+        self._buffer.clear()
+        return held
 
     @property
     def unread_bytes(self) -> int:

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.stock, pytest.mark.skipif(not have_stock(), reason="no
 #: Parameters whose values must differ between two servers.
 OWN_PLACE = {"port", "dir", "pidfile", "logfile"}
 #: INFO fields that only we have: they say who this is.
-OURS = {"server_name", "slotmesh_version", "python_version"}
+OURS = {"server_name", "slotmesh_version", "python_version", "hot_path"}
 
 
 @pytest.fixture(scope="module")

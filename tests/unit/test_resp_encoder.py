@@ -27,7 +27,7 @@ def _encoded(value: Any, resp3: bool = False) -> bytes:
     return b"".join(out)
 
 
-def _plain(value: Any) -> bytes:
+def plain_form(value: Any) -> bytes:
     """The RESP2 form, told in the plainest way."""
     if value is None:
         return b"$-1\r\n"
@@ -35,21 +35,21 @@ def _plain(value: Any) -> bytes:
         return b":%d\r\n" % value
     if isinstance(value, bytes):
         return b"$%d\r\n%b\r\n" % (len(value), value)
-    return b"*%d\r\n%b" % (len(value), b"".join(map(_plain, value)))
+    return b"*%d\r\n%b" % (len(value), b"".join(map(plain_form, value)))
 
 
 @given(replies)
 def test_encode_any_nesting_equals_the_plain_form(value: Any) -> None:
-    assert _encoded(value) == _plain(value)
+    assert _encoded(value) == plain_form(value)
 
 
 @given(st.lists(texts, min_size=8, max_size=40), st.booleans())
 def test_encode_long_lists_of_strings_equal_the_plain_form(items: list[bytes], equal_lengths: bool) -> None:
     if equal_lengths:
         items = [item[:1].ljust(3, b".") for item in items]
-    assert _encoded(items) == _plain(items)
-    assert _encoded(tuple(items)) == _plain(items)
-    assert _encoded(OrderedSet(items), resp3=True) == b"~" + _plain(items)[1:]
+    assert _encoded(items) == plain_form(items)
+    assert _encoded(tuple(items)) == plain_form(items)
+    assert _encoded(OrderedSet(items), resp3=True) == b"~" + plain_form(items)[1:]
 
 
 @pytest.mark.parametrize("odd", [None, 5, 1.5, [b"x"], OK, NULL_ARRAY, {b"a": b"b"}, True])

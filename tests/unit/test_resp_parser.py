@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.native import compiled
 from node.resp.encoder import encode_command
-from node.resp.parser import MAX_LINE, ProtocolError, RequestParser, parse_quick
+from node.resp.parser import MAX_LINE, Parsed, ProtocolError, RequestParser, parse_quick_plain
 
 MAX_BULK = 512 * 1024 * 1024
+PING = encode_command([b"PING"])
+
+Quick = Callable[[bytes], Parsed]
+NEEDS_COMPILED = pytest.mark.skipif(compiled is None, reason="the compiled twins were not built here")
+TWINS = pytest.mark.parametrize(
+    "parse",
+    [
+        pytest.param(parse_quick_plain, id="plain"),
+        pytest.param(
+            compiled and compiled.parse_quick,
+            id="compiled",
+            marks=NEEDS_COMPILED,
+        ),
+    ],
+)
+ODDITIES = (
+    PING,
+    encode_command([b"GET", b"a"]),
+    b"*1\r\n",
+    b"$1\r\n",
+    b"a\r\n",
+    b"PING\r\n",
+    b":1\r\n",
+    b"*0\r\n",
+    b"\r\n",
+)
 
 COMMANDS = st.lists(st.lists(st.binary(max_size=20), min_size=1, max_size=5), min_size=1, max_size=4)
 
@@ -28,23 +57,52 @@ def parse_exact(chunks: list[bytes], **options: bool) -> list[list[bytes]]:
 PLAIN = st.text("abc{}:019 \0$-", max_size=20).map(str.encode)
 
 
+@TWINS
 @given(st.lists(st.lists(PLAIN, min_size=1, max_size=5), min_size=1, max_size=4))
-def test_quick_road_gives_the_commands_of_a_whole_chunk(commands: list[list[bytes]]) -> None:
-    assert parse_quick(b"".join(map(encode_command, commands))) == commands
+def test_quick_road_gives_the_commands_of_a_whole_chunk(parse: Quick, commands: list[list[bytes]]) -> None:
+    chunk = b"".join(map(encode_command, commands))
+    assert parse(chunk) == (commands, len(chunk), False)
 
 
-@given(COMMANDS)
-def test_quick_road_declines_or_agrees_whatever_the_arguments_hold(commands: list[list[bytes]]) -> None:
-    assert parse_quick(b"".join(map(encode_command, commands))) in (commands, None)
-
-
+@TWINS
 @given(COMMANDS, st.data())
-def test_quick_road_declines_or_agrees_when_a_chunk_is_cut(commands: list[list[bytes]], data: st.DataObject) -> None:
+def test_quick_road_whatever_it_takes_the_exact_parser_agrees(
+    parse: Quick, commands: list[list[bytes]], data: st.DataObject
+) -> None:
     whole = b"".join(map(encode_command, commands))
-    cut = data.draw(st.integers(1, len(whole) - 1))
-    head = parse_quick(whole[:cut])
-    if head is not None:
-        assert b"".join(map(encode_command, head)) == whole[:cut]
+    chunk = whole[: data.draw(st.integers(1, len(whole)))]
+    parsed, used, rest_is_plain = parse(chunk)
+    assert b"".join(map(encode_command, parsed)) == chunk[:used]
+    assert not (rest_is_plain and used == len(chunk))
+    if rest_is_plain:  # more may come: nothing that is left may be a whole command
+        rest = RequestParser(MAX_BULK)
+        rest.feed(chunk[used:])
+        assert rest.next_command() is None
+        assert not rest.idle
+
+
+@TWINS
+@given(st.lists(st.sampled_from(ODDITIES), min_size=1, max_size=6).map(b"".join))
+def test_quick_road_given_anything_never_takes_what_the_exact_parser_refuses(parse: Quick, chunk: bytes) -> None:
+    parsed, used, _ = parse(chunk)
+    exact = RequestParser(MAX_BULK)
+    exact.feed(chunk)
+    for argv in parsed:
+        assert exact.next_command() == argv
+    assert len(chunk) - exact.unread_bytes == used
+
+
+@NEEDS_COMPILED
+@given(COMMANDS, st.data())
+def test_compiled_quick_road_takes_all_whole_commands_of_a_cut_chunk(
+    commands: list[list[bytes]], data: st.DataObject
+) -> None:
+    whole = b"".join(map(encode_command, commands))
+    cut = data.draw(st.integers(1, len(whole)))
+    parsed, used, rest_is_plain = compiled.parse_quick(whole[:cut])
+    count = sum(len(b"".join(map(encode_command, commands[: n + 1]))) <= cut for n in range(len(commands)))
+    assert parsed == commands[:count]
+    assert rest_is_plain == (used < cut)
 
 
 @settings(deadline=None)
@@ -87,9 +145,28 @@ def test_exact_parser_fed_byte_by_byte_gives_the_same_commands(commands: list[li
         b">2147483647\r\n",
     ],
 )
-def test_quick_road_declines_what_no_plain_request_is(chunk: bytes) -> None:
-    assert parse_quick(chunk) is None
-    assert parse_quick(encode_command([b"PING"])) == [[b"PING"]], "the shared reader starts afresh"
+@TWINS
+def test_quick_road_declines_what_no_plain_request_is(parse: Quick, chunk: bytes) -> None:
+    parsed, used, _ = parse(chunk)
+    assert b"".join(map(encode_command, parsed)) == chunk[:used]
+    assert used < len(chunk)
+    assert parse(PING)[0] == [[b"PING"]], "nothing is kept from a chunk that was declined"
+
+
+@NEEDS_COMPILED
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b"*1\r\n$65537\r\n" + b"x" * 65537 + b"\r\n",
+        b"*70000\r\n" + b"$1\r\na\r\n" * 10,
+        b"*01\r\n$4\r\nPING\r\n",
+        b"*1\r\n$04\r\nPING\r\n",
+        b"*1\r\n$4\r\nPINGxx",
+        b"*1\r$4\r\nPING\r\n",
+    ],
+)
+def test_compiled_quick_road_leaves_the_long_and_the_odd_to_the_exact_parser(chunk: bytes) -> None:
+    assert compiled.parse_quick(chunk) == ([], 0, False)
 
 
 @pytest.mark.parametrize(

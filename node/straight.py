@@ -1,0 +1,151 @@
+"""The straight road: commands that need no closer look, run one after the other.
+
+A command takes it when nothing about the client, the server or the command asks for more (`node/dispatch.py` is the
+long road): no gate is raised, the command has no subcommands, the number of its arguments is right, and its only key,
+if it has one, lies in a slot that this node serves. That is nearly every command of nearly every client, so this loop
+is the hot path of the whole server, and the one place where a few nanoseconds are worth a line.
+
+It has a twin in `node/compiled.pyx` with the same contract, which is used where it was built; `best_road` chooses.
+What is here is what it means. Both are given `finish`, which takes over a reply of an unusual kind and says whether it
+blocks the client.
+"""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from cluster.slots import key_slot
+from node.blocking import Block
+from node.client import Client
+from node.errors import CommandError
+from node.native import compiled
+from node.observe.histogram import SHIFT as LATENCY_SHIFT
+from node.registry import LOOKUP, UNKNOWN, CommandSpec
+from node.resp.encoder import BULK_HEADER, CRLF, INTEGER
+from node.resp.values import OK
+
+if TYPE_CHECKING:
+    from node.server import Server
+
+#: Takes (client, spec, argv, result); True when the result is a Block, that is: the client waits from here on.
+Finish = Callable[[Client, CommandSpec, list[bytes], Any], bool]
+
+
+class Road(Protocol):
+    """What both twins are."""
+
+    def run(self, client: Client, commands: list[list[bytes]], position: int) -> int:
+        """Run `commands` from `position` on; the position of the first that did not run.
+
+        That one is for the long road, unless the command before it blocked the client (then the position comes back
+        negated), made somebody ready who was blocked, or ended the connection.
+        """
+
+
+class StraightRoad:
+    """The road in plain Python."""
+
+    def __init__(self, server: Server, finish: Finish) -> None:
+        self._server = server
+        self._finish = finish
+
+    def run(self, client: Client, commands: list[list[bytes]], position: int) -> int:
+        """See `Road.run`."""
+        server = self._server
+        keyspace = server.keyspace
+        served = server.served
+        ready = server.blocking.ready
+        stream = server.replication.stream
+        out = client.out
+        lookup = LOOKUP
+        total = len(commands)
+        ran: CommandSpec | None = None
+        last = perf_counter_ns()
+        while position < total:
+            argv = commands[position]
+            spec = lookup.get(argv[0], UNKNOWN)
+            if (
+                client.gates
+                or server.gates & spec.minds
+                or not spec.quick
+                or not spec.min_arity <= len(argv) <= spec.max_arity
+            ):
+                break
+            if served is not None and spec.single_key:
+                if spec.single_key < 0:
+                    break
+                key = argv[spec.single_key]
+                slot = key_slot(key) if b"{" in key else crc_hqx(key, 0) & 0x3FFF
+                if not served[slot]:
+                    break
+                keyspace.hot_key = key
+                keyspace.hot_slot = slot
+            position += 1
+            ran = spec
+            dirty = keyspace.dirty
+            try:
+                result = spec.run(client, argv)
+            except CommandError as error:
+                result = error
+                spec.failed_calls += 1
+                server.stats.count_error(error)
+            except Exception:  # a bug of ours: it is logged, and must not end the process that holds the data
+                result = server.handler_failed(spec, argv)
+            if keyspace.dirty > dirty or client.rewritten is not None:
+                server.propagation.after_command(client, argv)
+                client.write_offset = stream.offset
+            now = perf_counter_ns()
+            kind = type(result)
+            if kind is not Block:  # else it counts once it is served
+                spec.calls += 1
+                spec.nanos += now - last
+            timings = spec.timings
+            if timings is not None:
+                try:
+                    timings[now - last >> LATENCY_SHIFT] += 1
+                except IndexError:
+                    server.note_latency(spec, now - last)
+            if now - last >= server.slow_nanos and kind is not Block:
+                server.note_slow(client, spec, argv, now - last)
+            last = now
+            if kind is bytes:
+                size = len(result)
+                if size < 1024:
+                    out.append(BULK_HEADER[size] + result + CRLF)
+                else:
+                    out += (b"$%d\r\n" % size, result, CRLF)
+            elif result is OK:
+                out.append(b"+OK\r\n")
+            elif kind is int and 0 <= result < 1024:
+                out.append(INTEGER[result])
+            elif self._finish(client, spec, argv, result):
+                position = -position
+                break
+            if ready or client.sock is None or client.close_after_reply:
+                break
+        if ran is not None:
+            client.last_command = ran.full_name
+        return position
+
+
+class Kinds:
+    """What the compiled road has to recognise, so that it needs no import of ours."""
+
+    lookup: Final = LOOKUP
+    client: Final = Client
+    spec: Final = CommandSpec
+    error: Final = CommandError
+    block: Final = Block
+    ok: Final = OK
+    latency_shift: Final = LATENCY_SHIFT
+
+
+def best_road(server: Server, finish: Finish) -> Road:
+    """The compiled road where it was built, else the plain one."""
+    if compiled is not None:
+        road: Road = compiled.StraightRoad(server, Kinds, finish)
+        return road
+    return StraightRoad(server, finish)
