@@ -7,12 +7,16 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
+from types import FrameType
+from typing import Any
 
 import trio
 
 from node import commands, log
 from node.cluster_host import ClusterStartError
 from node.config import Config, ConfigFileError
+from node.persistence.saver import remove_if_there, temp_name
 from node.process import (
     banner,
     daemonize,
@@ -97,15 +101,30 @@ def serve(config: Config) -> int:
 
 async def _watch_signals(server: Server) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        signal.signal(signal.SIGINT, partial(_on_interrupt, server, signal.getsignal(signal.SIGINT)))
         async for number in signals:
             if server.shutdown_requested.is_set():
-                os._exit(1)  # the operator insists
+                continue
+            server.shutdown.signalled = True
             name = signal.Signals(number).name
             logging.getLogger("node").warning("Received %s scheduling shutdown...", name)
             config = server.config
             flags = config.shutdown_on_sigint if number == signal.SIGINT else config.shutdown_on_sigterm
             save = True if "save" in flags else False if "nosave" in flags else None
             server.shutdown.begin(save=save, now="now" in flags, force="force" in flags)
+
+
+def _on_interrupt(server: Server, receiver: Any, number: int, frame: FrameType | None) -> None:
+    """SIGINT: a second one ends the process whatever it does, the final save included, during which the loop stands
+    still. Runs between two instructions of the main thread, so the first is only handed on.
+    """
+    if not server.shutdown.signalled:
+        server.shutdown.signalled = True
+        receiver(number, frame)
+        return
+    logging.getLogger("node").warning("You insist... exiting now.")
+    remove_if_there(temp_name(os.getpid()))
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ class Shutdown:
         self._save: bool | None = None
         self._force = False
         self._clients: dict[Client, Block] = {}
+        #: A signal asked for it, and it was not called off since.
+        self.signalled = False
 
     @property
     def is_waiting(self) -> bool:
@@ -119,6 +121,7 @@ class Shutdown:
 
     def _cancel(self) -> None:
         self._deadline_ms = 0
+        self.signalled = False
         clients, self._clients = self._clients, {}
         for client, block in clients.items():
             if client.blocked is block:

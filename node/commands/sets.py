@@ -20,6 +20,8 @@ _KEY_LOOK: Final = key_at(b"RO")
 _KEY_POP: Final = key_at(b"RW", b"ACCESS", b"DELETE")
 _KEYS_MOVE: Final = _KEY_POP + key_at(b"RW", b"INSERT", index=2)
 _ANY_OUTPUT: Final = (b"nondeterministic_output",)
+#: Members that one SREM which stands for a SPOP takes out, at level 7.2.
+_SREM_MEMBERS: Final = 1024
 #: SPOP rebuilds the set when it takes this many times more than it leaves.
 _REBUILD_FACTOR: Final = 5
 #: Distinct random members are drawn one by one only from sets this many times larger than the draw.
@@ -203,8 +205,11 @@ def _pop_many(client: Client, argv: list[bytes]) -> Any:
         taken, value.members = value.members, set()
         db.put(key, SetValue(kept))
     db.changed(key, SET, b"spop", count)
-    client.propagate_as([b"SREM", key, *taken])
-    return OrderedSet(list(taken))
+    members = list(taken)
+    # Level 7.2 spares replicas and log one huge command.
+    step = _SREM_MEMBERS if COMPAT.newer else count
+    client.propagate_as(*([b"SREM", key, *members[start : start + step]] for start in range(0, count, step)))
+    return OrderedSet(members)
 
 
 @command(

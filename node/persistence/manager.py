@@ -234,8 +234,11 @@ class Persistence:
         self.loader.reload(flush=flush, merge=merge)
 
     def reload_log(self) -> None:
-        """DEBUG LOADAOF: also of the files of a log that is switched off. Raises CommandError."""
-        if self.aof.state == states.WAITING:
+        """DEBUG LOADAOF: also of the files of a log that is switched off. Raises CommandError.
+
+        Not while the first rewrite of a log runs: it would become the base of other data than those loaded.
+        """
+        if self.aof.state == states.WAITING and self.aof.is_open:
             raise CommandError("ERR Error trying to load the AOF files, check server logs.")
         if self.aof.is_open:
             self.aof.flush()

@@ -113,6 +113,19 @@ def test_command_at_the_newer_level_is_propagated_as_there(
         assert [_line(argv) for argv in node.take_propagated()] == expected
 
 
+@pytest.mark.parametrize(("level", "sizes"), [("7.0", [1025]), ("7.2", [1024, 1])])
+def test_pop_of_many_members_is_propagated_in_batches_at_the_newer_level(level: str, sizes: list[int]) -> None:
+    with InProcessNode("--compat-level", level) as node:
+        client = node.client()
+        client.call("SADD", "s", *map(str, range(1500)))
+        node.take_propagated()
+        popped = client.call("SPOP", "s", "1025")
+        commands = [argv for argv in node.take_propagated() if argv[0] not in (b"MULTI", b"EXEC")]
+        assert [len(argv) - 2 for argv in commands] == sizes
+        assert {argv[0] for argv in commands} == {b"SREM"}
+        assert sorted(member for argv in commands for member in argv[2:]) == sorted(popped)
+
+
 #: commands that prepare, the command, its events
 EVENTS = (
     ([], "SET k v EX 10", ["new k", "set k", "expire k"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -132,3 +133,26 @@ def test_debug_breaks_the_bus_on_purpose_and_mends_it(tmp_path: Path) -> None:
         ):
             with pytest.raises(redis.ResponseError, match=text):
                 first.client().execute_command("DEBUG", "CLUSTERLINK", *words)
+
+
+def test_second_interrupt_ends_a_node_that_is_saving(tmp_path: Path) -> None:
+    with start_node(tmp_path, "--save", "900 1", "--rdb-key-save-delay", "500000") as node:
+        for number in range(40):
+            node.call("SET", number, "v")
+        os.kill(node.pid, signal.SIGINT)
+        wait_until(lambda: list(tmp_path.glob("temp-*.rdb")), 10, "the final save begins")
+        os.kill(node.pid, signal.SIGTERM)  # asks once more, and is in no hurry
+        os.kill(node.pid, signal.SIGINT)
+        wait_until(lambda: "You insist... exiting now." in node.log(), 10, "the node ends before the save")
+        wait_until(lambda: not list(tmp_path.glob("*.rdb")), 10, "the half file is gone")
+        assert node.process.wait(10) == 1
+
+
+def test_interrupt_after_a_refused_shutdown_is_a_first_one_again(tmp_path: Path) -> None:
+    with start_node(tmp_path, "--save", "900 1", "--dbfilename", "taken") as node:
+        (tmp_path / "taken").mkdir()
+        node.call("SET", "k", "v")
+        for times in (1, 2):
+            os.kill(node.pid, signal.SIGINT)
+            wait_until(lambda times=times: node.log().count("can't exit") == times, 10, "the shutdown is refused")
+        assert node.call("GET", "k") == b"v"
