@@ -91,11 +91,13 @@ def _add_one(client: Client, key: bytes, score: float, member: bytes) -> int:
     value = db.write(key)
     if type(value) is not SortedSetValue:
         value = db.create(key, value, SortedSetValue)
-    old = value.scores.get(member)
+    old = value.put(member, score)
     if old == score:
         return 0
-    value.put(member, score)
-    db.changed(key, ZSET, b"zadd")
+    keyspace = db.keyspace
+    keyspace.dirty += 1  # `changed`, written out
+    if keyspace.observed:
+        keyspace.on_changed(db.index, key, ZSET, b"zadd")
     return 1 if old is None else 0
 
 

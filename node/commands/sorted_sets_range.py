@@ -94,7 +94,8 @@ def rank_span(start: int, end: int, size: int) -> tuple[int, int]:
         start = max(start + size, 0)
     if end < 0:
         end += size
-    end = min(end, size - 1)
+    if end >= size:
+        end = size - 1
     return (0, 0) if start > end else (start, end + 1)
 
 
@@ -152,10 +153,13 @@ def _answer(client: Client, key: bytes, wanted: _Range) -> Any:
 def cmd_zrange(client: Client, argv: list[bytes]) -> Any:
     if len(argv) == 4:  # the plain form, without the parser
         first, last = integer(argv[2]), integer(argv[3])
-        value = client.db.read_as(argv[1], SortedSetValue)
+        value = client.db.read(argv[1])
+        if type(value) is SortedSetValue:
+            start, stop = rank_span(first, last, len(value.scores))
+            return value.members(start, stop)
         if value is None:
             return []
-        return value.members(*rank_span(first, last, len(value.scores)))
+        raise errors.WRONG_TYPE
     return _answer(client, argv[1], _parse(argv, 2))
 
 

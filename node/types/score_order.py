@@ -61,8 +61,11 @@ class ScoreOrder:
 
     def add(self, score: float, member: bytes) -> None:
         """Add a pair that is not there yet."""
-        at = self._bucket(score, member)
-        if at == len(self._scores):
+        last_scores = self._last_scores
+        at = bisect_left(last_scores, score)
+        if at < len(last_scores) and last_scores[at] == score:
+            at = self._bucket(score, member)
+        if at == len(last_scores):
             if not at:
                 self._insert_bucket(0, array("d", [score]), [member])
                 return
@@ -70,11 +73,13 @@ class ScoreOrder:
             scores, members = self._scores[at], self._members[at]
             scores.append(score)
             members.append(member)
-            self._last_scores[at] = score
+            last_scores[at] = score
             self._last_members[at] = member
         else:
             scores, members = self._scores[at], self._members[at]
-            index = _place(scores, members, score, member)
+            index = bisect_left(scores, score)
+            if scores[index] == score:
+                index = _place(scores, members, score, member)
             scores.insert(index, score)
             members.insert(index, member)
         if self._block_sizes is not None:
@@ -84,10 +89,14 @@ class ScoreOrder:
 
     def remove(self, score: float, member: bytes) -> None:
         """Remove a pair that is there."""
-        at = self._bucket(score, member)
+        at = bisect_left(self._last_scores, score)
         scores, members = self._scores[at], self._members[at]
-        index = _place(scores, members, score, member)
-        assert members[index] == member
+        index = bisect_left(scores, score)
+        if members[index] != member:  # another one of the same score
+            at = self._bucket(score, member)
+            scores, members = self._scores[at], self._members[at]
+            index = _place(scores, members, score, member)
+            assert members[index] == member
         del scores[index]
         del members[index]
         if self._block_sizes is not None:
@@ -235,6 +244,8 @@ class ScoreOrder:
         """The members of `slice`."""
         if start >= stop:
             return []
+        if stop <= len(self._members[0]):
+            return self._members[0][start:stop]
         at, index = self._locate(start)
         found = self._members[at][index : index + stop - start]
         while len(found) < stop - start:

@@ -78,8 +78,8 @@ class SortedSetValue:
 
     # -- members ---------------------------------------------------------------------------------------------
 
-    def put(self, member: bytes, score: float) -> bool:
-        """Give `member` a score, adding it if need be; True when it is new."""
+    def put(self, member: bytes, score: float) -> float | None:
+        """Give `member` a score, adding it if need be; the score that it had, None when it is new."""
         scores = self.scores
         old = scores.get(member)
         if self.packed:
@@ -89,39 +89,34 @@ class SortedSetValue:
                 self.packed = False
             else:
                 score = score or 0.0  # a listpack keeps whole numbers as integers: no -0.0
-        if old is None:
-            scores[member] = score
-            self._insert((score, member))
-            return True
-        if old != score:
-            self._forget((old, member))
-            scores[member] = score
-            self._insert((score, member))
-        return False
+        if old == score:
+            return old
+        scores[member] = score
+        pairs = self._pairs
+        if type(pairs) is ScoreOrder:
+            if old is not None:
+                pairs.remove(old, member)
+            pairs.add(score, member)
+            return old
+        assert isinstance(pairs, list)
+        if old is not None:
+            del pairs[bisect_left(pairs, (old, member))]
+        insort(pairs, (score, member))
+        if len(pairs) > _SMALL:
+            self._pairs = ScoreOrder(pairs)
+        return old
 
     def remove(self, member: bytes) -> bool:
         """Remove a member; False when there is none."""
         score = self.scores.pop(member, None)
         if score is None:
             return False
-        self._forget((score, member))
+        pairs = self._pairs
+        if isinstance(pairs, list):
+            del pairs[bisect_left(pairs, (score, member))]
+        else:
+            pairs.remove(score, member)
         return True
-
-    def _insert(self, pair: Pair) -> None:
-        pairs = self._pairs
-        if isinstance(pairs, list):
-            insort(pairs, pair)
-            if len(pairs) > _SMALL:
-                self._pairs = ScoreOrder(pairs)
-        else:
-            pairs.add(*pair)
-
-    def _forget(self, pair: Pair) -> None:
-        pairs = self._pairs
-        if isinstance(pairs, list):
-            del pairs[bisect_left(pairs, pair)]
-        else:
-            pairs.remove(*pair)
 
     # -- ranks -----------------------------------------------------------------------------------------------
 
@@ -143,9 +138,9 @@ class SortedSetValue:
     def members(self, start: int, stop: int) -> list[bytes]:
         """The members from rank `start` to before `stop`, both in [0, len]."""
         pairs = self._pairs
-        if isinstance(pairs, list):
-            return [member for _, member in pairs[start:stop]]
-        return pairs.members(start, stop)
+        if type(pairs) is ScoreOrder:
+            return pairs.members(start, stop)
+        return [member for _, member in islice(pairs, start, stop)]
 
     def delete_slice(self, start: int, stop: int) -> list[Pair]:
         """Remove the pairs from rank `start` to before `stop` and return them."""

@@ -39,7 +39,7 @@ def _check_operations(steps: list[tuple[str, bytes, float]]) -> None:
     value, model = SortedSetValue(), dict[bytes, float]()
     for name, member, score in steps:
         if name == "put":
-            assert value.put(member, score) == (member not in model)
+            assert value.put(member, score) == model.get(member)
             if model.get(member) != score:
                 model[member] = score
         elif name == "remove":
