@@ -76,6 +76,22 @@ def shards(view: ClusterView) -> list[Shard]:
     return [Shard(m.shard_id, m.slots, (m, *m.replicas)) for m in view.members if m.is_primary]
 
 
+def shards_by_id(view: ClusterView) -> list[Shard]:
+    """CLUSTER SHARDS as 7.2 has it: primaries of one shard id are one entry, the owner of its slots first.
+
+    That is so while a primary that was replaced has not learned of it, because it is down.
+    """
+    together: dict[str, Shard] = {}
+    for shard in shards(view):
+        key = shard.shard_id or shard.nodes[0].node_id
+        known = together.get(key)
+        if known is not None:
+            first, second = (shard, known) if shard.slots else (known, shard)
+            shard = Shard(shard.shard_id, first.slots, first.nodes + second.nodes)
+        together[key] = shard
+    return list(together.values())
+
+
 def links(view: ClusterView) -> list[Link]:
     """CLUSTER LINKS: the links with known members, ours first."""
     found: list[Link] = []

@@ -217,7 +217,9 @@ class ClusterHost:
             return ReplicationStatus(replication.offset)
         age_ms = replication.primary_offset_age_ms
         last_io_ms = 0 if age_ms is None else (self.clock.now_ms() - age_ms) // 1000 * 1000
-        return ReplicationStatus(replication.offset, replication.primary_link_up, last_io_ms)
+        # Data that are about to be replaced, or are half replaced, are at no offset: the node counts as loading.
+        offset = replication.offset if replication.can_resume else 0
+        return ReplicationStatus(offset, replication.primary_link_up, last_io_ms)
 
     def settled(self) -> None:
         """After a step: refresh the routing, redirect blocked clients, look at the lease."""

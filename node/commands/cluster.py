@@ -10,6 +10,7 @@ from cluster.slots import SLOT_COUNT, key_slot
 from node.arguments import integer, integer_between
 from node.commands.cluster_args import host_of
 from node.commands.help import help_reply
+from node.compat import COMPAT
 from node.errors import CommandError
 from node.registry import ADMIN, LOADING, STALE, command, container
 from node.resp.values import Verbatim
@@ -217,12 +218,13 @@ def cmd_slots(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_shards(client: Client, argv: list[bytes]) -> Any:
     host = host_of(client)
+    report = reports.shards_by_id if COMPAT.newer else reports.shards
     return [
         {
             b"slots": [edge for run in shard.slots.ranges() for edge in run],
             b"nodes": [_shard_node(host, member, client) for member in shard.nodes],
         }
-        for shard in reports.shards(host.core.view)
+        for shard in report(host.core.view)
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster.terms import FLAG_REPLICA
 from node.cluster_host import ClusterHost
 from tests.support.inprocess import InProcessNode
 
@@ -64,3 +65,14 @@ def test_writes_are_refused_from_shortly_before_the_end_of_the_lease(host: Clust
     refusal = host.write_refusal()
     assert refusal is not None
     assert refusal.code == b"CLUSTERDOWN"
+
+
+def test_replica_without_the_data_of_its_primary_is_at_no_offset(host: ClusterHost) -> None:
+    replication = host.server.replication
+    replication.stream.offset = 500
+    assert host.replication_status().offset == 500
+    host.core.view.myself.role = FLAG_REPLICA
+    replication.can_resume = True
+    assert host.replication_status().offset == 500
+    replication.on_snapshot_begins()
+    assert host.replication_status().offset == 0

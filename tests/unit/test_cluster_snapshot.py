@@ -10,7 +10,7 @@ from cluster.guard import Fence
 from cluster.messages import Extensions, Fail, Ping
 from cluster.slot_set import NO_SLOTS, SlotSet
 from cluster.state_file import StateFileError
-from cluster.terms import MESSAGE_EXTENSIONS
+from cluster.terms import FLAG_PRIMARY, MESSAGE_EXTENSIONS
 from tests.support.lone_core import TIMEOUT_MS, LoneCore, node_id
 
 P1, P2, P3, R1 = (node_id(name) for name in ("P1", "P2", "P3", "R1"))
@@ -150,6 +150,23 @@ def test_shards_have_their_primary_first_and_the_health_of_each_node() -> None:
     lone.hear("R1", offset=0)
     assert reports.health_of(lone.core.view, lone.member("R1")) == "loading"
     assert shards[0].slots == lone.share("P1")
+
+
+def test_shards_of_one_id_are_one_entry_with_the_owner_of_the_slots_first() -> None:
+    lone = LoneCore("P1")
+    lone.greet()
+    for name in ("P2", "R2"):
+        header = lone.header(name, message_flags=MESSAGE_EXTENSIONS)
+        lone.say(name, Ping(header, (), Extensions(shard_id="7" * 40)))
+    lone.say("P3", Fail(lone.header("P3"), P2))
+    promoted = lone.header("R2", flags=FLAG_PRIMARY, primary_id="", config_epoch=9, slots=lone.share("P2"))
+    lone.say("R2", Ping(promoted))
+    assert len(reports.shards(lone.core.view)) == 4
+    shards = reports.shards_by_id(lone.core.view)
+    assert [[node.node_id for node in shard.nodes] for shard in shards if shard.shard_id == "7" * 40] == [
+        [node_id("R2"), P2]
+    ]
+    assert [shard.slots for shard in shards] == [lone.share("P1"), lone.share("P2"), lone.share("P3")]
 
 
 def test_links_list_both_directions_of_known_members() -> None:
