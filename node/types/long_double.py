@@ -23,6 +23,9 @@ _DECIMAL: Final = re.compile(rb"([+-]?)([0-9]*)\.?([0-9]*)(?:e([+-]?[0-9]+))?", 
 _HEXADECIMAL: Final = re.compile(rb"([+-]?)0x([0-9a-f]*)\.?([0-9a-f]*)(?:p([+-]?[0-9]+))?", re.I)
 _INFINITY: Final = re.compile(rb"([+-]?)inf(?:inity)?", re.I)
 
+#: The greatest finite value; its negative is the smallest.
+LARGEST: Final = Fraction(((1 << _MANTISSA_BITS) - 1) << (_MAX_EXPONENT - _MANTISSA_BITS))
+
 LongDouble = Fraction | float
 """A finite value as a fraction, or one of the two infinities as a float."""
 

@@ -10,6 +10,7 @@ from tests.support import (
     tables_keys,
     tables_lists,
     tables_newer_collections,
+    tables_newest,
     tables_sets,
     tables_sorted_set_ranges,
     tables_sorted_sets,
@@ -39,6 +40,7 @@ ALL["newer strings"] = tables_strings.NEWER
 ALL["newer keys"] = tables_keys.NEWER
 ALL["newer bits and geo"] = tables_bits_and_geo.NEWER
 ALL |= tables_newer_collections.TABLES
+ALL |= tables_newest.TABLES
 
 
 @pytest.mark.parametrize("resp3", [False, True], ids=["resp2", "resp3"])
