@@ -59,11 +59,13 @@ class RoleChanged:
     ``primary_id`` is empty: be a primary from now on, keeping the data. Else: replicate from ``primary_address``
     (whose ip may be empty while unknown; the effect comes again when it becomes known or changes). Blocked clients are
     redirected in both cases of a demotion; ``why`` is one of the words in the log (``election``, ``command``, ...).
+    ``other_shard``: the primary is of another shard than we were, so what we have is no beginning of what it has.
     """
 
     primary_id: str
     primary_address: NodeAddress | None
     why: str
+    other_shard: bool = False
 
 
 @frozen

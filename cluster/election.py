@@ -131,7 +131,8 @@ class Candidate:
         delay_ms = ballot.start_ms - view.now_ms
         view.notice(
             "election",
-            f"start of election delayed for {delay_ms} ms (rank {ballot.rank}, offset {view.replication.offset})",
+            f"Start of election delayed for {delay_ms} milliseconds (rank #{ballot.rank}, "
+            f"offset {view.replication.offset}).",
         )
         # The other replicas learn our offset, and can rank themselves behind it.
         broadcast_pong(view, only_shard=True)

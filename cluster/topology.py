@@ -85,17 +85,19 @@ class Topology:
         me.role = FLAG_REPLICA
         me.migrate_to = False
         view.members.attach(me, primary)
+        # Nodes of stock 7.0 tell no shard id: then nothing is known, and a partial resynchronisation is asked for.
+        other_shard = bool(primary.shard_id and me.shard_id) and primary.shard_id != me.shard_id
         if primary.shard_id:
             me.shard_id = primary.shard_id
         view.reassess()
         view.save(sync=True)
-        self.announce_primary(why)
+        self.announce_primary(why, other_shard=other_shard)
 
-    def announce_primary(self, why: str) -> None:
+    def announce_primary(self, why: str, *, other_shard: bool = False) -> None:
         """Tell the host whom to replicate, at its present address."""
         primary = self._view.myself.primary
         assert primary is not None
-        self._view.emit(RoleChanged(primary.node_id, primary.address, why))
+        self._view.emit(RoleChanged(primary.node_id, primary.address, why, other_shard))
 
     def take_over_shard(self, config_epoch: int, why: str) -> None:
         """Become primary in place of our primary, with all its slots, under a config epoch of our own."""

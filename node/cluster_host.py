@@ -272,7 +272,7 @@ class ClusterHost:
         if not effect.primary_id:
             replication.become_primary()
         elif address is not None and address.ip:
-            replication.become_replica_of(address.ip, address.port)
+            replication.become_replica_of(address.ip, address.port, may_resume=not effect.other_shard)
 
     def delete_slot(self, slot: int) -> int:
         """Remove all keys of a slot, telling replicas and observers; the number removed."""

@@ -335,7 +335,7 @@ class RdbDecoder:
             stored = reader.uint(8)
             self._count_crc(covered)
             if self._verify and stored and stored != self._crc:
-                raise FormatError(f"wrong checksum: the file says {stored:016x}, its content {self._crc:016x}")
+                raise FormatError(f"RDB CRC error: the file says {stored:016x}, its content {self._crc:016x}")
         self.finished = True
 
 

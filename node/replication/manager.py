@@ -225,8 +225,12 @@ class Replication:
 
     # -- roles -----------------------------------------------------------------------------------------------
 
-    def become_replica_of(self, host: str, port: int) -> None:
-        """Follow a primary. Nothing happens if it is the one that is followed already."""
+    def become_replica_of(self, host: str, port: int, *, may_resume: bool = True) -> None:
+        """Follow a primary. Nothing happens if it is the one that is followed already.
+
+        `may_resume`: what we have may be the beginning of what it has. If it is known not to be, our offset means
+        nothing in its shard, and must not win an election there.
+        """
         link = self.link
         if link is not None and (link.host.lower(), link.port) == (host.lower(), port):
             return
@@ -234,7 +238,9 @@ class Replication:
         stream.flush()
         if link is not None:
             link.retire()
-        else:
+        if not may_resume:
+            self.can_resume = False
+        elif link is None:
             # What we had as a primary may be the beginning of what the new primary has.
             self.can_resume = True
             log.info(

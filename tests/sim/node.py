@@ -308,6 +308,8 @@ class SimNode:
     def _on_role(self, effect: RoleChanged) -> None:
         if effect.primary_id != self.data.follows:
             self.data.follows = effect.primary_id
+            if effect.other_shard:
+                self.data.offset = 0  # as the node tells it, until it has the data of its new primary
             if self.data.link_up:
                 self.data.link_up = False
                 self.data.last_io_ms = self.clock_ms()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster.effects import RoleChanged
+from cluster.messages import NodeAddress
 from cluster.terms import FLAG_REPLICA
 from node.cluster_host import ClusterHost
 from tests.support.inprocess import InProcessNode
@@ -76,3 +78,14 @@ def test_replica_without_the_data_of_its_primary_is_at_no_offset(host: ClusterHo
     assert host.replication_status().offset == 500
     replication.on_snapshot_begins()
     assert host.replication_status().offset == 0
+
+
+def test_former_primary_of_another_shard_is_at_no_offset_until_it_has_the_data(host: ClusterHost) -> None:
+    replication = host.server.replication
+    replication.stream.offset = 500
+    host.core.view.myself.role = FLAG_REPLICA
+    host.carry_out(RoleChanged("1" * 40, NodeAddress("127.0.0.1", 1, 2), "slots-lost"))
+    assert host.replication_status().offset == 500
+    host.carry_out(RoleChanged("2" * 40, NodeAddress("127.0.0.1", 2, 3), "slots-lost", other_shard=True))
+    assert host.replication_status().offset == 0
+    assert replication.resume_point() is None

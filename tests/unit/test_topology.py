@@ -90,6 +90,20 @@ def test_replica_of_a_primary_turned_replica_follows_its_primary() -> None:
     assert lone.wanted(RoleChanged)[-1].why == "sub-replica"
 
 
+def test_offset_of_one_shard_means_nothing_in_another() -> None:
+    lone = started("P1")
+    for name, number in (("P2", "7"), ("R1", "8"), ("P1", "8")):
+        lone.member(name).shard_id = number * 40
+    promote(lone, "P2", slots=lone.share("P1") | lone.share("P2"))  # our last slots were moved away
+    assert lone.wanted(RoleChanged)[-1].other_shard
+    assert lone.member("P1").shard_id == "7" * 40
+    lone = started("P1")
+    for name in ("P1", "R1"):
+        lone.member(name).shard_id = "8" * 40
+    promote(lone, "R1")
+    assert not lone.wanted(RoleChanged)[-1].other_shard
+
+
 def test_replica_of_its_own_replica_waits_for_an_operator() -> None:
     lone = started("R1")
     lone.hear("P1", primary_id=node_id("R1"), flags=FLAG_REPLICA)
