@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from node.client import Client
 
 _POP_FLAGS: Final = (b"RW", b"ACCESS", b"DELETE")
-_KEYS_MOVE: Final[tuple[KeySpec, ...]] = key_at(*_POP_FLAGS) + key_at(b"RW", b"INSERT", index=2)
+KEYS_MOVE: Final[tuple[KeySpec, ...]] = key_at(*_POP_FLAGS) + key_at(b"RW", b"INSERT", index=2)
 _KEYS_BEFORE_TIMEOUT: Final = keys_from(*_POP_FLAGS, last=-2)
 _NUMKEYS: Final = CommandError("ERR numkeys should be greater than 0")
 _COUNT: Final = CommandError("ERR count should be greater than 0")
 
 
-def _is_left(word: bytes) -> bool:
+def is_left(word: bytes) -> bool:
     """LEFT or RIGHT. Raises CommandError for anything else."""
     side = word.upper()
     if side == b"LEFT":
@@ -40,7 +40,7 @@ def _is_left(word: bytes) -> bool:
     raise errors.SYNTAX
 
 
-def _source(client: Client, key: bytes) -> ListValue | None:
+def source_list(client: Client, key: bytes) -> ListValue | None:
     """The list to pop from. For a client that waits already, a key of another type is one that is not there yet."""
     if client.blocked is None:
         return client.db.write_as(key, ListValue)
@@ -51,7 +51,7 @@ def _source(client: Client, key: bytes) -> ListValue | None:
 def _move(client: Client, source: bytes, target: bytes, from_left: bool, to_left: bool) -> bytes | None:
     """Move one element; None when there is none."""
     db = client.db
-    value = _source(client, source)
+    value = source_list(client, source)
     if value is None:
         return None
     other = db.write_as(target, ListValue)
@@ -77,14 +77,14 @@ def _move(client: Client, source: bytes, target: bytes, from_left: bool, to_left
     arity=5,
     syntax="source destination <LEFT | RIGHT> <LEFT | RIGHT>",
     flags=WRITE | DENYOOM,
-    keys=_KEYS_MOVE,
+    keys=KEYS_MOVE,
     group="list",
     since="6.2.0",
     complexity="O(1)",
     summary="Moves an element from an end of one list to an end of another.",
 )
 def cmd_lmove(client: Client, argv: list[bytes]) -> Any:
-    return _move(client, argv[1], argv[2], _is_left(argv[3]), _is_left(argv[4]))
+    return _move(client, argv[1], argv[2], is_left(argv[3]), is_left(argv[4]))
 
 
 @command(
@@ -92,7 +92,7 @@ def cmd_lmove(client: Client, argv: list[bytes]) -> Any:
     arity=3,
     syntax="source destination",
     flags=WRITE | DENYOOM,
-    keys=_KEYS_MOVE,
+    keys=KEYS_MOVE,
     group="list",
     since="1.2.0",
     complexity="O(1)",
@@ -113,14 +113,14 @@ def _wait_for_source(client: Client, key: bytes, wait_ms: int) -> Block | None:
     arity=6,
     syntax="source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout(double)",
     flags=WRITE | DENYOOM | NOSCRIPT | BLOCKING,
-    keys=_KEYS_MOVE,
+    keys=KEYS_MOVE,
     group="list",
     since="6.2.0",
     complexity="O(1)",
     summary="Moves an element from one list to another, as soon as there is one.",
 )
 def cmd_blmove(client: Client, argv: list[bytes]) -> Any:
-    from_left, to_left = _is_left(argv[3]), _is_left(argv[4])
+    from_left, to_left = is_left(argv[3]), is_left(argv[4])
     wait_ms = timeout_ms(argv[5])
     element = _move(client, argv[1], argv[2], from_left, to_left)
     if element is None:
@@ -134,7 +134,7 @@ def cmd_blmove(client: Client, argv: list[bytes]) -> Any:
     arity=4,
     syntax="source destination timeout(double)",
     flags=WRITE | DENYOOM | NOSCRIPT | BLOCKING,
-    keys=_KEYS_MOVE,
+    keys=KEYS_MOVE,
     group="list",
     since="2.2.0",
     complexity="O(1)",
@@ -154,7 +154,7 @@ def _pop_first(client: Client, keys: Sequence[bytes], left: bool, count: int) ->
     """Pop up to `count` elements of the first list that exists; its key and the elements."""
     db = client.db
     for key in keys:
-        value = _source(client, key)
+        value = source_list(client, key)
         if value is None:
             continue
         taken = value.pop_left(count) if left else value.pop_right(count)
@@ -211,7 +211,7 @@ def _parse_mpop(argv: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
     where = at + numkeys + 1
     if where >= len(argv):
         raise errors.SYNTAX
-    left = _is_left(argv[where])
+    left = is_left(argv[where])
     count = 0
     for i in range(where + 1, len(argv), 2):
         if count or argv[i].lower() != b"count" or i + 1 >= len(argv):

@@ -35,6 +35,9 @@ WAKING: tuple[tuple[str, str, bytes], ...] = (
     ("BLMPOP 0 2 none l RIGHT COUNT 2", "RPUSH l a b c", array(bulk("l"), texts("c", "b"))),
     ("BLMOVE l m LEFT RIGHT 0", "RPUSH l a b", bulk("a")),
     ("BRPOPLPUSH l m 0", "RPUSH l a b", bulk("b")),
+    ("BLMOVEM l m LEFT LEFT 0", "RPUSH l a b", texts("a")),
+    ("BLMOVEM l m LEFT LEFT 0 COUNT 3 OBO", "RPUSH l a b", texts("b", "a")),
+    ("BLMOVEM l m RIGHT LEFT 0 EXACTLY 2 BULK", "RPUSH l a b c", texts("b", "c")),
     ("BZPOPMIN z 0", "ZADD z 2 b 1 a", texts("z", "a", "1")),
     ("BZPOPMAX none z 0", "ZADD z 2 b 1 a", texts("z", "b", "2")),
     ("BZMPOP 0 1 z MIN COUNT 2", "ZADD z 2 b 1 a", array(bulk("z"), array(texts("a", "1"), texts("b", "2")))),
@@ -69,6 +72,8 @@ TIMEOUTS: tuple[tuple[str, bytes], ...] = (
     ("BLMPOP 0.1 1 l LEFT", NULL_ARRAY),
     ("BLMOVE l m LEFT LEFT 0.1", NULL_ARRAY),
     ("BRPOPLPUSH l m 0.1", NULL_ARRAY),
+    ("BLMOVEM l m LEFT LEFT 0.1", NULL_ARRAY),
+    ("BLMOVEM l m LEFT LEFT 0.1 EXACTLY 2 OBO", NULL_ARRAY),
     ("BZPOPMIN z 0.1", NULL_ARRAY),
     ("BZPOPMAX z 0.1", NULL_ARRAY),
     ("BZMPOP 0.1 1 z MIN", NULL_ARRAY),
@@ -237,3 +242,22 @@ def test_queue_of_a_thousand_jobs_gives_each_job_to_one_worker(node: InProcessNo
                 done.append(reply)
                 worker.raw("BRPOP", "queue", "0")
     assert done == [texts("queue", f"job{i}") for i in range(1000)]
+
+
+def test_blmovem_exactly_waits_until_there_are_enough(node: InProcessNode, client: InProcessClient) -> None:
+    waiting = _waiting(node, "BLMOVEM l m LEFT RIGHT 0 EXACTLY 3 BULK")
+    client.call("RPUSH", "l", "a", "b")
+    assert waiting.received() == b""
+    node.take_propagated()
+    client.call("RPUSH", "l", "c", "d")
+    assert waiting.received() == texts("a", "b", "c")
+    propagated = [b" ".join(argv) for argv in node.take_propagated() if argv[0] not in (b"MULTI", b"EXEC")]
+    assert propagated == [b"RPUSH l c d", b"LPOP l 3", b"RPUSH m a b c"]
+
+
+def test_blmovem_that_may_not_wait_answers_null(client: InProcessClient) -> None:
+    client.call("MULTI")
+    client.call("BLMOVEM", "l", "m", "LEFT", "LEFT", "0")
+    assert client.raw("EXEC") == array(NULL_ARRAY)
+    script = "return redis.call('BLMOVEM', 'l', 'm', 'LEFT', 'LEFT', '0', 'EXACTLY', '1', 'OBO')"
+    assert client.call("EVAL", script, "0") is None
