@@ -190,9 +190,8 @@ class ClusterHost:
                 listener.close()
                 if optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     continue
-                raise OSError(
-                    error.errno, f"Could not create the cluster bus socket {host}:{port}: {error.strerror}"
-                ) from error
+                log.warning("Could not create the cluster bus socket %s:%d: %s", host, port, error.strerror)
+                raise OSError(error.errno, f"Failed listening on port {port} (TCP), aborting.") from error
             listener.setblocking(False)
             self._listeners.append(listener)
 

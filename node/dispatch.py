@@ -121,6 +121,8 @@ def check_redirect(client: Client, spec: CommandSpec, argv: list[bytes]) -> None
         for queued, _words in client.multi or ():
             flags |= queued.flags
     if flags & registry.WRITE or (flags & registry.READONLY and not client.readonly):
+        if client.server.replication.failover.in_progress:
+            raise Deferred  # that one is no primary yet, and may never be
         raise CommandError(f"REDIRECT {primary[0]}:{primary[1]}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from node.config_kinds import ConfigError
 
 if TYPE_CHECKING:
     from node.server import Server
+
+log = logging.getLogger("node")
 
 Place = tuple[str, int]
 
@@ -77,9 +80,8 @@ class Listeners:
                     continue
                 for sock in opened.values():
                     sock.close()
-                raise OSError(
-                    error.errno, f"Could not create server TCP listening socket {host}:{port}: {error.strerror}"
-                ) from error
+                log.warning("Could not create server TCP listening socket %s:%d: %s", host, port, error.strerror)
+                raise OSError(error.errno, f"Failed listening on port {port} (TCP), aborting.") from error
         return opened
 
     def _serve(self, opened: dict[Place, socket.socket]) -> None:

@@ -256,6 +256,25 @@ def test_failover_moves_the_writes_that_wait_for_it(pair: tuple[ServerHandle, Se
     assert replica.info("stats")["sync_partial_ok"] == "1"
 
 
+def test_redirected_client_waits_while_the_hand_over_is_under_way(pair: tuple[ServerHandle, ServerHandle]) -> None:
+    primary, replica = pair
+    replica.pause()
+    primary.call("SET", "k", "v")
+    assert primary.call("FAILOVER", "TO", "127.0.0.1", replica.port, "TIMEOUT", 100, "FORCE") == b"OK"
+    wait_until(
+        lambda: primary.info("replication")["master_failover_state"] == "failover-in-progress", 5, "it is handing over"
+    )
+    with redis.Redis(port=primary.port, socket_timeout=20, single_connection_client=True) as client:
+        client.execute_command("CLIENT", "CAPA", "redirect")
+        assert client.connection is not None
+        client.connection.send_command("SET", "k", "w")
+        wait_until(lambda: primary.info("clients")["blocked_clients"] == "1", 5, "the writer waits")
+        replica.resume()
+        with pytest.raises(redis.ResponseError, match=f"^REDIRECT 127.0.0.1:{replica.port}$"):
+            client.connection.read_response()
+    assert replica.call("ROLE")[0] == b"master"
+
+
 def test_shutdown_waits_for_a_replica_that_is_behind(tmp_path: Path) -> None:
     with start_node(tmp_path / "p", *OPTIONS) as primary, start_node(tmp_path / "r", *OPTIONS) as replica:
         follow(replica, primary.port)
