@@ -96,7 +96,11 @@ class Blocking:
             if isinstance(reply, errors.CommandError):
                 block.spec.failed_calls += 1
                 client.server.stats.count_error(reply)
+        before = len(client.out)
         client.reply(reply)
+        size = sum(map(len, client.out[before:]))
+        if size >= client.server.reply_limit:
+            client.server.note_large_reply(client, block.argv, size)
         client.server.resume(client)
 
     def forget(self, client: Client) -> None:

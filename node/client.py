@@ -32,6 +32,7 @@ GATE_PRIMARY: Final = 1 << 8  # the link from our primary
 GATE_REPLICA: Final = 1 << 9  # a replica is attached here
 GATE_NO_TOUCH: Final = 1 << 10  # CLIENT NO-TOUCH on
 GATE_REDIRECT: Final = 1 << 11  # CLIENT CAPA REDIRECT was said: it follows a replica to its primary
+GATE_LARGE_REQUEST: Final = 1 << 12  # the next command came large: dispatch logs it
 
 KIND_NORMAL: Final = 0
 KIND_REPLICA: Final = 1

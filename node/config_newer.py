@@ -1,4 +1,4 @@
-"""Directives that came after the stock server 7.0: of Redis 7.2 and Valkey 8, so that their files start our node, too.
+"""Directives that came after the stock server 7.0: of Redis 7.2 and Valkey 8 to 9, so that their files start our node, too.
 
 They are hidden: `CONFIG GET *` gives the names of 7.0, and each of these answers to its full name only. What they do
 here is told in `config_effects.py`, as for all others.
@@ -18,7 +18,7 @@ from node.config_directive import (
     YES_NO,
     Directive,
 )
-from node.config_kinds import Integer, Word
+from node.config_kinds import LONG_MAX, Integer, Word
 
 NEWER_DIRECTIVES: Final = (
     Directive("availability-zone", TEXT, "", hidden=True),
@@ -29,6 +29,10 @@ NEWER_DIRECTIVES: Final = (
     Directive("cluster-blacklist-ttl", NATURAL_64, 60, hidden=True),
     Directive("cluster-ping-interval", NATURAL_64, 0, hidden=True),
     Directive("cluster-slot-stats-enabled", YES_NO, False, hidden=True),
+    Directive("commandlog-large-reply-max-len", NATURAL_64, 128, hidden=True),
+    Directive("commandlog-large-request-max-len", NATURAL_64, 128, hidden=True),
+    Directive("commandlog-reply-larger-than", Integer(-1, LONG_MAX), 1 << 20, hidden=True),
+    Directive("commandlog-request-larger-than", Integer(-1, LONG_MAX), 1 << 20, hidden=True),
     Directive("compat-level", Word(*LEVELS), "7.0", immutable=True, hidden=True),
     Directive("debug-context", TEXT, "", hidden=True),
     Directive("dual-channel-replication-enabled", YES_NO, False, hidden=True),
@@ -53,6 +57,8 @@ NEWER_NAMES: Final = {
     "aof-rewrite-cpulist": "aof_rewrite_cpulist",
     "bgsave-cpulist": "bgsave_cpulist",
     "bio-cpulist": "bio_cpulist",
+    "commandlog-execution-slower-than": "slowlog-log-slower-than",
+    "commandlog-slow-execution-max-len": "slowlog-max-len",
     "primaryauth": "masterauth",
     "primaryuser": "masteruser",
     "server-cpulist": "server_cpulist",

@@ -209,6 +209,10 @@ class ConfigValues:
     # Younger than 7.0
     availability_zone: str
     client_default_resp: int
+    commandlog_large_reply_max_len: int
+    commandlog_large_request_max_len: int
+    commandlog_reply_larger_than: int
+    commandlog_request_larger_than: int
     compat_level: str
     cluster_announce_client_ipv4: str
     cluster_announce_client_ipv6: str

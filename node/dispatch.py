@@ -18,6 +18,7 @@ from node.blocking import Block
 from node.client import (
     GATE_ASKING,
     GATE_AUTH,
+    GATE_LARGE_REQUEST,
     GATE_MULTI,
     GATE_NO_TOUCH,
     GATE_PRIMARY,
@@ -52,6 +53,7 @@ SERVER_ASYNC_LOADING: Final = 1 << 7  # other data is loaded while the old one i
 SERVER_STALE: Final = 1 << 8  # a replica that lost its primary and may not serve what it has
 SERVER_BUSY: Final = 1 << 9  # a script has exceeded its time limit and still runs
 SERVER_SLOT_STATS: Final = 1 << 10  # what each slot costs is counted (`observe/slot_stats.py`)
+SERVER_COMMAND_LOG: Final = 1 << 11  # commands of any size may be worth a log (`observe/command_log.py`)
 _LOOK_AT_DATA: Final = SERVER_LOADING | SERVER_ASYNC_LOADING | SERVER_STALE
 assert registry.GATES_OF_WRITES == SERVER_REPLICA | SERVER_WRITES_REFUSED
 
@@ -231,6 +233,7 @@ def execute(client: Client, argv: list[bytes]) -> Any:
         for check in CHECKS:
             check(client, judged, argv)
     except CommandError as error:
+        client.set_gate(GATE_LARGE_REQUEST, False)
         if spec is not None:
             spec.rejected_calls += 1
         if spec is not None and spec.full_name == b"exec":
@@ -243,10 +246,14 @@ def execute(client: Client, argv: list[bytes]) -> Any:
         client.multi.append((spec, argv))
         if client.server.gates & SERVER_SLOT_STATS and client.server.cluster is not None:
             client.server.cluster.slot_stats.queued(spec, argv)
-        return _spoken(client, QUEUED)
-    result = _call_listener(client, spec, argv) if client.gates & GATE_SUBSCRIBED else call(client, spec, argv)
-    if client.gates & GATE_ASKING and spec.name != b"asking":
-        client.set_gate(GATE_ASKING, False)
+        result: Any = QUEUED
+    else:
+        result = _call_listener(client, spec, argv) if client.gates & GATE_SUBSCRIBED else call(client, spec, argv)
+        if client.gates & GATE_ASKING and spec.name != b"asking":
+            client.set_gate(GATE_ASKING, False)
+    if client.gates & GATE_LARGE_REQUEST or client.server.gates & SERVER_COMMAND_LOG:
+        client.set_gate(GATE_LARGE_REQUEST, False)
+        client.server.command_logs.note_request(client, spec, argv)
     return _spoken(client, result)
 
 

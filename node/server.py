@@ -11,7 +11,6 @@ import logging
 import random
 import secrets
 import socket
-from typing import Final
 
 import trio
 
@@ -33,12 +32,12 @@ from node.listeners import Listeners, address_text, is_local, set_keepalive
 from node.live_limits import follow_config
 from node.native import HOT_PATH
 from node.observe import info_newer
+from node.observe.command_log import NEVER, CommandLogs
 from node.observe.histogram import Histogram
 from node.observe.info import Info
 from node.observe.info_sections import BASE
 from node.observe.latency import LatencyMonitor
 from node.observe.monitors import Monitors
-from node.observe.slowlog import SlowLog
 from node.observe.stats import Stats
 from node.pause import Pause
 from node.persistence.errors import StorageError
@@ -53,8 +52,6 @@ from node.tracking import Tracking
 from node.watching import Watching
 
 log = logging.getLogger("node")
-
-NEVER: Final = 1 << 62
 
 _TOO_MANY = b"-ERR max number of clients reached\r\n"
 _DENIED = (
@@ -96,7 +93,8 @@ class Server:
         self.clients: dict[int, Client] = {}
         self._next_client_id = 0
         self.gates = 0
-        self.slow_nanos = NEVER
+        #: What is worth a report (`observe/command_log.py`): calls, requests and replies of at least this much.
+        self.slow_nanos = self.request_limit = self.reply_limit = NEVER
         #: What the last look at `maxmemory` found. Scripts ask no more often than their caller was asked.
         self.out_of_memory = False
         #: For each slot, whether commands on it may take the short road; None outside a cluster.
@@ -115,8 +113,9 @@ class Server:
         self.tracking = Tracking(self.keyspace, self.clients.get, self.rng)
         self.pause = Pause(self)
         self.monitors = Monitors(self)
-        self.slowlog = SlowLog()
         self.latency = LatencyMonitor()
+        self.command_logs = CommandLogs(self)
+        self.note_large_reply = self.command_logs.note_reply
         self.info = Info(self, BASE)
         self.replication = Replication(self)
         self.data_plane = DataPlane(self)
@@ -136,12 +135,10 @@ class Server:
         keyspace.on_event = self.pubsub.keyspace_event
         config.on_change("notify-keyspace-events", keyspace.set_notify_mask)
         keyspace.set_notify_mask(config.notify_keyspace_events)
-        for name in ("slowlog-log-slower-than", "latency-monitor-threshold"):
-            config.on_change(name, lambda _: self._set_slow_threshold())
-        config.on_change("slowlog-max-len", self.slowlog.trim)
+        config.on_change("latency-monitor-threshold", lambda _: self.set_slow_threshold())
         config.on_change("maxmemory", self._limit_memory)
         self._limit_memory(config.maxmemory)
-        self._set_slow_threshold()
+        self.command_logs.wire()
         config.on_change("latency-tracking", self._set_latency_tracking)
         self._set_latency_tracking(config.latency_tracking)
         self.cron.tasks.append(self.pause.check)
@@ -170,14 +167,11 @@ class Server:
     def _limit_memory(self, limit: int) -> None:
         self.set_gate(dispatch.SERVER_MEMORY, limit > 0)
 
-    def _set_slow_threshold(self) -> None:
+    def set_slow_threshold(self) -> None:
         """What the data plane reports to `note_slow`: whatever the slow log or the latency monitor may want."""
-        slow_micros, spike_ms = self.config.slowlog_log_slower_than, self.config.latency_monitor_threshold
-        self.latency.threshold_ms = spike_ms
-        self.slow_nanos = min(
-            slow_micros * 1000 if slow_micros >= 0 else NEVER,
-            spike_ms * 1_000_000 if spike_ms else NEVER,
-        )
+        spike_ms = self.latency.threshold_ms = self.config.latency_monitor_threshold
+        spike_nanos = spike_ms * 1_000_000 if spike_ms else NEVER
+        self.slow_nanos = min(self.command_logs.slow.wanted_from * 1000, spike_nanos, NEVER)
 
     # -- clients ---------------------------------------------------------------------------------------------
 
@@ -261,11 +255,9 @@ class Server:
 
     def note_slow(self, client: Client, spec: CommandSpec, argv: list[bytes], nanos: int) -> None:
         """A command took longer than the slow log or the latency monitor lets pass."""
-        limit = self.config.slowlog_log_slower_than
-        if 0 <= limit <= nanos // 1000 and not spec.flags & registry.SKIP_SLOWLOG:
-            # 7.0 names no client for what a script calls.
-            shown = self.scripting.principal(client) if COMPAT.newer else client
-            self.slowlog.add(shown, spec, argv, nanos // 1000)
+        # 7.0 names no client for what a script calls.
+        shown = self.scripting.principal(client) if COMPAT.newer else client
+        self.command_logs.slow.maybe_add(shown, spec, argv, nanos // 1000)
         event = "fast-command" if spec.flags & registry.FAST else "command"
         self.latency.add(event, nanos // 1_000_000, self.clock.now_ms // 1000)
 

@@ -1,10 +1,10 @@
-"""SLOWLOG: the latest slow commands."""
+"""SLOWLOG: the latest slow commands, the log `slow` of COMMANDLOG."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from node.arguments import INT64_MAX, integer_between
+from node.commands.commandlog import entries_reply
 from node.commands.help import help_reply
 from node.errors import CommandError
 from node.registry import ADMIN, LOADING, STALE, command, container
@@ -34,17 +34,7 @@ def cmd_slowlog_get(client: Client, argv: list[bytes]) -> Any:
         raise CommandError(
             b"ERR unknown subcommand or wrong number of arguments for '%b'. Try SLOWLOG HELP." % argv[1][:128]
         )
-    entries = client.server.slowlog.entries
-    count = 10
-    if len(argv) == 3:
-        error = CommandError("ERR count should be greater than or equal to -1")
-        count = integer_between(argv[2], -1, INT64_MAX, error)
-    if count == -1:
-        count = len(entries)
-    return [
-        [entry.id, entry.at_s, entry.micros, entry.argv, entry.addr, entry.name]
-        for _, entry in zip(range(count), entries, strict=False)
-    ]
+    return entries_reply(client.server.command_logs.slow, argv[2] if len(argv) == 3 else b"10")
 
 
 @command(
@@ -58,7 +48,7 @@ def cmd_slowlog_get(client: Client, argv: list[bytes]) -> Any:
     tips=(b"request_policy:all_nodes", b"response_policy:agg_sum", b"nondeterministic_output"),
 )
 def cmd_slowlog_len(client: Client, argv: list[bytes]) -> Any:
-    return len(client.server.slowlog.entries)
+    return len(client.server.command_logs.slow.entries)
 
 
 @command(
@@ -72,7 +62,7 @@ def cmd_slowlog_len(client: Client, argv: list[bytes]) -> Any:
     tips=(b"request_policy:all_nodes", b"response_policy:all_succeeded"),
 )
 def cmd_slowlog_reset(client: Client, argv: list[bytes]) -> Any:
-    client.server.slowlog.entries.clear()
+    client.server.command_logs.slow.entries.clear()
     return OK
 
 

@@ -138,6 +138,7 @@ def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
     """
     server = client.server
     replies: list[bytes] = [b"*%d\r\n" % len(queue)]
+    ends: list[int] = []
     client.in_exec = True
     server.propagation.begin_unit()
     try:
@@ -148,11 +149,18 @@ def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
             else:
                 result = dispatch.call(client, spec, argv)
             encode(replies, result, client.resp3)
+            ends.append(len(replies))
     finally:
         server.propagation.end_unit()
         client.in_exec = False
         client.propagate_as()  # the unit has brought its own EXEC
-    return Raw(b"".join(replies))
+    whole = b"".join(replies)
+    if len(whole) >= server.reply_limit:
+        start = 1
+        for (_, argv), end in zip(queue, ends, strict=True):
+            server.note_large_reply(client, argv, sum(map(len, replies[start:end])))
+            start = end
+    return Raw(whole)
 
 
 def _revoked(verdict: int) -> CommandError:
