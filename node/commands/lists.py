@@ -41,10 +41,16 @@ _LPOS_CHUNK: Final = 1024
 )
 def cmd_lpush(client: Client, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
-    value = db.write_as(key, ListValue)
-    if value is None:
-        value = ListValue()
-        db.put(key, value)
+    value = db.write(key)
+    if type(value) is not ListValue:
+        value = db.create(key, value, ListValue)
+    if len(argv) == 3:
+        length = value.push_first(argv[2])
+        keyspace = db.keyspace
+        keyspace.dirty += 1  # `changed`, written out
+        if keyspace.observed:
+            keyspace.on_changed(db.index, key, LIST, b"lpush")
+        return length
     value.push_left(argv[2:])
     db.changed(key, LIST, b"lpush", len(argv) - 2)
     return len(value)
@@ -63,10 +69,16 @@ def cmd_lpush(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_rpush(client: Client, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
-    value = db.write_as(key, ListValue)
-    if value is None:
-        value = ListValue()
-        db.put(key, value)
+    value = db.write(key)
+    if type(value) is not ListValue:
+        value = db.create(key, value, ListValue)
+    if len(argv) == 3:
+        length = value.push_last(argv[2])
+        keyspace = db.keyspace
+        keyspace.dirty += 1  # `changed`, written out
+        if keyspace.observed:
+            keyspace.on_changed(db.index, key, LIST, b"rpush")
+        return length
     value.push_right(argv[2:])
     db.changed(key, LIST, b"rpush", len(argv) - 2)
     return len(value)
