@@ -53,14 +53,20 @@ def _open(client: Client, key: bytes) -> HashValue:
 def cmd_hset(client: Client, argv: list[bytes]) -> Any:
     if len(argv) & 1:
         raise errors.wrong_arity(b"hset")
-    key = argv[1]
-    value = _open(client, key)
-    if len(argv) == 4:
-        added = 1 if value.set(argv[2], argv[3]) else 0
-    else:
+    db, key = client.db, argv[1]
+    value = write_hash(db, key)
+    if value is None:
+        value = db.create(key, None, HashValue)
+    if len(argv) > 4:
         added = value.update(argv[2:])
-    client.db.changed(key, HASH, b"hset", (len(argv) >> 1) - 1)
-    return added
+        db.changed(key, HASH, b"hset", (len(argv) >> 1) - 1)
+        return added
+    new = value.set(argv[2], argv[3])
+    keyspace = db.keyspace
+    keyspace.dirty += 1  # `changed`, written out
+    if keyspace.observed:
+        keyspace.on_changed(db.index, key, HASH, b"hset")
+    return 1 if new else 0
 
 
 @command(

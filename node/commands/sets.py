@@ -46,11 +46,15 @@ def cmd_sadd(client: Client, argv: list[bytes]) -> Any:
         value = db.create(key, value, SetValue)
     if value.form != HASHTABLE and COMPAT.newer:
         value.expect(argv[2], len(argv) - 2)
-    added = 0
-    for member in argv[2:]:
-        added += value.add(member)
-    if added:
-        db.changed(key, SET, b"sadd", added)
+    if len(argv) == 3:
+        if not value.add(argv[2]):
+            return 0
+        added = 1
+    else:
+        added = sum(map(value.add, argv[2:]))
+        if not added:
+            return 0
+    db.changed(key, SET, b"sadd", added)
     return added
 
 
