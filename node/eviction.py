@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import dispatch
 from node.keyspace.access import record_frequencies, record_times
+from node.keyspace.draws import sample_keys
 
 if TYPE_CHECKING:
     from node.keyspace.database import Database
@@ -229,7 +230,7 @@ class Eviction:
             if by_expiry:
                 keys = db.expires.soonest(POOL_SIZE)
             else:
-                keys = db.expires.sample(rng, samples) if volatile else db.sample_keys(rng, samples)
+                keys = db.expires.sample(rng, samples) if volatile else sample_keys(db, rng, samples)
             for key in keys:
                 candidate = score(db.index, key), db.index, key
                 if candidate in pool or (len(pool) == POOL_SIZE and candidate < pool[0]):
@@ -258,7 +259,7 @@ class Eviction:
         for _ in dbs:
             self._next_db = (self._next_db + 1) % len(dbs)
             db = dbs[self._next_db]
-            keys = db.expires.sample(self._server.rng, 1) if volatile else db.sample_keys(self._server.rng, 1)
+            keys = db.expires.sample(self._server.rng, 1) if volatile else sample_keys(db, self._server.rng, 1)
             if keys:
                 return db, keys[0]
         return None

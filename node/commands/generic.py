@@ -15,6 +15,7 @@ from node.errors import CommandError
 from node.glob import compile_glob
 from node.key_specs import KeySpec, key_at, keys_from
 from node.keyspace.database import DELETE, Database
+from node.keyspace.draws import random_key
 from node.keyspace.notify import GENERIC
 from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.resp.values import OK, Status
@@ -319,7 +320,7 @@ def cmd_randomkey(client: Client, argv: list[bytes]) -> Any:
     db, rng = client.db, client.server.rng
     tries = _RANDOM_TRIES
     while True:
-        key = db.random_key(rng)
+        key = random_key(db, rng)
         if key is None or not db.expire_if_past(key):
             return key
         if db.keyspace.expiry_mode != DELETE:

@@ -361,6 +361,11 @@ def cmd_msetnx(client: Client, argv: list[bytes]) -> Any:
 
 def _set_all(client: Client, argv: list[bytes]) -> None:
     db = client.db
-    for i in range(1, len(argv), 2):
-        db.set(argv[i], argv[i + 1])
-        db.changed(argv[i], STRING, b"set")
+    keys, values = argv[1::2], argv[2::2]
+    if not db.keyspace.observed:
+        db.set_all(keys, values)
+        db.keyspace.dirty += len(keys)
+        return
+    for key, value in zip(keys, values, strict=True):
+        db.set(key, value)
+        db.changed(key, STRING, b"set")

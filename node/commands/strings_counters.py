@@ -26,6 +26,7 @@ def _add(client: Client, key: bytes, amount: int) -> int:
     value = db.write(key)
     if value is None:
         total = amount
+        db.put(key, b"%d" % total)
     else:
         if type(value) is bytearray:
             value = bytes(value)
@@ -34,8 +35,11 @@ def _add(client: Client, key: bytes, amount: int) -> int:
         total = integer(value) + amount
         if not INT64_MIN <= total <= INT64_MAX:
             raise errors.INCREMENT_OVERFLOW
-    db.put(key, b"%d" % total)
-    db.changed(key, STRING, b"incrby")
+        db.replace(key, b"%d" % total)
+    keyspace = db.keyspace
+    keyspace.dirty += 1  # `changed`, written out
+    if keyspace.observed:
+        keyspace.on_changed(db.index, key, STRING, b"incrby")
     return total
 
 

@@ -5,8 +5,9 @@ only. Outside a cluster the same shape serves as a hash table whose parts grow o
 ever stalls the loop, and SCAN has a cursor that stays meaningful while keys come and go (`scan.py`). The part is then
 chosen by CRC-32, which is cheaper than the cluster's CRC-16 and, unlike Python's own hash, the same in every process.
 
-Dispatch computes the slot of a command's key for routing and leaves it in `keyspace.hot_key` / `hot_slot`; the lookups
-below recognise the very same object and need not compute it again.
+Dispatch in a cluster computes the slot of a command's key for routing and leaves it in `keyspace.hot_key` / `hot_slot`;
+the lookups below recognise the very same object and need not compute it again. Outside a cluster `write` leaves it
+there, for what the command will do with the key.
 
 Handlers use `read`, `write`, `set`, `delete`, `changed` and the expiry calls; only code of this package touches
 `slots`.
@@ -14,9 +15,7 @@ Handlers use `read`, `write`, `set`, `delete`, `changed` and the expiry calls; o
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from zlib import crc32
 
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _EMPTY: Final[dict[bytes, Any]] = {}
-#: `sample_keys` draws so often per key, and looks no deeper into a crowded slot.
-_DRAWS: Final = 16
-_DEEPEST: Final = 512
 
 
 class Database:
@@ -88,8 +84,13 @@ class Database:
         keyspace = self.keyspace
         if key is keyspace.hot_key:
             held = self.slots[keyspace.hot_slot]
+        elif keyspace.clustered:
+            held = self.slots[key_slot(key)]
         else:
-            held = self.slots[key_slot(key) if keyspace.clustered else crc32(key) & 0x3FFF]
+            slot = crc32(key) & 0x3FFF
+            keyspace.hot_key = key
+            keyspace.hot_slot = slot
+            held = self.slots[slot]
         if held is None:
             return None
         value = held.get(key)
@@ -170,6 +171,13 @@ class Database:
         elif type(old) is not bytes and old is not value:
             keyspace.lazy_free.add(old)
 
+    def replace(self, key: bytes, value: bytes) -> None:
+        """`put` of a string where `write` has just found one."""
+        keyspace = self.keyspace
+        held = self.slots[keyspace.hot_slot if key is keyspace.hot_key else self.slot_of(key)]
+        assert held is not None
+        held[key] = value
+
     def _added(self, key: bytes) -> None:
         """Bookkeeping for a key that was not there before."""
         self.size += 1
@@ -202,6 +210,27 @@ class Database:
                 keyspace.lazy_free.add(old)
             if keyspace.access is not None:
                 keyspace.access.touch(self.index, key)
+
+    def set_all(self, keys: list[bytes], values: list[bytes]) -> None:
+        """`set` of several keys that nobody observes. (Written out: this is the hot path of MSET.)"""
+        keyspace, slots, expiries = self.keyspace, self.slots, self.expires.at
+        lazy_free, access, clustered = keyspace.lazy_free, keyspace.access, keyspace.clustered
+        for key, value in zip(keys, values, strict=True):
+            if key in expiries and not self._made_room(key):
+                self.expires.drop(key)
+            slot = key_slot(key) if clustered else crc32(key) & 0x3FFF
+            held = slots[slot]
+            if held is None:
+                held = slots[slot] = {}
+            old = held.get(key)
+            held[key] = value
+            if old is None:
+                self._added(key)
+            else:
+                if type(old) is not bytes:
+                    lazy_free.add(old)
+                if access is not None:
+                    access.touch(self.index, key)
 
     def delete(self, key: bytes) -> bool:
         """Remove key, value and expiry; False when the key is absent. Says nothing to observers."""
@@ -324,51 +353,6 @@ class Database:
     def count_in_slot(self, slot: int) -> int:
         """Number of keys in a slot."""
         return len(self.slots[slot] or _EMPTY)
-
-    def random_key(self, rng: random.Random) -> bytes | None:
-        """A key picked at random, expired ones included; None in an empty database.
-
-        Outside a cluster keys are spread evenly, so a position in a random slot is drawn until there is a key: all are
-        equally likely, and a large database needs a few draws only. In a cluster hash tags may crowd a slot, and a
-        small database might need many draws: there all slots are weighed.
-        """
-        if not self.size:
-            return None
-        if not self.keyspace.clustered:
-            fair = 2 * (self.size // SLOT_COUNT) + 4
-            for _ in range(64):
-                held = self.slots[rng.randrange(SLOT_COUNT)]
-                position = rng.randrange(fair)
-                if held is not None and position < len(held):
-                    return next(islice(held, position, None))
-        used = [held for held in self.slots if held]
-        held = rng.choices(used, weights=[len(part) for part in used])[0]
-        return next(islice(held, rng.randrange(len(held)), None))
-
-    def sample_keys(self, rng: random.Random, count: int) -> list[bytes]:
-        """Up to `count` keys picked at random, one and the same perhaps more than once; for eviction.
-
-        As `random_key`, but cheap whatever the distribution: where draws find too few keys (few keys, or hash tags that
-        crowd a slot), one more look at all slots yields the rest, and of a crowded slot only its oldest keys are drawn.
-        """
-        found: list[bytes] = []
-        if not self.size:
-            return found
-        slots, draw = self.slots, rng.random
-        fair = 2 * (self.size // SLOT_COUNT) + 4
-        for _ in range(_DRAWS * count):
-            held = slots[int(draw() * SLOT_COUNT)]
-            position = int(draw() * fair)
-            if held is not None and position < len(held):
-                if len(held) > fair:
-                    position = int(draw() * min(len(held), _DEEPEST))
-                found.append(next(islice(held, position, None)))
-                if len(found) == count:
-                    return found
-        used = [held for held in slots if held]
-        for held in rng.choices(used, weights=[len(part) for part in used], k=count - len(found)):
-            found.append(next(islice(held, int(draw() * min(len(held), _DEEPEST)), None)))
-        return found
 
     def clear(self) -> int:
         """Remove everything at once; the number of keys removed. The old dicts go to `lazy_free`."""

@@ -9,6 +9,7 @@ import pytest
 from node import dispatch
 from node.eviction import DONE, FAILED, GOES_ON, POOL_SIZE, Eviction, held_bytes, time_limit_ns
 from node.keyspace.database import Database
+from node.keyspace.draws import sample_keys
 from node.keyspace.lazy_free import SMALL
 from node.memory import Figures, Memory
 from node.types.list import ListValue
@@ -317,11 +318,11 @@ def test_samples_of_an_expiry_index_are_spread_over_all_its_keys(node: _Node) ->
 def test_samples_of_a_database_reach_all_its_keys(node: _Node, count: int) -> None:
     for i in range(count):
         node.db.set(b"%d" % i, b"v")
-    drawn = {key for _ in range(3 * count + 100) for key in node.db.sample_keys(node.server.rng, 5)}
+    drawn = {key for _ in range(3 * count + 100) for key in sample_keys(node.db, node.server.rng, 5)}
     assert len(drawn) > 0.97 * count
     assert drawn <= set(node.db.keys())
     node.db.clear()
-    assert node.db.sample_keys(node.server.rng, 5) == []
+    assert sample_keys(node.db, node.server.rng, 5) == []
 
 
 def test_slow_evictions_are_latency_events(node: _Node, monkeypatch: pytest.MonkeyPatch) -> None:
