@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from node import errors
 from node.arguments import integer, to_int64
-from node.client import GATE_PRIMARY, Client
-from node.commands.string_options import editable_string, read_string
+from node.client import Client
+from node.commands.string_options import editable_string, is_trusted, read_string
 from node.compat import COMPAT
 from node.errors import CommandError
 from node.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
@@ -32,14 +32,9 @@ def _offset(client: Client, text: bytes, width: int = 0) -> int:
         value = integer(text[1:], _BAD_OFFSET) * width
     else:
         value = integer(text, _BAD_OFFSET)
-    if value < 0 or (value >> 3 >= client.server.config.proto_max_bulk_len and not _trusted(client)):
+    if value < 0 or (value >> 3 >= client.server.config.proto_max_bulk_len and not is_trusted(client)):
         raise _BAD_OFFSET
     return value
-
-
-def _trusted(client: Client) -> bool:
-    """Whether what `client` sends was accepted elsewhere, whatever the limits are here."""
-    return client.sock is None or bool(client.gates & GATE_PRIMARY)
 
 
 def _grown(client: Client, key: bytes, last_bit: int) -> tuple[bytearray, bool]:

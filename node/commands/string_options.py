@@ -106,9 +106,15 @@ def editable_string(client: Client, key: bytes) -> bytearray | None:
     return data
 
 
+def is_trusted(client: Client) -> bool:
+    """Whether what `client` sends was accepted elsewhere, whatever the limits are here: our primary and the append-only
+    file."""
+    return (client.sock is None and not client.is_script) or bool(client.gates & GATE_PRIMARY)
+
+
 def check_length(client: Client, size: int) -> None:
-    """Refuse a string beyond `proto-max-bulk-len`, except from our primary or the append-only file."""
-    if size > client.server.config.proto_max_bulk_len and client.sock is not None and not client.gates & GATE_PRIMARY:
+    """Refuse a string beyond `proto-max-bulk-len`."""
+    if size > client.server.config.proto_max_bulk_len and not is_trusted(client):
         raise errors.STRING_TOO_LONG
 
 

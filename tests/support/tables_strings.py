@@ -249,6 +249,14 @@ NEWER: Table = (
     ("EXISTS a", number(0)),
 )
 
+#: Scripts run without a connection, as the append-only file does, but unlike that they keep to the limits.
+LIMITS_OF_SCRIPTS = (
+    (("EVAL", "return redis.pcall('setrange', 'k', '536870911999', 'x')", 0), _TOO_LONG),
+    (("EVAL", "return redis.pcall('setbit', 'k', '4294967295000', 1)", 0), error(
+        "ERR bit offset is not an integer or out of range")),
+    ("EXISTS k", number(0)),
+)  # fmt: skip
+
 TABLES = {
     "set and get": SET_AND_GET,
     "getex": GETEX,
@@ -256,4 +264,5 @@ TABLES = {
     "parts": PARTS,
     "counters": COUNTERS,
     "lcs": LCS,
+    "limits of scripts": LIMITS_OF_SCRIPTS,
 }
