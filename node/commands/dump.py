@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -22,6 +23,8 @@ from node.types.hash import HashValue
 
 if TYPE_CHECKING:
     from node.client import Client
+
+log = logging.getLogger("node")
 
 _BAD_FORMAT: Final = CommandError("ERR Bad data format")
 _BAD_TTL: Final = CommandError("ERR Invalid TTL value, must be >= 0")
@@ -97,7 +100,8 @@ def _restore(client: Client, argv: list[bytes]) -> Any:
         value = load_payload(argv[3], client.server.persistence.verify_checksums)
     except BadPayload:
         raise errors.BAD_DUMP from None
-    except FormatError:
+    except FormatError as error:
+        log.warning("RESTORE of a damaged payload refused: %s", error)
         raise _BAD_FORMAT from None
     deleted = options.replace and db.delete(key)
     now_ms = db.keyspace.now_ms

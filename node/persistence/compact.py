@@ -33,14 +33,14 @@ def decode_intset(data: bytes) -> list[int]:
     """The members of an intset. Raises FormatError when size, width or order are wrong."""
     width, count = int.from_bytes(data[:4], "little"), int.from_bytes(data[4:8], "little")
     if width not in _TYPE_CODES or len(data) != 8 + width * count:
-        raise FormatError("intset with a wrong frame")
+        raise FormatError("intset integrity check failed: wrong frame")
     numbers = array(_TYPE_CODES[width])
     numbers.frombytes(data[8:])
     if byteorder == "big":
         numbers.byteswap()
     found = numbers.tolist()
     if any(a >= b for a, b in pairwise(found)):
-        raise FormatError("intset out of order")
+        raise FormatError("intset integrity check failed: out of order")
     return found
 
 
@@ -51,9 +51,10 @@ def decode_ziplist(data: bytes) -> list[bytes]:
     """The elements of a ziplist. Raises FormatError when the bytes are not exactly one sound ziplist."""
     end = len(data) - 1
     if end < 10 or data[end] != 0xFF or int.from_bytes(data[:4], "little") != len(data):
-        raise FormatError("ziplist with a wrong frame")
+        raise FormatError("ziplist integrity check failed: wrong frame")
     found: list[bytes] = []
-    pos, previous_size = 10, 0
+    start = pos = 10
+    previous_size = 0
     try:
         while pos < end:
             start = pos
@@ -62,17 +63,19 @@ def decode_ziplist(data: bytes) -> list[bytes]:
             else:
                 claimed, pos = int.from_bytes(data[pos + 1 : pos + 5], "little"), pos + 5
             if claimed != previous_size:
-                raise FormatError("ziplist entry with a wrong length")
+                raise FormatError("ziplist integrity check failed: wrong length")
             element, pos = _ziplist_value(data, pos)
             if pos > end:
-                raise FormatError("ziplist entry past its end")
+                raise FormatError("ziplist integrity check failed: past its end")
             found.append(element)
             previous_size = pos - start
     except (IndexError, KeyError):
-        raise FormatError("ziplist with a bad entry") from None
+        raise FormatError("ziplist integrity check failed: bad entry") from None
+    if found and int.from_bytes(data[4:8], "little") != start:
+        raise FormatError("ziplist integrity check failed: the last entry is elsewhere")
     count = int.from_bytes(data[8:10], "little")
     if count not in (0xFFFF, len(found)):
-        raise FormatError("ziplist with a wrong count")
+        raise FormatError("ziplist integrity check failed: wrong count")
     return found
 
 
@@ -97,7 +100,7 @@ def decode_zipmap(data: bytes) -> list[tuple[bytes, bytes]]:
     """The (field, value) pairs of a zipmap (hashes before RDB 4)."""
     end = len(data) - 1
     if end < 1 or data[end] != 0xFF:
-        raise FormatError("zipmap with a wrong frame")
+        raise FormatError("zipmap integrity check failed: wrong frame")
     found: list[tuple[bytes, bytes]] = []
     pos = 1
     try:
@@ -108,12 +111,12 @@ def decode_zipmap(data: bytes) -> list[tuple[bytes, bytes]]:
             unused = data[pos]
             value, pos = data[pos + 1 : pos + 1 + size], pos + 1 + size + unused
             if pos > end:
-                raise FormatError("zipmap entry past its end")
+                raise FormatError("zipmap integrity check failed: past its end")
             found.append((field, value))
     except IndexError:
-        raise FormatError("zipmap with a bad entry") from None
+        raise FormatError("zipmap integrity check failed: bad entry") from None
     if data[0] not in (254, 255, len(found)):
-        raise FormatError("zipmap with a wrong count")
+        raise FormatError("zipmap integrity check failed: wrong count")
     return found
 
 

@@ -97,7 +97,10 @@ def _decode_quicklist_2(reader: Reader) -> ListValue:
     for _ in range(reader.length()):
         container = reader.length()
         if container == PLAIN_NODE:
-            items.append(reader.string())
+            item = reader.string()
+            if not item:
+                raise reader.error("empty list node")  # an element so small never has a node of its own
+            items.append(item)
         elif container == PACKED_NODE:
             items += as_bytes(decode_listpack(reader.string()))
         else:

@@ -103,7 +103,7 @@ def decode_listpack(data: bytes) -> list[Element]:
     """All elements of a listpack. Raises FormatError when the bytes are not exactly one sound listpack."""
     end = len(data) - 1
     if end < _HEADER or data[end] != 0xFF or int.from_bytes(data[:4], "little") != len(data):
-        raise FormatError("listpack with a wrong frame")
+        raise FormatError("listpack integrity check failed: wrong frame")
     found: list[Element] = []
     pos = _HEADER
     try:
@@ -132,13 +132,13 @@ def decode_listpack(data: bytes) -> list[Element]:
             pos += size
             back = _back_length_size(size)
             if pos + back > end or (data[pos] != size if back == 1 else not _back_length_is(data, pos, back, size)):
-                raise FormatError("listpack entry with a wrong length")
+                raise FormatError("listpack integrity check failed: wrong length")
             pos += back
     except (IndexError, KeyError):
-        raise FormatError("listpack with a bad entry") from None
+        raise FormatError("listpack integrity check failed: bad entry") from None
     count = int.from_bytes(data[4:6], "little")
     if count not in (_UNKNOWN, len(found)):
-        raise FormatError("listpack with a wrong count")
+        raise FormatError("listpack integrity check failed: wrong count")
     return found
 
 

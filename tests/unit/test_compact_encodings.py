@@ -92,6 +92,14 @@ def test_zipmap_free_space_and_long_values_decode() -> None:
     assert decode_zipmap(packed) == [(b"a", b"xy"), (b"b", value)]
 
 
+def test_ziplist_that_begins_its_last_entry_elsewhere_raises() -> None:
+    packed = ZIPLIST_2_5_HELLO
+    tail = int.from_bytes(packed[4:8], "little")
+    with pytest.raises(FormatError, match="integrity check failed"):
+        decode_ziplist(packed[:4] + (tail - 2).to_bytes(4, "little") + packed[8:])
+    assert decode_ziplist(_ziplist([])) == []
+
+
 @pytest.mark.parametrize(("decode", "packed"), [(decode_ziplist, ZIPLIST_2_5_HELLO), (decode_zipmap, ZIPMAP)])
 def test_old_encodings_damaged_raise_and_nothing_else(decode, packed: bytes) -> None:
     for cut in range(len(packed)):

@@ -228,6 +228,7 @@ def test_decode_container_without_elements_raises_empty(kind: int) -> None:
         (types.ZSET_LISTPACK, encode_string(encode_listpack([b"a", b"no number"]))),
         (types.ZSET_LISTPACK, encode_string(encode_listpack([b"a"]))),
         (types.LIST_QUICKLIST_2, encode_length(1) + b"\x03" + encode_string(b"x")),
+        (types.LIST_QUICKLIST_2, encode_length(1) + b"\x01" + encode_string(b"")),
         (types.HASH_LISTPACK_EX, bytes(8) + encode_string(encode_listpack([b"f", b"v", b"soon"]))),
         (types.HASH_LISTPACK_EX, bytes(8) + encode_string(encode_listpack([b"f", b"v", -1]))),
         (types.HASH_METADATA, encode_int64(-9) + encode_length(1) + b"\x01\x01f\x01v"),
