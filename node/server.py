@@ -329,6 +329,7 @@ class Server:
         """Load the data, serve until a shutdown is requested; the exit code of the process."""
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._cancel_when_requested, nursery.cancel_scope)
                 nursery.start_soon(self.data_plane.run)
                 nursery.start_soon(self.persistence.run)
                 await self.persistence.load_at_start()
@@ -339,8 +340,6 @@ class Server:
                     nursery.start_soon(self.cluster.run)
                 log.info("The hot path of commands is %s.", HOT_PATH)
                 log.info("Ready to accept connections")
-                await self.shutdown_requested.wait()
-                nursery.cancel_scope.cancel()
             self.persistence.close()
         except* StorageError as group:
             for error in group.exceptions:
@@ -350,6 +349,11 @@ class Server:
         if self.cluster is not None:
             self.cluster.close()
         return self.exit_code
+
+    async def _cancel_when_requested(self, scope: trio.CancelScope) -> None:
+        """End what runs in `scope`, a data set that is still loading included, when a shutdown is requested."""
+        await self.shutdown_requested.wait()
+        scope.cancel()
 
     def request_shutdown(self, exit_code: int = 0, *, save: bool | None = None, force: bool = False) -> bool:
         """Save (None: if there are save points) and end `run` soon; False, and nothing ends, when saving failed.

@@ -135,6 +135,35 @@ def test_debug_breaks_the_bus_on_purpose_and_mends_it(tmp_path: Path) -> None:
                 first.client().execute_command("DEBUG", "CLUSTERLINK", *words)
 
 
+@pytest.mark.parametrize("way", ["SIGTERM", "SHUTDOWN"])
+def test_node_that_loads_ends_when_it_is_told_to(tmp_path: Path, way: str) -> None:
+    with start_node(tmp_path, "--appendonly", "no") as node:
+        client = node.client()
+        for number in range(300):
+            client.set(str(number), "v")
+        client.save()
+        size = (tmp_path / "dump.rdb").stat().st_size
+        client.config_set("save", "")
+    log_path = tmp_path / "loading.log"
+    (port,) = free_ports(1)
+    argv = [*OUR_NODE, "--port", str(port), "--dir", str(tmp_path), "--key-load-delay", "100000", "--save", "900 1"]
+    with log_path.open("wb") as output:
+        process = subprocess.Popen(argv, env=_ENV, stdout=output)
+    try:
+        client = redis.Redis(port=port, socket_timeout=5)
+        wait_until(lambda: client.info("persistence")["loading"] == 1, 20, "it loads")
+        if way == "SIGTERM":
+            process.terminate()
+        else:
+            client.shutdown(nosave=True)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        client.close()
+    assert "Ready to accept" not in log_path.read_text()
+    assert (tmp_path / "dump.rdb").stat().st_size == size, "half a data set did not replace the whole one"
+
+
 def test_second_interrupt_ends_a_node_that_is_saving(tmp_path: Path) -> None:
     with start_node(tmp_path, "--save", "900 1", "--rdb-key-save-delay", "500000") as node:
         for number in range(40):
