@@ -31,7 +31,10 @@ def _offset(client: Client, text: bytes, width: int = 0) -> int:
     if width and text.startswith(b"#"):
         value = integer(text[1:], _BAD_OFFSET) * width
     else:
-        value = integer(text, _BAD_OFFSET)
+        found = to_int64(text)
+        if found is None:
+            raise _BAD_OFFSET
+        value = found
     if value < 0 or (value >> 3 >= client.server.config.proto_max_bulk_len and not is_trusted(client)):
         raise _BAD_OFFSET
     return value
@@ -67,12 +70,22 @@ def cmd_setbit(client: Client, argv: list[bytes]) -> Any:
     bit = _BITS.get(argv[3])
     if bit is None:
         raise _BAD_BIT
-    key = argv[1]
-    data, grown = _grown(client, key, position)
-    old = bits.get_bit(data, position)
-    if grown or old != bit:
+    db, key = client.db, argv[1]
+    data = db.write(key)
+    byte = position >> 3
+    if type(data) is bytearray and byte < len(data):
+        held, mask = data[byte], 0x80 >> (position & 7)
+        old = 1 if held & mask else 0
+        if old == bit:
+            return old
+        data[byte] = held ^ mask
+    else:
+        data, grown = _grown(client, key, position)
+        old = bits.get_bit(data, position)
+        if old == bit and not grown:
+            return old
         bits.set_bit(data, position, bit)
-        client.db.changed(key, STRING, b"setbit")
+    db.changed(key, STRING, b"setbit")
     return old
 
 
