@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
+from node.compat import COMPAT
 from node.errors import CommandError
 from node.persistence.rewriter import AOF
 from node.persistence.saver import RDB
@@ -22,6 +24,9 @@ from node.resp.values import OK, Status
 
 if TYPE_CHECKING:
     from node.client import Client
+    from node.persistence.manager import Persistence
+
+log = logging.getLogger("node")
 
 _SAVE_STARTED: Final = Status(b"Background saving started")
 _SAVE_SCHEDULED: Final = Status(b"Background saving scheduled")
@@ -71,6 +76,8 @@ def cmd_save(client: Client, argv: list[bytes]) -> Any:
     summary="Saves the data set to disk in the background.",
 )
 def cmd_bgsave(client: Client, argv: list[bytes]) -> Any:
+    if COMPAT.newer and len(argv) == 2 and argv[1].upper() == b"CANCEL":
+        return _cancel(client.server.persistence)
     schedule = len(argv) == 2 and argv[1].upper() == b"SCHEDULE"
     if len(argv) > 1 and not schedule:
         raise errors.SYNTAX
@@ -85,6 +92,20 @@ def cmd_bgsave(client: Client, argv: list[bytes]) -> Any:
     if not persistence.start_bgsave():
         raise _FAILED
     return _SAVE_STARTED
+
+
+def _cancel(persistence: Persistence) -> Status:
+    """BGSAVE CANCEL, which Valkey has: end the save that runs, or forget the one that waits."""
+    child = persistence.child
+    if child is not None and child.kind == RDB:
+        log.info("Background saving will be aborted due to user request")
+        child.kill()
+        return Status(b"Background saving cancelled")
+    if not persistence.saver.scheduled:
+        raise CommandError("ERR Background saving is currently not in progress or scheduled")
+    log.info("Scheduled background saving will be cancelled due to user request")
+    persistence.saver.scheduled = False
+    return Status(b"Scheduled background saving cancelled")
 
 
 @command(

@@ -117,6 +117,25 @@ def test_child_that_is_killed_counts_as_a_failure_until_a_save_succeeds(tmp_path
         assert node.call("SET", "k", "v") == b"OK"
 
 
+def test_save_is_called_off_at_the_newer_level_and_counts_as_no_failure(tmp_path: Path) -> None:
+    with start_node(tmp_path, "--compat-level", "7.2", "--rdb-key-save-delay", "1000000") as node:
+        _fill(node, 100)
+        not_running = "Background saving is currently not in progress or scheduled"
+        node.call("BGSAVE")
+        wait_until(lambda: list(tmp_path.glob("temp-*.rdb")), 10, "the child's file")
+        assert node.call("BGSAVE", "CANCEL") == b"Background saving cancelled"
+        fields = _settled(node)
+        assert fields["rdb_last_bgsave_status"] == "ok"
+        assert not list(tmp_path.glob("*.rdb"))
+        with pytest.raises(redis.ResponseError, match=not_running):
+            node.call("BGSAVE", "CANCEL")
+        node.call("BGREWRITEAOF")
+        assert node.call("BGSAVE", "SCHEDULE") == b"Background saving scheduled"
+        assert node.call("BGSAVE", "CANCEL") == b"Scheduled background saving cancelled"
+        with pytest.raises(redis.ResponseError, match=not_running):
+            node.call("BGSAVE", "CANCEL")
+
+
 def test_full_disk_refuses_writes_but_not_reads_and_keeps_the_old_snapshot(tmp_path: Path) -> None:
     with start_server(SMALL_DISK, tmp_path, "--save", "3600 1", "--logfile", "/dev/null") as node:
         node.call("SET", "small", "data")
