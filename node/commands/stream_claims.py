@@ -12,13 +12,14 @@ from node import errors
 from node.arguments import integer, integer_between
 from node.commands.stream_args import entry_reply, find_group, interval_start, no_group, strict_id
 from node.commands.stream_read import claim_command
+from node.commands.stream_release import is_release, obey_release
 from node.compat import COMPAT
 from node.errors import CommandError
 from node.key_specs import KEY_DELETE, KEY_UPDATE
 from node.keyspace.notify import STREAM
 from node.registry import FAST, WRITE, command
 from node.types.stream import StreamValue
-from node.types.stream_group import Consumer, Group, Pending
+from node.types.stream_group import MAX_DELIVERIES, Consumer, Group, Pending
 from node.types.stream_id import format_id, parse_id
 
 if TYPE_CHECKING:
@@ -69,8 +70,12 @@ class _Claim:
         return True
 
     def is_idle(self, pending: Pending) -> bool:
-        """Whether the entry was delivered long enough ago."""
-        return not self.min_idle_ms or self.now_ms - pending.delivered_ms >= self.min_idle_ms
+        """Whether the entry was delivered long enough ago, or nobody owns it."""
+        return (
+            not self.min_idle_ms
+            or self.now_ms - pending.delivered_ms >= self.min_idle_ms
+            or pending.consumer is self.group.unowned
+        )
 
     def take(self, entry_id: int, delivered_ms: int, count: int) -> Any:
         """Hand the entry to the claiming consumer; the reply for it."""
@@ -87,7 +92,7 @@ class _Claim:
     def next_count(self, pending: Pending | None) -> int:
         """How often the entry will have been delivered; only telling its ID is no delivery."""
         old = 1 if pending is None else pending.count
-        return old if self.justid else old + 1
+        return old if self.justid else min(old + 1, MAX_DELIVERIES)
 
     def finish(self, *more: list[bytes]) -> None:
         """Propagate what happened, and nothing else."""
@@ -167,6 +172,8 @@ def cmd_xclaim(client: Client, argv: list[bytes]) -> Any:
     if found is None:
         raise no_group(key, name)
     value, group = found
+    if is_release(client, argv):
+        return obey_release(client, argv, value, group)
     claim = _Claim(client, key, argv[3], integer(argv[4], _bad(b"min-idle-time", b"XCLAIM")), value, group)
     ids: list[int] = []
     for text in argv[5:]:

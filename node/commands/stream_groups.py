@@ -39,6 +39,9 @@ _NEEDS_KEY: Final = CommandError(
 _BUSY_GROUP: Final = CommandError("BUSYGROUP Consumer Group name already exists")
 _READ_NEGATIVE: Final = CommandError("ERR value for ENTRIESREAD must be positive or -1")
 
+#: What XPENDING says in place of the idle time of an entry that nobody owns.
+_NOT_IDLE: Final = -1
+
 _CREATE_HELP: Final = (
     "Make a consumer group that starts behind an ID. Options:\n"
     "* MKSTREAM\n  Make an empty stream if there is none.\n"
@@ -325,7 +328,7 @@ def cmd_xpending(client: Client, argv: list[bytes]) -> Any:
         if consumer is None:
             return []
         source = consumer
-    return _pending_entries(source, start, end, count, idle_ms, client.db.keyspace.now_ms)
+    return _pending_entries(source, group.unowned, start, end, count, idle_ms, client.db.keyspace.now_ms)
 
 
 def _pending_summary(group: Group) -> list[Any]:
@@ -338,9 +341,9 @@ def _pending_summary(group: Group) -> list[Any]:
 
 
 def _pending_entries(
-    source: Group | Consumer, start: int, end: int, count: int, idle_ms: int, now_ms: int
+    source: Group | Consumer, unowned: Consumer, start: int, end: int, count: int, idle_ms: int, now_ms: int
 ) -> list[tuple[bytes, bytes, int, int]]:
-    """Up to `count` pending entries in [start, end] that were delivered at least `idle_ms` ago."""
+    """Up to `count` pending entries in [start, end] that were delivered at least `idle_ms` ago, or nobody owns."""
     entries: list[tuple[bytes, bytes, int, int]] = []
     if not count:
         return entries
@@ -348,9 +351,13 @@ def _pending_entries(
     for entry_id in source.pel.ids(start, end):
         pending = values[entry_id]
         idle = now_ms - pending.delivered_ms
-        if idle_ms and idle < idle_ms:
+        if pending.consumer is unowned:
+            idle = _NOT_IDLE
+        elif idle_ms and idle < idle_ms:
             continue
-        entries.append((format_id(entry_id), pending.consumer.name, max(0, idle), pending.count))
+        else:
+            idle = max(0, idle)
+        entries.append((format_id(entry_id), pending.consumer.name, idle, pending.count))
         if len(entries) == count:
             break
     return entries

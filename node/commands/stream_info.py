@@ -118,7 +118,7 @@ def _read_counter(group: Group) -> int | None:
 
 def _full_group(value: StreamValue, group: Group, count: int) -> dict[bytes, Any]:
     pending = group.pel.values
-    return {
+    reply: dict[bytes, Any] = {
         b"name": group.name,
         b"last-delivered-id": format_id(group.last_id),
         b"entries-read": _read_counter(group),
@@ -130,6 +130,9 @@ def _full_group(value: StreamValue, group: Group, count: int) -> dict[bytes, Any
         ],
         b"consumers": [_full_consumer(consumer, count) for _, consumer in sorted(group.consumers.items())],
     }
+    if len(group.unowned.pel):  # else the reply is that of a server without XNACK
+        reply[b"nacked-count"] = len(group.unowned.pel)
+    return reply
 
 
 def _full_consumer(consumer: Consumer, count: int) -> dict[bytes, Any]:

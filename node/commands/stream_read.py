@@ -296,9 +296,7 @@ class _Delivery:
             if entry is None:
                 entries.append((format_id(entry_id), NULL_ARRAY))
             else:
-                pending = pel.values[entry_id]
-                pending.delivered_ms = self._now_ms
-                pending.count += 1
+                self._group.read_again(entry_id, self._now_ms)
                 entries.append((format_id(entry_id), entry))
             if len(entries) == count:
                 break

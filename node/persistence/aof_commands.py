@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from node.keyspace.keyspace import Keyspace
+from node.keyspace.releases import release_command
 from node.persistence.snapshot import SnapshotOptions
 from node.resp.encoder import encode_command, format_double
 from node.types.hash import HashValue
@@ -112,7 +113,11 @@ def _group_commands(key: bytes, group: Group) -> Iterator[Command]:
         yield [b"XGROUP", b"CREATECONSUMER", key, name, consumer.name]
     for entry_id in group.pel.ids():
         pending = group.pel.values[entry_id]
+        if pending.consumer is group.unowned:
+            continue
         yield [
             *(b"XCLAIM", key, name, pending.consumer.name, b"0", format_id(entry_id)),
             *(b"TIME", b"%d" % pending.delivered_ms, b"RETRYCOUNT", b"%d" % pending.count, b"JUSTID", b"FORCE"),
         ]
+    for entry_id, pending in group.unowned.pel.values.items():  # in the order in which they were given back
+        yield release_command(key, group, entry_id, pending.count)

@@ -9,6 +9,9 @@ then its counters and its groups: name, last ID, the pending entries, and for ea
 Version 2 (7.0) added the first ID, the greatest deleted ID, the entries ever added and how many a group has read;
 version 3 (7.2) a consumer's active time. Source: `rdbSaveObject` and the comments of `t_stream.c` in stock.
 
+Pending entries that nobody owns (XNACK) are those of a consumer without a name that was never seen, in the order in
+which they were given back: a stock server makes such a consumer of it, from which the entries can be claimed.
+
 Entries deleted one by one stay in stock's listpacks with a flag; ours are gone, so we write none and count none.
 """
 
@@ -21,7 +24,7 @@ from node.persistence.errors import FormatError
 from node.persistence.listpack import Element, as_bytes, decode_listpack, encode_entry, pack_entries
 from node.persistence.rdb_strings import Reader, encode_int64, encode_length
 from node.types.stream import StreamValue
-from node.types.stream_group import ENTRIES_READ_UNKNOWN, Consumer, Group, Pending
+from node.types.stream_group import ENTRIES_READ_UNKNOWN, NEVER_DELIVERED, UNOWNED, Consumer, Group, Pending
 from node.types.stream_id import U64_MAX, pack_id, split_id
 from node.types.stream_node import StreamNode
 
@@ -73,14 +76,20 @@ def _encode_group(parts: list[bytes], group: Group, string: Callable[[bytes], by
     for entry_id in group.pel.ids():
         pending = group.pel.values[entry_id]
         parts += (entry_id.to_bytes(_ID_BYTES, "big"), encode_int64(pending.delivered_ms), encode_length(pending.count))
-    parts.append(encode_length(len(group.consumers)))
-    for name in sorted(group.consumers):
-        consumer = group.consumers[name]
-        parts += (string(name), encode_int64(consumer.seen_ms))
+    consumers = [group.consumers[name] for name in sorted(group.consumers)]
+    released = list(group.unowned.pel.values)
+    if released and UNOWNED not in group.consumers:
+        consumers.insert(0, group.unowned)
+    parts.append(encode_length(len(consumers)))
+    for consumer in consumers:
+        parts += (string(consumer.name), encode_int64(consumer.seen_ms))
         if version >= 3:
             parts.append(encode_int64(consumer.active_ms))
-        parts.append(encode_length(len(consumer.pel)))
-        parts += (entry_id.to_bytes(_ID_BYTES, "big") for entry_id in consumer.pel.ids())
+        ids = [] if consumer is group.unowned else list(consumer.pel.ids())
+        if consumer.name == UNOWNED:
+            ids += released
+        parts.append(encode_length(len(ids)))
+        parts += (entry_id.to_bytes(_ID_BYTES, "big") for entry_id in ids)
 
 
 # -- decoding ------------------------------------------------------------------------------------------------------
@@ -217,7 +226,10 @@ def _decode_group(reader: Reader, stream: StreamValue, version: int) -> Group:
         consumer.active_ms = reader.int64() if version >= 3 else consumer.seen_ms
         if consumer.name in group.consumers:
             raise reader.error("duplicate consumer")
-        group.consumers[consumer.name] = consumer
+        if consumer.name == UNOWNED and consumer.seen_ms == NEVER_DELIVERED:
+            group.unowned = consumer
+        else:
+            group.consumers[consumer.name] = consumer
         for _ in range(reader.length()):
             entry_id = int.from_bytes(reader.take(_ID_BYTES), "big")
             if entry_id in owners:
@@ -229,7 +241,11 @@ def _decode_group(reader: Reader, stream: StreamValue, version: int) -> Group:
         consumer = owners[entry_id]
         pending = Pending(consumer, delivered_ms, count)
         group.pel.set(entry_id, pending)
-        consumer.pel.set(entry_id, pending)
+        if consumer is not group.unowned:
+            consumer.pel.set(entry_id, pending)
+    for entry_id, consumer in owners.items():
+        if consumer is group.unowned:  # their order counts
+            consumer.pel.set(entry_id, group.pel.values[entry_id])
     return group
 
 

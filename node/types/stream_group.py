@@ -1,15 +1,26 @@
-"""Consumer groups of a stream: who got which entry, and has not acknowledged it yet."""
+"""Consumer groups of a stream: who got which entry, and has not acknowledged it yet.
+
+An entry that its consumer gave back (XNACK) stays pending without an owner. Here it belongs to a consumer that is not
+in the group's list, `Group.unowned`, so that all else need not know: it has a name, which is empty, and the entries of
+its own in the order in which they were given back.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 from node.types.id_map import IdMap
+from node.types.idle_order import IdleOrder
 
 #: `Group.entries_read` when it is not known: the group was moved to an arbitrary ID.
 ENTRIES_READ_UNKNOWN: Final = -1
 #: `Consumer.active_ms` of a consumer that never got an entry.
 NEVER_ACTIVE: Final = -1
+#: The name of the owner of entries that nobody owns, and when they were delivered: never.
+UNOWNED: Final = b""
+NEVER_DELIVERED: Final = 0
+#: How often an entry can have been delivered: as far as the numbers of RESP and RDB go.
+MAX_DELIVERIES: Final = 2**63 - 1
 
 
 class Pending:
@@ -40,7 +51,7 @@ class Consumer:
 class Group:
     """A consumer group. `last_id` is the last entry delivered to anyone of it."""
 
-    __slots__ = ("consumers", "entries_read", "last_id", "name", "pel")
+    __slots__ = ("_idle", "consumers", "entries_read", "last_id", "name", "pel", "unowned")
 
     def __init__(self, name: bytes, last_id: int, entries_read: int = ENTRIES_READ_UNKNOWN) -> None:
         self.name = name
@@ -48,6 +59,9 @@ class Group:
         self.entries_read = entries_read
         self.pel: IdMap[Pending] = IdMap()
         self.consumers: dict[bytes, Consumer] = {}
+        #: Who has the entries that were given back; not one of `consumers`.
+        self.unowned = Consumer(UNOWNED, NEVER_DELIVERED)
+        self._idle: IdleOrder | None = None
 
     def consumer(self, name: bytes, now_ms: int) -> tuple[Consumer, bool]:
         """The consumer called `name`, and whether it had to be made."""
@@ -70,7 +84,28 @@ class Group:
             pending.delivered_ms = now_ms
             pending.count = count
         consumer.pel.set(entry_id, pending)
+        if self._idle is not None:
+            self._idle.note(entry_id, now_ms)
         return pending
+
+    def read_again(self, entry_id: int, now_ms: int) -> None:
+        """Count one more delivery of an entry to the consumer that has it."""
+        pending = self.pel.values[entry_id]
+        pending.delivered_ms = now_ms
+        pending.count = min(pending.count + 1, MAX_DELIVERIES)
+        if self._idle is not None:
+            self._idle.note(entry_id, now_ms)
+
+    def release(self, entry_id: int, count: int) -> None:
+        """Make an entry pending for nobody, behind those that are so already."""
+        self.unowned.pel.remove(entry_id)
+        self.deliver(entry_id, self.unowned, NEVER_DELIVERED, count)
+
+    def idle_order(self) -> IdleOrder:
+        """The pending entries by the time of their last delivery; those that nobody owns come first, in ID order."""
+        if self._idle is None:
+            self._idle = IdleOrder(self.pel.values)
+        return self._idle
 
     def acknowledge(self, entry_id: int) -> bool:
         """Forget a pending entry; False when it was not pending."""
@@ -96,4 +131,6 @@ class Group:
             other = twin.consumers[name] = Consumer(name, consumer.seen_ms, consumer.active_ms)
             for entry_id, pending in consumer.pel.values.items():
                 twin.deliver(entry_id, other, pending.delivered_ms, pending.count)
+        for entry_id, pending in self.unowned.pel.values.items():
+            twin.release(entry_id, pending.count)
         return twin

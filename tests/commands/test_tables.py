@@ -11,6 +11,7 @@ from tests.support import (
     tables_lists,
     tables_newer_collections,
     tables_newest,
+    tables_newest_streams,
     tables_sets,
     tables_sorted_set_ranges,
     tables_sorted_sets,
@@ -40,7 +41,7 @@ ALL["newer strings"] = tables_strings.NEWER
 ALL["newer keys"] = tables_keys.NEWER
 ALL["newer bits and geo"] = tables_bits_and_geo.NEWER
 ALL |= tables_newer_collections.TABLES
-ALL |= tables_newest.TABLES
+ALL |= tables_newest.TABLES | tables_newest_streams.TABLES
 
 
 @pytest.mark.parametrize("resp3", [False, True], ids=["resp2", "resp3"])
