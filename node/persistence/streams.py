@@ -24,7 +24,7 @@ from node.persistence.errors import FormatError
 from node.persistence.listpack import Element, as_bytes, decode_listpack, encode_entry, pack_entries
 from node.persistence.rdb_strings import Reader, encode_int64, encode_length
 from node.types.stream import StreamValue
-from node.types.stream_group import ENTRIES_READ_UNKNOWN, NEVER_DELIVERED, UNOWNED, Consumer, Group, Pending
+from node.types.stream_group import ENTRIES_READ_UNKNOWN, NEVER_SEEN, UNOWNED, Consumer, Group, Pending
 from node.types.stream_id import U64_MAX, pack_id, split_id
 from node.types.stream_node import StreamNode
 
@@ -226,7 +226,7 @@ def _decode_group(reader: Reader, stream: StreamValue, version: int) -> Group:
         consumer.active_ms = reader.int64() if version >= 3 else consumer.seen_ms
         if consumer.name in group.consumers:
             raise reader.error("duplicate consumer")
-        if consumer.name == UNOWNED and consumer.seen_ms == NEVER_DELIVERED:
+        if consumer.name == UNOWNED and consumer.seen_ms == NEVER_SEEN:
             group.unowned = consumer
         else:
             group.consumers[consumer.name] = consumer

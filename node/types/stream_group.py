@@ -16,8 +16,9 @@ from node.types.idle_order import IdleOrder
 ENTRIES_READ_UNKNOWN: Final = -1
 #: `Consumer.active_ms` of a consumer that never got an entry.
 NEVER_ACTIVE: Final = -1
-#: The name of the owner of entries that nobody owns, and when they were delivered: never.
+#: The owner of entries that nobody owns: its name, when it was seen, and when its entries were delivered.
 UNOWNED: Final = b""
+NEVER_SEEN: Final = -1
 NEVER_DELIVERED: Final = 0
 #: How often an entry can have been delivered: as far as the numbers of RESP and RDB go.
 MAX_DELIVERIES: Final = 2**63 - 1
@@ -60,7 +61,7 @@ class Group:
         self.pel: IdMap[Pending] = IdMap()
         self.consumers: dict[bytes, Consumer] = {}
         #: Who has the entries that were given back; not one of `consumers`.
-        self.unowned = Consumer(UNOWNED, NEVER_DELIVERED)
+        self.unowned = Consumer(UNOWNED, NEVER_SEEN)
         self._idle: IdleOrder | None = None
 
     def consumer(self, name: bytes, now_ms: int) -> tuple[Consumer, bool]:
