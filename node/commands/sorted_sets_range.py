@@ -121,8 +121,10 @@ def _parse(
         else:
             raise errors.SYNTAX
         i += 1
-    if wanted.count != -1 and wanted.kind == _BY_RANK:
-        raise _LIMIT_NEEDS_BOUNDS
+    if wanted.kind == _BY_RANK:
+        if wanted.count != -1:
+            raise _LIMIT_NEEDS_BOUNDS
+        wanted.offset = 0  # a count of -1 is no limit at all, so that stock does not notice it
     if wanted.with_scores and wanted.kind == _BY_LEX:
         raise _LEX_HAS_NO_SCORES
     wanted.parse_bounds(argv[at], argv[at + 1])

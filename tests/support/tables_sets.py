@@ -83,6 +83,7 @@ RANDOM_AND_SCAN: Table = (
     ("SSCAN s 0 MATCH 2", array(bulk("0"), array())),
     ("SSCAN s 0 COUNT 0", SYNTAX),
     ("SSCAN s 0 x", SYNTAX),
+    (("SSCAN", "s", 0, "MATCH", "1", "", "COUNT", "1"), SYNTAX),
     ("SSCAN s x", error("ERR invalid cursor")),
     ("SSCAN none 0", array(bulk("0"), array())),
     ("SPOP s 0", array(), a_set()),

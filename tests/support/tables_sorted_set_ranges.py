@@ -49,6 +49,7 @@ RANGES_BY_RANK: Table = (
         error("ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX"),
     ),
     ("ZRANGE z 0 1 LIMIT 0 -1", texts("a", "b")),
+    ("ZRANGE z 0 1 LIMIT 1 -1", texts("a", "b")),  # a limit of -1 is as good as none, whatever its offset
     ("ZRANGE z 0 1 LIMIT 0", SYNTAX),
     ("ZRANGE z 0 1 nonsense", SYNTAX),
     ("ZRANGE z 0", wrong_arity("zrange")),
