@@ -13,8 +13,11 @@ Not here: who owns a slot (``slot_map``) and how sets of slots are written down 
 
 from __future__ import annotations
 
+import string
 from binascii import crc_hqx
 from collections.abc import Callable
+from functools import cache
+from itertools import product
 
 import crcmod.predefined
 
@@ -41,3 +44,27 @@ def key_slot(key: bytes) -> int:
     if b"{" not in key:
         return crc_hqx(key, 0) & _SLOT_MASK
     return crc_hqx(hash_tag(key), 0) & _SLOT_MASK
+
+
+_LETTERS = (string.digits + string.ascii_lowercase + string.ascii_uppercase).encode()
+
+
+@cache
+def _tag_parts() -> tuple[dict[int, bytes], list[tuple[int, bytes]]]:
+    """The slots of one letter, and what every beginning of up to two letters adds to the slot of the last one."""
+    letters = [bytes((code,)) for code in _LETTERS]
+    beginnings = [b"".join(parts) for length in range(3) for parts in product(letters, repeat=length)]
+    return (
+        {key_slot(letter): letter for letter in letters},
+        [(key_slot(beginning + b"\0"), beginning) for beginning in beginnings],
+    )
+
+
+@cache
+def slot_tag(slot: int) -> bytes:
+    """A text whose slot is ``slot``: the shortest of letters and digits, among those the first (0-9, a-z, A-Z).
+
+    A CRC with start value 0 is linear, so the last letter is looked up instead of searched for.
+    """
+    last_letters, beginnings = _tag_parts()
+    return next(beginning + last_letters[slot ^ part] for part, beginning in beginnings if slot ^ part in last_letters)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from node.server import Server
 
 _MIGRATES: Final = (b"migrate",)
+#: Their keys are none, but lead to a slot; at an open one the handler knows where the scan goes on.
+_CURSORS: Final = (b"clusterscan",)
 
 
 class Routing:
@@ -89,7 +91,7 @@ class Routing:
         if (target is not None or importing) and spec.full_name in _MIGRATES:
             return
         if target is not None or importing:
-            missing = self._missing(keys)
+            missing = 0 if spec.full_name in _CURSORS else self._missing(keys)
             if target is not None and missing:
                 if missing != len(keys):
                     raise errors.TRY_AGAIN

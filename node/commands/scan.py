@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import INT64_MAX, integer
-from node.client import Client
+from node.commands.cluster_args import slot_number
 from node.commands.generic import type_word
 from node.compat import COMPAT
 from node.errors import CommandError
@@ -15,8 +15,13 @@ from node.glob import compile_glob
 from node.keyspace.scan import scan_keys
 from node.registry import READONLY, command
 
+if TYPE_CHECKING:
+    from node.client import Client
+    from node.keyspace.database import Database
+
 _CURSOR: Final = re.compile(rb"[+-]?[0-9]+")
 _BAD_CURSOR: Final = CommandError("ERR invalid cursor")
+_SECOND_SLOT: Final = CommandError("ERR SLOT option can only be specified once")
 _DEFAULT_COUNT: Final = 10
 _TYPES: Final = (b"string", b"list", b"set", b"zset", b"hash", b"stream")
 
@@ -34,20 +39,24 @@ def parse_cursor(text: bytes) -> int:
 
 
 class ScanOptions:
-    """COUNT, MATCH, and TYPE where it is allowed. `fits` is None when every name does; `bare`: names without values."""
+    """COUNT, MATCH, TYPE and SLOT where they are allowed. `fits` is None when every name does; `bare`: no values."""
 
-    __slots__ = ("bare", "count", "fits", "kind")
+    __slots__ = ("bare", "count", "fits", "kind", "pattern", "slot")
 
-    def __init__(self, words: list[bytes], *, with_type: bool = False, bare_word: bytes = b"") -> None:
+    def __init__(
+        self, words: list[bytes], *, with_type: bool = False, for_cluster: bool = False, bare_word: bytes = b""
+    ) -> None:
         """Parse the options; `bare_word` is how this command spells "no values". Raises CommandError."""
         self.count = _DEFAULT_COUNT
         self.fits: Any = None
         self.kind: bytes | None = None
+        self.pattern: bytes | None = None
+        self.slot: int | None = None
         self.bare = False
         i = 0
         while i < len(words):
             word = words[i].upper()
-            if word == bare_word:
+            if bare_word and word == bare_word:
                 self.bare = True
                 i += 1
                 continue
@@ -59,14 +68,34 @@ class ScanOptions:
                 if not 1 <= self.count <= INT64_MAX:
                     raise errors.SYNTAX
             elif word == b"MATCH":
+                self.pattern = value
                 self.fits = None if value == b"*" else compile_glob(value).fits
-            elif word == b"TYPE" and with_type:
+            elif word == b"TYPE" and (with_type or for_cluster):
                 self.kind = value.lower()
-                if COMPAT.newer and self.kind not in _TYPES:
+                if (COMPAT.newer or for_cluster) and self.kind not in _TYPES:
                     raise CommandError(b"ERR unknown type name '%b'" % value)
+            elif word == b"SLOT" and for_cluster:
+                if self.slot is not None:
+                    raise _SECOND_SLOT
+                self.slot = slot_number(value)
             else:
                 raise errors.SYNTAX
             i += 2
+
+
+def shown(db: Database, keys: list[bytes], options: ScanOptions, *, strict: bool) -> list[bytes]:
+    """The keys of a page that the client wants to see. `strict`: an expired key of another type is left alone."""
+    if options.fits is not None:
+        fits = options.fits
+        keys = [key for key in keys if fits(key)]
+    kind = options.kind
+    if kind is not None and strict:
+        keys = [key for key in keys if type_word(db.stored(key)) == kind]
+    if db.expires.at:
+        keys = [key for key in keys if not db.expire_if_past(key)]
+    if kind is not None and not strict:
+        keys = [key for key in keys if type_word(db.peek(key)) == kind]
+    return keys
 
 
 @command(
@@ -83,16 +112,5 @@ class ScanOptions:
 def cmd_scan(client: Client, argv: list[bytes]) -> Any:
     cursor = parse_cursor(argv[1])
     options = ScanOptions(argv[2:], with_type=True)
-    db = client.db
-    next_cursor, keys = scan_keys(db, cursor, options.count)
-    if options.fits is not None:
-        fits = options.fits
-        keys = [key for key in keys if fits(key)]
-    kind = options.kind
-    if kind is not None and COMPAT.newer:  # first: an expired key of another type is left alone
-        keys = [key for key in keys if type_word(db.stored(key)) == kind]
-    if db.expires.at:
-        keys = [key for key in keys if not db.expire_if_past(key)]
-    if kind is not None and not COMPAT.newer:
-        keys = [key for key in keys if type_word(db.peek(key)) == kind]
-    return [b"%d" % next_cursor, keys]
+    next_cursor, keys = scan_keys(client.db, cursor, options.count)
+    return [b"%d" % next_cursor, shown(client.db, keys, options, strict=COMPAT.newer)]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: Collections up to this size are sorted anew for each page, which takes 0.1 ms.
 SMALL: Final = 128
-_SLOT_BITS: Final = 14
+SLOT_BITS: Final = 14
 _PLACE_BITS: Final = 24
 _CRC_EXTRA_BITS: Final = 32 - _PLACE_BITS
 _TAG_BITS: Final = 15
@@ -181,16 +181,21 @@ def scan_mapping(names: Collection[bytes], cursor: int, count: int) -> tuple[int
     return next_place | tag << _PLACE_BITS, found
 
 
-def scan_keys(db: Database, cursor: int, count: int) -> tuple[int, list[bytes]]:
+def place_of(cursor: int) -> int:
+    """A cursor of `scan_mapping` as another process may continue it: without the tag of an index that it has not."""
+    return cursor & _PLACES - 1
+
+
+def scan_keys(db: Database, cursor: int, count: int, end: int = 1 << SLOT_BITS) -> tuple[int, list[bytes]]:
     """One page of a scan over the keys of a database, slot by slot: (next cursor, keys). Expired keys are included.
 
-    The low 14 bits of the cursor are the slot, the others the cursor within its dict.
+    The low 14 bits of the cursor are the slot, the others the cursor within its dict. The scan ends before slot `end`.
     """
     slots = db.slots
-    slot = cursor & (1 << _SLOT_BITS) - 1
-    place, tag = cursor >> _SLOT_BITS & _PLACES - 1, cursor >> _SLOT_BITS + _PLACE_BITS & _TAGS
+    slot = cursor & (1 << SLOT_BITS) - 1
+    place, tag = cursor >> SLOT_BITS & _PLACES - 1, cursor >> SLOT_BITS + _PLACE_BITS & _TAGS
     found: list[bytes] = []
-    total = len(slots)
+    total = min(len(slots), end)
     while slot < total:
         held = slots[slot]
         if held:
@@ -201,7 +206,7 @@ def scan_keys(db: Database, cursor: int, count: int) -> tuple[int, list[bytes]]:
                 place, tag, names = _page(held, place, tag, wanted)
                 found += names
                 if place or tag:
-                    return slot | place << _SLOT_BITS | tag << _SLOT_BITS + _PLACE_BITS, found
+                    return slot | place << SLOT_BITS | tag << SLOT_BITS + _PLACE_BITS, found
         slot += 1
         place = tag = 0
         if len(found) >= count:
