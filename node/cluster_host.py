@@ -214,11 +214,13 @@ class ClusterHost:
             return ReplicationStatus(0)
         if self.core.view.myself.is_primary:
             return ReplicationStatus(replication.offset)
+        if not replication.can_resume:
+            # Data that are about to be replaced, or are half replaced, are at no offset and of no age: the node counts
+            # as loading, and does not stand for election.
+            return ReplicationStatus(0, replication.primary_link_up)
         age_ms = replication.primary_offset_age_ms
         last_io_ms = 0 if age_ms is None else (self.clock.now_ms() - age_ms) // 1000 * 1000
-        # Data that are about to be replaced, or are half replaced, are at no offset: the node counts as loading.
-        offset = replication.offset if replication.can_resume else 0
-        return ReplicationStatus(offset, replication.primary_link_up, last_io_ms)
+        return ReplicationStatus(replication.offset, replication.primary_link_up, last_io_ms)
 
     def settled(self) -> None:
         """After a step: refresh the routing, redirect blocked clients, look at the lease."""

@@ -65,6 +65,8 @@ class Replication:
         self.can_resume = False
         #: Told when the link to the primary goes up or down, or the role changes.
         self.link_listeners: list[Callable[[], None]] = []
+        #: Monotonic ms of the last byte from the primary before the present one, if the data are still of that history.
+        self._heard_before_ms: int | None = None
         self._primary_client: Client = new_primary_client(server)
         self._nursery: trio.Nursery | None = None
         self._next_second_ms = 0
@@ -142,10 +144,16 @@ class Replication:
 
     @property
     def primary_offset_age_ms(self) -> int | None:
-        """Time since the primary was last heard, None when it never was."""
-        if self.link is None or self.link.last_io_ms is None:
+        """Time since a primary of this history was last heard, None when it never was.
+
+        The successor of a failed primary may fail itself before it was reached: the data are as old as the last word
+        of its predecessor then.
+        """
+        link = self.link
+        if link is None:
             return None
-        return max(0, self._server.clock.mono_ms - self.link.last_io_ms)
+        heard_ms = self._heard_before_ms if link.last_io_ms is None else link.last_io_ms
+        return None if heard_ms is None else max(0, self._server.clock.mono_ms - heard_ms)
 
     @property
     def expiry_mode(self) -> int:
@@ -236,6 +244,8 @@ class Replication:
             return
         stream = self.stream
         stream.flush()
+        age_ms = self.primary_offset_age_ms if may_resume and self.can_resume else None
+        self._heard_before_ms = None if age_ms is None else self._server.clock.mono_ms - age_ms
         if link is not None:
             link.retire()
         if not may_resume:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.effects import RoleChanged
+from cluster.events import ReplicationStatus
 from cluster.messages import NodeAddress
 from cluster.terms import FLAG_REPLICA
 from node.cluster_host import ClusterHost
@@ -89,3 +90,22 @@ def test_former_primary_of_another_shard_is_at_no_offset_until_it_has_the_data(h
     host.carry_out(RoleChanged("2" * 40, NodeAddress("127.0.0.1", 2, 3), "slots-lost", other_shard=True))
     assert host.replication_status().offset == 0
     assert replication.resume_point() is None
+
+
+def test_data_are_as_old_as_the_last_word_of_any_primary_of_their_history(host: ClusterHost) -> None:
+    server = host.server
+    replication = server.replication
+    host.core.view.myself.role = FLAG_REPLICA
+    host.carry_out(RoleChanged("1" * 40, NodeAddress("127.0.0.1", 1, 2), "command"))
+    assert host.replication_status().last_io_ms == 0, "no primary was ever heard"
+    assert replication.link is not None
+    replication.link.last_io_ms = server.clock.mono_ms - 3000
+    age_ms = host.clock.now_ms() - host.replication_status().last_io_ms
+    assert 3000 <= age_ms < 4000
+    for number in (2, 3):  # its successors fail before they are reached
+        host.carry_out(RoleChanged(str(number) * 40, NodeAddress("127.0.0.1", number, 9), "slots-lost"))
+        assert host.clock.now_ms() - host.replication_status().last_io_ms == age_ms
+    replication.on_snapshot_begins()
+    assert host.replication_status() == ReplicationStatus(0, False), "half a data set is no candidate"
+    host.carry_out(RoleChanged("4" * 40, NodeAddress("127.0.0.1", 4, 9), "slots-lost"))
+    assert replication.primary_offset_age_ms is None
