@@ -31,19 +31,27 @@ class Block:
     """What a handler returns instead of a reply when its client must wait.
 
     `timeout_ms` is relative, 0 waits for ever. `on_timeout` is the reply once it is over, a value or a function without
-    arguments. `needs_keys`: the wait ends with an error when a key goes (INFO counts such keys). The spec and argv to
-    run again are those of the command under way.
+    arguments. `needs_keys`: the wait ends with an error when a key goes (INFO counts such keys). `retry_ms`: run the
+    handler again in so many ms even if no key is written; 0: do not. The spec and argv to run again are those of the
+    command under way.
     """
 
-    __slots__ = ("argv", "deadline_ms", "keys", "needs_keys", "on_timeout", "spec", "timeout_ms")
+    __slots__ = ("argv", "deadline_ms", "keys", "needs_keys", "on_timeout", "retry_ms", "spec", "timeout_ms")
 
     def __init__(
-        self, keys: Sequence[bytes], timeout_ms: int, on_timeout: Any = NULL_ARRAY, *, needs_keys: bool = False
+        self,
+        keys: Sequence[bytes],
+        timeout_ms: int,
+        on_timeout: Any = NULL_ARRAY,
+        *,
+        needs_keys: bool = False,
+        retry_ms: int = 0,
     ) -> None:
         self.keys = list(dict.fromkeys(keys))
         self.timeout_ms = timeout_ms
         self.on_timeout = on_timeout
         self.needs_keys = needs_keys
+        self.retry_ms = retry_ms
         self.deadline_ms = 0
         self.spec: Any = None
         self.argv: list[bytes] = []
@@ -80,11 +88,23 @@ class Blocking:
             self._keyspace.waiting += 1
             self._keyspace.refresh_observed()
         if block.deadline_ms:
-            self._pushed += 1
-            heappush(self._deadlines, (block.deadline_ms, self._pushed, client, block))
-            if len(self._deadlines) > _STALE_LIMIT + 2 * len(self.blocked):
-                self._deadlines = [item for item in self._deadlines if item[2].blocked is item[3]]
-                heapify(self._deadlines)
+            self._push(block.deadline_ms, client, block)
+        if block.retry_ms:
+            self._retry_later(client, block, block.retry_ms)
+
+    def _push(self, when_ms: int, client: Client, block: Block) -> None:
+        self._pushed += 1
+        heappush(self._deadlines, (when_ms, self._pushed, client, block))
+        if len(self._deadlines) > _STALE_LIMIT + 2 * len(self.blocked):
+            self._deadlines = [item for item in self._deadlines if item[2].blocked is item[3]]
+            heapify(self._deadlines)
+
+    def _retry_later(self, client: Client, block: Block, retry_ms: int) -> None:
+        """Run the handler of `client` again in `retry_ms`, unless its time is up by then."""
+        when_ms = client.server.clock.mono_ms + retry_ms
+        if not block.deadline_ms or when_ms < block.deadline_ms:
+            self._push(when_ms, client, block)
+            client.server.timers_changed()
 
     def complete(self, client: Client, reply: Any, *, counted: bool = False) -> None:
         """Wake `client` with `reply`. It must be blocked. `counted`: the statistics know of this end already."""
@@ -135,14 +155,19 @@ class Blocking:
                     continue  # nobody is woken for it, nor is it removed; 7.0 does the latter
                 for client in list(self._waiters.get(place, ())):
                     block = client.blocked
-                    if block is None:
-                        continue
-                    try:
-                        reply = self._run_again(client, block)
-                    except errors.CommandError as error:
-                        reply = error
-                    if not isinstance(reply, Block):
-                        self.complete(client, reply, counted=True)
+                    if block is not None:
+                        self._retry(client, block)
+
+    def _retry(self, client: Client, block: Block) -> None:
+        """Run the handler of a client that waits: it is served, or goes on waiting."""
+        try:
+            reply = self._run_again(client, block)
+        except errors.CommandError as error:
+            reply = error
+        if not isinstance(reply, Block):
+            self.complete(client, reply, counted=True)
+        elif reply.retry_ms:
+            self._retry_later(client, block, reply.retry_ms)
 
     def count_keys(self) -> tuple[int, int]:
         """How many keys are waited for, and how many of them by clients that cannot go on without them."""
@@ -159,10 +184,14 @@ class Blocking:
         return heap[0][0] if heap else None
 
     def expire(self, now_ms: int) -> None:
-        """Answer the clients whose time is up."""
+        """Answer the clients whose time is up, and look again for those who asked for it."""
         while (deadline := self.next_deadline_ms()) is not None and deadline <= now_ms:
             _, _, client, block = heappop(self._deadlines)
-            self.complete(client, block.timeout_reply())
+            if deadline == block.deadline_ms:
+                self.complete(client, block.timeout_reply())
+            else:
+                self._retry(client, block)
+                self.serve_ready()
 
     def abort(self, error: errors.CommandError, only: Callable[[Client, Block], bool]) -> None:
         """Wake every client for which `only` holds with an error: the role changed, its slot went away."""

@@ -1,6 +1,6 @@
 """XCLAIM and XAUTOCLAIM: taking over entries that another consumer got and never acknowledged.
 
-AOF and replicas get one XCLAIM per entry, with the outcome spelled out (`stream_read.claim_command`).
+AOF and replicas get one XCLAIM per entry, with the outcome spelled out (`stream_delivery.claim_command`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import integer, integer_between
 from node.commands.stream_args import entry_reply, find_group, interval_start, no_group, strict_id
-from node.commands.stream_read import claim_command
+from node.commands.stream_delivery import claim_command
 from node.commands.stream_release import is_release, obey_release
 from node.compat import COMPAT
 from node.errors import CommandError

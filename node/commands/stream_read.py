@@ -4,8 +4,9 @@ A waiting client must not take `$` for the end of the stream at the time it is s
 argument is replaced by the ID that `$` meant (the request is ours to change; nobody reads it but the handler when it
 runs again).
 
-Reading for a group delivers: AOF and replicas get the outcome, one XCLAIM per entry, or the group's new last ID when
-deliveries are not recorded (NOACK).
+CLAIM (8.4) hands out what others got and did not acknowledge in time, before anything new (`stream_idle.py`); a client
+that waits is looked at again when the next entry will have been pending for long enough. MAXCOUNT and MAXSIZE (8.10)
+bound the whole reply (`stream_budget.py`).
 
 Up to 7.0 a client that waited was served by other rules than one that did not: the errors, a COUNT by default, and
 when its consumer comes into being. Since 7.2 its command simply runs again (`_is_served_late`).
@@ -19,14 +20,16 @@ from node import errors
 from node.arguments import integer
 from node.blocking import Block
 from node.commands.stream_args import entries_reply, strict_id
+from node.commands.stream_budget import Budget, positive
+from node.commands.stream_delivery import Delivery, ReadRequest
+from node.commands.stream_idle import next_idle_ms
 from node.compat import COMPAT
 from node.errors import CommandError
 from node.key_specs import KeySpec
-from node.keyspace.notify import STREAM
 from node.registry import BLOCKING, READONLY, WRITE, command
 from node.resp.values import NULL_ARRAY
 from node.types.stream import StreamValue
-from node.types.stream_group import Group, Pending
+from node.types.stream_group import Group
 from node.types.stream_id import MAX_ID, format_id
 
 if TYPE_CHECKING:
@@ -41,6 +44,9 @@ _UNBALANCED: Final = CommandError(
 )
 _GROUP_IN_XREAD: Final = CommandError("ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.")
 _NOACK_IN_XREAD: Final = CommandError("ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.")
+_CLAIM_IN_XREAD: Final = CommandError("ERR The CLAIM option is only supported by XREADGROUP. You called XREAD instead.")
+_BAD_IDLE: Final = CommandError("ERR min-idle-time is not an integer or out of range")
+_NEGATIVE_IDLE: Final = CommandError("ERR min-idle-time must be a positive integer")
 _NO_GROUP_OPTION: Final = CommandError("ERR Missing GROUP option for XREADGROUP")
 _DOLLAR_IN_GROUP: Final = CommandError(
     "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by "
@@ -54,21 +60,6 @@ _STREAM_GONE: Final = CommandError("UNBLOCKED the stream key no longer exists")
 _GROUP_GONE: Final = CommandError("NOGROUP the consumer group this client was blocked on no longer exists")
 
 
-class _Request:
-    """The parsed options. `keys_at` is the index of the first key; as many IDs follow as there are keys."""
-
-    __slots__ = ("block_ms", "consumer", "count", "group", "keys_at", "noack", "streams")
-
-    def __init__(self) -> None:
-        self.block_ms = -1
-        self.count = 0
-        self.group: bytes | None = None
-        self.consumer = b""
-        self.noack = False
-        self.keys_at = 0
-        self.streams = 0
-
-
 def _unbalanced(for_group: bool) -> CommandError:
     if not COMPAT.newer:
         return _UNBALANCED
@@ -78,8 +69,8 @@ def _unbalanced(for_group: bool) -> CommandError:
     )
 
 
-def _parse(client: Client, argv: list[bytes], for_group: bool) -> _Request:
-    request = _Request()
+def _parse(client: Client, argv: list[bytes], for_group: bool) -> ReadRequest:
+    request = ReadRequest()
     i = 1
     while i < len(argv):
         option = argv[i].lower()
@@ -93,6 +84,9 @@ def _parse(client: Client, argv: list[bytes], for_group: bool) -> _Request:
             i += 2
         elif option == b"count" and left:
             request.count = max(0, integer(argv[i + 1]))
+            i += 2
+        elif option in (b"maxcount", b"maxsize", b"claim") and left:
+            _take_bound(request, option, argv[i + 1], for_group)
             i += 2
         elif option == b"streams" and left:
             if left & 1:
@@ -115,15 +109,31 @@ def _parse(client: Client, argv: list[bytes], for_group: bool) -> _Request:
         raise errors.SYNTAX
     if for_group and request.group is None:
         raise _NO_GROUP_OPTION
+    if request.max_count or request.max_bytes:
+        request.budget = Budget(request.max_count, request.max_bytes, request.count)
     return request
 
 
-def _wait(client: Client, argv: list[bytes], request: _Request) -> Any:
+def _take_bound(request: ReadRequest, option: bytes, text: bytes, for_group: bool) -> None:
+    """MAXCOUNT, MAXSIZE or CLAIM."""
+    if option == b"maxcount":
+        request.max_count = positive(b"MAXCOUNT", text)
+    elif option == b"maxsize":
+        request.max_bytes = positive(b"MAXSIZE", text)
+    elif not for_group:
+        raise _CLAIM_IN_XREAD
+    else:
+        request.claim_ms = integer(text, _BAD_IDLE)
+        if request.claim_ms < 0:
+            raise _NEGATIVE_IDLE
+
+
+def _wait(client: Client, argv: list[bytes], request: ReadRequest, retry_ms: int = 0) -> Any:
     """Nothing to return: wait if the client wanted to."""
     if request.block_ms < 0:
         return NULL_ARRAY
     keys = argv[request.keys_at : request.keys_at + request.streams]
-    return Block(keys, request.block_ms, needs_keys=request.group is not None)
+    return Block(keys, request.block_ms, needs_keys=request.group is not None, retry_ms=retry_ms)
 
 
 def _is_served_late(client: Client) -> bool:
@@ -134,7 +144,10 @@ def _is_served_late(client: Client) -> bool:
 @command(
     "xread",
     arity=-4,
-    syntax="[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]",
+    syntax=(
+        "[COUNT count] [MAXCOUNT maxcount(integer)] [MAXSIZE maxsize(integer)] [BLOCK milliseconds] "
+        "STREAMS key [key ...] id [id ...]"
+    ),
     flags=READONLY | BLOCKING,
     keys=_KEYS_READ,
     group="stream",
@@ -166,10 +179,17 @@ def cmd_xread(client: Client, argv: list[bytes]) -> Any:
         if value is not None:
             wanted.append((key, value, after))
     count = request.count or (_WAITED_COUNT if _is_served_late(client) else 0)
+    budget = request.budget
     pairs: list[tuple[bytes, Any]] = []
     for key, value, after in wanted:
-        if len(value) and value.last_entry_id > after:
+        if not len(value) or value.last_entry_id <= after:
+            continue
+        if budget is None:
             pairs.append((key, entries_reply(value.range(after + 1, MAX_ID, count))))
+            continue
+        budget.open(key)
+        if found := budget.range(value, after + 1, count):
+            pairs.append((key, entries_reply(found)))
     if pairs:
         return _streams_reply(client, pairs)
     for at, after in dollars:
@@ -185,7 +205,10 @@ def _streams_reply(client: Client, pairs: list[tuple[bytes, Any]]) -> Any:
 @command(
     "xreadgroup",
     arity=-7,
-    syntax=("GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]"),
+    syntax=(
+        "GROUP group consumer [COUNT count] [MAXCOUNT maxcount(integer)] [MAXSIZE maxsize(integer)] "
+        "[BLOCK milliseconds] [CLAIM min-idle-time(integer)] [NOACK] STREAMS key [key ...] id [id ...]"
+    ),
     flags=WRITE | BLOCKING,
     keys=_KEYS_READGROUP,
     group="stream",
@@ -206,20 +229,39 @@ def cmd_xreadgroup(client: Client, argv: list[bytes]) -> Any:
         sources.append((argv[i], value, group, None if after == MAX_ID else after))
     commands: list[list[bytes]] = []
     pairs: list[tuple[bytes, Any]] = []
+    budget = request.budget
     for key, value, group, after in sources:
-        if after is None and not (len(value) and value.last_entry_id > group.last_id):
+        claims = after is None and request.claim_ms >= 0 and len(group.pel) > 0
+        if after is None and not claims and not (len(value) and value.last_entry_id > group.last_id):
             if COMPAT.newer:  # an attempt counts: the consumer exists from now on, and was seen
-                _Delivery(client, key, value, group, request, commands)
+                Delivery(client, key, value, group, request, commands)
             continue
-        delivery = _Delivery(client, key, value, group, request, commands)
-        if after is None:
-            count = request.count or (_WAITED_COUNT if late else 0)
-            pairs.append((key, delivery.deliver(count)))
+        if budget is not None:
+            if budget.full:
+                break
+            budget.open(key)
+        delivery = Delivery(client, key, value, group, request, commands)
+        if after is not None:
+            entries = delivery.history(after, request.count)
+            if budget is not None and budget.full and not entries:
+                break
         else:
-            pairs.append((key, delivery.history(after, request.count)))
+            entries = delivery.deliver(request.count or (_WAITED_COUNT if late else 0))
+            if not entries:
+                continue  # nothing that could be claimed, nor anything new
+        pairs.append((key, entries))
         client.db.keyspace.dirty += 1
     client.propagate_as(*commands)
-    return _streams_reply(client, pairs) if pairs else _wait(client, argv, request)
+    return _streams_reply(client, pairs) if pairs else _wait(client, argv, request, _retry_ms(client, request, sources))
+
+
+def _retry_ms(client: Client, request: ReadRequest, sources: list[tuple[bytes, StreamValue, Group, int | None]]) -> int:
+    """In how many ms there will be something to claim, if nobody acknowledges it before; 0: never."""
+    if request.claim_ms < 0 or request.block_ms < 0:
+        return 0
+    now_ms = client.db.keyspace.now_ms
+    waits = [next_idle_ms(group, now_ms, request.claim_ms) for _, _, group, after in sources if after is None]
+    return min(filter(None, waits), default=0)
 
 
 def _group_of(client: Client, key: bytes, name: bytes, late: bool) -> tuple[StreamValue, Group]:
@@ -234,79 +276,3 @@ def _group_of(client: Client, key: bytes, name: bytes, late: bool) -> tuple[Stre
     if late:
         raise _STREAM_GONE if stream is None else _GROUP_GONE
     raise CommandError(b"NOGROUP No such key '%b' or consumer group '%b' in XREADGROUP with GROUP option" % (key, name))
-
-
-class _Delivery:
-    """Reading one stream for one consumer, which is made if need be and seen by that.
-
-    `commands` gathers what AOF and replicas must hear.
-    """
-
-    __slots__ = ("_client", "_commands", "_consumer", "_group", "_key", "_noack", "_now_ms", "_value")
-
-    def __init__(
-        self,
-        client: Client,
-        key: bytes,
-        value: StreamValue,
-        group: Group,
-        request: _Request,
-        commands: list[list[bytes]],
-    ) -> None:
-        self._client = client
-        self._key = key
-        self._value = value
-        self._group = group
-        self._commands = commands
-        self._noack = request.noack
-        self._now_ms = client.db.keyspace.now_ms
-        self._consumer, made = group.consumer(request.consumer, self._now_ms)
-        self._consumer.seen_ms = self._now_ms
-        if made:
-            client.db.changed(key, STREAM, b"xgroup-createconsumer")
-            if request.noack:
-                commands.append([b"XGROUP", b"CREATECONSUMER", key, group.name, request.consumer])
-
-    def deliver(self, count: int) -> list[Any]:
-        """Hand out entries that the group has not seen; up to `count`, all when 0."""
-        value, group = self._value, self._group
-        found = value.range(group.last_id + 1, MAX_ID, count)
-        for entry_id, _ in found:
-            value.advance(group, entry_id)
-            if not self._noack:
-                pending = group.deliver(entry_id, self._consumer, self._now_ms)
-                self._commands.append(claim_command(self._key, group, entry_id, pending))
-        # XCLAIM says nothing of the entries read; 7.0 leaves that count to differ on the replicas.
-        if self._noack or (COMPAT.newer and found):
-            self._commands.append(
-                [
-                    *(b"XGROUP", b"SETID", self._key, group.name, format_id(group.last_id)),
-                    *(b"ENTRIESREAD", b"%d" % group.entries_read),
-                ]
-            )
-        self._consumer.active_ms = self._now_ms
-        return entries_reply(found)
-
-    def history(self, after: int, count: int) -> list[Any]:
-        """What the consumer got behind `after` and has not acknowledged; entries that were deleted have no fields."""
-        entries: list[Any] = []
-        pel = self._consumer.pel
-        for entry_id in pel.ids(after + 1):
-            entry = self._value.get(entry_id)
-            if entry is None:
-                entries.append((format_id(entry_id), NULL_ARRAY))
-            else:
-                self._group.read_again(entry_id, self._now_ms)
-                entries.append((format_id(entry_id), entry))
-            if len(entries) == count:
-                break
-        return entries
-
-
-def claim_command(key: bytes, group: Group, entry_id: int, pending: Pending) -> list[bytes]:
-    """The XCLAIM that makes an equal group elsewhere agree on one pending entry, however often it is run."""
-    return [
-        *(b"XCLAIM", key, group.name, pending.consumer.name, b"0", format_id(entry_id)),
-        *(b"TIME", b"%d" % pending.delivered_ms, b"RETRYCOUNT", b"%d" % pending.count),
-        *(b"FORCE", b"JUSTID", b"LASTID", format_id(group.last_id)),
-    ]

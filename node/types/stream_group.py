@@ -85,7 +85,7 @@ class Group:
             pending.delivered_ms = now_ms
             pending.count = count
         consumer.pel.set(entry_id, pending)
-        if self._idle is not None:
+        if self._idle is not None and consumer is not self.unowned:
             self._idle.note(entry_id, now_ms)
         return pending
 
@@ -103,9 +103,9 @@ class Group:
         self.deliver(entry_id, self.unowned, NEVER_DELIVERED, count)
 
     def idle_order(self) -> IdleOrder:
-        """The pending entries by the time of their last delivery; those that nobody owns come first, in ID order."""
+        """The pending entries that somebody owns, by the time of their last delivery."""
         if self._idle is None:
-            self._idle = IdleOrder(self.pel.values)
+            self._idle = IdleOrder(self.pel.values, self.unowned)
         return self._idle
 
     def acknowledge(self, entry_id: int) -> bool:

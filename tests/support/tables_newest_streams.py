@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from tests.support.inprocess import START_MS
 from tests.support.tables import (
+    NIL3,
     NOT_INTEGER,
+    NULL_ARRAY,
     OK,
     WRONG_TYPE,
     Row,
@@ -129,8 +131,101 @@ RELEASING_WRONGLY: Table = (
     ("XPENDING s g - + 10", array(pending(1, "", START_MS, 1))),
 )
 
+
+def claimed(number_: int, idle: int, count: int) -> bytes:
+    """The entry `n-0` as CLAIM returns it."""
+    return array(bulk(f"{number_}-0"), texts("f", "v"), number(idle), number(count))
+
+
+CLAIMING_WHILE_READING: Table = (
+    *_adding("s", 1, 2, 3),
+    ("XGROUP CREATE s g 0", OK),
+    reading("XREADGROUP GROUP g c COUNT 1 CLAIM 5 STREAMS s >", ("s", [claimed(1, 0, 0)])),
+    reading("XREADGROUP GROUP g c CLAIM 5 COUNT 1 STREAMS s >", ("s", [claimed(2, 0, 0)])),
+    # the times are those that XCLAIM sets: 2-0 has waited for longer than 1-0
+    ("XCLAIM s g c 0 1 IDLE 500 RETRYCOUNT 3 JUSTID", texts("1-0")),
+    ("XCLAIM s g c 0 2 IDLE 900 RETRYCOUNT 4 JUSTID", texts("2-0")),
+    (
+        "XREADGROUP GROUP g d CLAIM 901 COUNT 0 STREAMS s 5",
+        array(array(bulk("s"), array())),
+        b"%1\r\n$1\r\ns\r\n*0\r\n",
+    ),
+    reading("XREADGROUP GROUP g d CLAIM 600 COUNT 1 STREAMS s >", ("s", [claimed(2, 900, 4)])),
+    reading("XREADGROUP GROUP g d CLAIM 500 STREAMS s >", ("s", [claimed(1, 500, 3), claimed(3, 0, 0)])),
+    ("XPENDING s g - + 10", array(pending(1, "d", 0, 4), pending(2, "d", 0, 5), pending(3, "d", 0, 1))),
+    ("XREADGROUP GROUP g e CLAIM 1 STREAMS s >", NULL_ARRAY, NIL3),
+    reading(
+        "XREADGROUP GROUP g e CLAIM 0 NOACK STREAMS s >",
+        ("s", [claimed(1, 0, 4), claimed(2, 0, 5), claimed(3, 0, 1)]),
+    ),
+    ("XPENDING s g", array(number(3), bulk("1-0"), bulk("3-0"), array(texts("e", "3")))),
+    # what was given back comes first, in the order of that
+    ("XNACK s g FAIL IDS 2 3 1", number(2)),
+    reading("XREADGROUP GROUP g c CLAIM 0 COUNT 2 STREAMS s >", ("s", [claimed(3, -1, 2), claimed(1, -1, 5)])),
+    ("XNACK s g FATAL IDS 1 1", number(1)),
+    reading(f"XREADGROUP GROUP g c CLAIM {_MOST} STREAMS s >", ("s", [claimed(1, -1, _MOST)])),
+    ("XPENDING s g 1 1 1", array(pending(1, "c", 0, _MOST))),
+    # what the stream has no more is pending no longer
+    ("XNACK s g FAIL IDS 1 3", number(1)),
+    ("XDEL s 2 3", number(2)),
+    reading("XREADGROUP GROUP g c CLAIM 0 STREAMS s >", ("s", [claimed(1, 0, _MOST)])),
+    ("XPENDING s g", array(number(1), bulk("1-0"), bulk("1-0"), array(texts("c", "1")))),
+    # CLAIM means nothing for the history of a consumer
+    reading("XREADGROUP GROUP g c CLAIM 0 STREAMS s 0", ("s", [entry(1)])),
+    *_adding("t", 7),
+    ("XGROUP CREATE t g 0", OK),
+    reading(
+        "XREADGROUP GROUP g c CLAIM 0 STREAMS s t > >",
+        ("s", [claimed(1, 0, _MOST)]),
+        ("t", [claimed(7, 0, 0)]),
+    ),
+    ("XREADGROUP GROUP g c CLAIM x STREAMS s >", error("ERR min-idle-time is not an integer or out of range")),
+    ("XREADGROUP GROUP g c CLAIM -1 STREAMS s >", error("ERR min-idle-time must be a positive integer")),
+    (
+        "XREAD CLAIM 1 STREAMS s 0",
+        error("ERR The CLAIM option is only supported by XREADGROUP. You called XREAD instead."),
+    ),
+)
+
+READING_UP_TO_A_BOUND: Table = (
+    *_adding("a", 1, 2, 3),
+    *_adding("b", 4, 5, 6),
+    reading("XREAD MAXCOUNT 4 STREAMS a b 0 0", ("a", [entry(1), entry(2), entry(3)]), ("b", [entry(4)])),
+    reading("XREAD MAXCOUNT 3 STREAMS a b 0 0", ("a", [entry(1), entry(2), entry(3)])),
+    reading("XREAD COUNT 2 MAXCOUNT 3 STREAMS a b 0 0", ("a", [entry(1), entry(2)]), ("b", [entry(4)])),
+    reading("XREAD MAXSIZE 1 STREAMS a b 0 0", ("a", [entry(1)])),
+    # of this reply an entry is 31 bytes, what is around a stream 15, and around all 4
+    reading("XREAD MAXSIZE 80 STREAMS a b 0 0", ("a", [entry(1)])),
+    reading("XREAD MAXSIZE 81 STREAMS a b 0 0", ("a", [entry(1), entry(2)])),
+    reading("XREAD MAXSIZE 158 STREAMS a b 0 0", ("a", [entry(1), entry(2), entry(3)]), ("b", [entry(4)])),
+    reading("XREAD MAXSIZE 157 STREAMS a b 0 0", ("a", [entry(1), entry(2), entry(3)])),
+    reading("XREAD MAXSIZE 1000 MAXCOUNT 1 STREAMS b a 0 0", ("b", [entry(4)])),
+    ("XGROUP CREATE a g 0", OK),
+    ("XGROUP CREATE b g 0", OK),
+    reading("XREADGROUP GROUP g c MAXCOUNT 2 STREAMS a b > >", ("a", [entry(1), entry(2)])),
+    ("XPENDING a g", array(number(2), bulk("1-0"), bulk("2-0"), array(texts("c", "2")))),
+    reading("XREADGROUP GROUP g c MAXSIZE 100 STREAMS a b > >", ("a", [entry(3)]), ("b", [entry(4)])),
+    reading(
+        "XREADGROUP GROUP g c MAXCOUNT 4 STREAMS a b 0 0", ("a", [entry(1), entry(2), entry(3)]), ("b", [entry(4)])
+    ),
+    reading("XREADGROUP GROUP g c MAXCOUNT 3 STREAMS a b 0 0", ("a", [entry(1), entry(2), entry(3)])),
+    reading(
+        "XREADGROUP GROUP g c MAXCOUNT 5 CLAIM 0 STREAMS a b > >",
+        ("a", [claimed(1, 0, 3), claimed(2, 0, 3), claimed(3, 0, 3)]),
+        ("b", [claimed(4, 0, 2), claimed(5, 0, 0)]),
+    ),
+    reading("XREADGROUP GROUP g c MAXCOUNT 1 CLAIM 0 STREAMS a b > >", ("a", [claimed(1, 0, 4)])),
+    ("XPENDING b g - + 9", array(pending(4, "c", 0, 3), pending(5, "c", 0, 1))),
+    ("XREAD MAXCOUNT 0 STREAMS a 0", error("ERR MAXCOUNT must be a positive integer")),
+    ("XREAD MAXCOUNT x STREAMS a 0", error("ERR MAXCOUNT must be a positive integer")),
+    ("XREAD MAXSIZE 0 STREAMS a 0", error("ERR MAXSIZE must be a positive integer")),
+    ("XREAD COUNT 3 MAXCOUNT 2 STREAMS a 0", error("ERR MAXCOUNT must be greater than or equal to COUNT")),
+)
+
 TABLES = {
     "newest streams: releasing": RELEASING,
     "newest streams: releasing by force": RELEASING_BY_FORCE,
     "newest streams: releasing wrongly": RELEASING_WRONGLY,
+    "newest streams: claiming while reading": CLAIMING_WHILE_READING,
+    "newest streams: reading up to a bound": READING_UP_TO_A_BOUND,
 }
