@@ -140,6 +140,8 @@ def score_bound(text: bytes) -> ScoreBound:
         return float(number), exclusive
     if _HEX_FLOAT.fullmatch(number):
         return _from_hex(number), exclusive
+    if b"\0" in text:
+        return score_bound(text.partition(b"\0")[0])  # for C the text ends here
     raise _BAD_SCORE_RANGE
 
 

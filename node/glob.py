@@ -40,6 +40,9 @@ class Glob:
         flags = re.DOTALL | (re.IGNORECASE if ignore_case else 0)
         self.literal = None if ignore_case else literal
         self.fits: Callable[[bytes], object]
+        if pattern and not pattern.strip(b"*"):
+            self.fits = bool  # as stock has it, even these fit no empty text
+            return
         if COMPAT.newer and len(pieces) - (2 if not pieces[-1] else 1) > _TOO_MANY_STARS:
             self.fits = _fits_nothing
             return

@@ -28,6 +28,7 @@ _TYPES: Final = (b"string", b"list", b"set", b"zset", b"hash", b"stream")
 
 def parse_cursor(text: bytes) -> int:
     """A cursor argument: any unsigned 64-bit number, or nothing for 0. Raises CommandError otherwise."""
+    text = text.partition(b"\0")[0]  # for C it ends here
     if not text:
         return 0
     if _CURSOR.fullmatch(text) is None or len(text) > 24:

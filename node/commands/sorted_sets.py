@@ -143,7 +143,10 @@ def _increment(client: Client, key: bytes, step: float, member: bytes, options: 
     summary="Adds to the score of a member; a missing one counts as 0.",
 )
 def cmd_zincrby(client: Client, argv: list[bytes]) -> Any:
-    return _increment(client, argv[1], floating(argv[2]), argv[3], 0)
+    increment = to_float(argv[2])
+    if increment is None:  # stock reads the options of ZADD here, and then misses the pair
+        raise errors.SYNTAX if argv[2].lower() in _OPTIONS else errors.NOT_FLOAT
+    return _increment(client, argv[1], increment, argv[3], 0)
 
 
 @command(

@@ -11,7 +11,7 @@ distances must agree to the last digit, and the order is that of unsorted replie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import asin, cos, pi, sin, sqrt
+from math import asin, cos, isfinite, nan, pi, sin, sqrt
 from typing import Final
 
 LON_MIN: Final = -180.0
@@ -186,7 +186,8 @@ def _bounds(center: Point, half_width_m: float, half_height_m: float) -> Box:
     lon, lat = center
     lat_delta = half_height_m / EARTH_RADIUS_M / _RADIANS
     edge = lat - lat_delta if lat < 0 else lat + lat_delta
-    lon_delta = half_width_m / EARTH_RADIUS_M / cos(edge * _RADIANS) / _RADIANS
+    shrunk = cos(edge * _RADIANS) if isfinite(edge) else nan  # as C has it; comparisons with it are false
+    lon_delta = half_width_m / EARTH_RADIUS_M / shrunk / _RADIANS
     return lon - lon_delta, lat - lat_delta, lon + lon_delta, lat + lat_delta
 
 

@@ -14,6 +14,7 @@ from tests.support.tables import (
     bulk,
     error,
     number,
+    texts,
     wrong_arity,
 )
 
@@ -162,6 +163,10 @@ GEO: Table = (
         error("ERR exactly one of BYRADIUS and BYBOX can be specified for geosearch"),
     ),
     ("GEOSEARCH g FROMMEMBER nosuch BYRADIUS 1 km", error("ERR could not decode requested zset member")),
+    ("GEORADIUS g 15 37 inf km ASC", texts("Catania", "Palermo")),
+    ("GEORADIUS none 15 37 inf km COUNT -1", error("ERR COUNT must be > 0")),
+    ("GEOSEARCH g FROMMEMBER Palermo BYBOX 1000 inf km ASC", texts("Palermo", "Catania")),
+    ("GEOSEARCH g FROMMEMBER Palermo BYBOX inf 1 km ASC", texts("Palermo")),
     ("GEORADIUS g 15 37 -1 km", error("ERR radius cannot be negative")),
     ("GEORADIUS g 15 37 x km", error("ERR need numeric radius")),
     ("GEORADIUS g 15 37 1 km ANY", error("ERR the ANY argument requires COUNT argument")),

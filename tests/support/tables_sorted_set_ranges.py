@@ -122,6 +122,8 @@ RANGES_BY_SCORE: Table = (
     ("ZRANGE z 1 2 BYSCORE BYLEX", SYNTAX),
     ("ZCOUNT z 2 3", number(3)),
     ("ZCOUNT z (2 +inf", number(2)),
+    (("ZCOUNT", "z", "(2\0x", "\0"), number(0)),
+    (("ZCOUNT", "z", "2\0x", "3"), number(3)),
     ("ZCOUNT z x 3", error("ERR min or max is not a float")),
     ("ZCOUNT none 2 3", number(0)),
     ("ZRANGESTORE d z 2 3 BYSCORE LIMIT 0 2", number(2)),

@@ -52,6 +52,7 @@ SCORES: Table = (
     ("ZINCRBY z 1.5 a", bulk("8.5"), double("8.5")),
     ("ZINCRBY z 1 fresh", bulk("1"), double("1")),
     ("ZINCRBY z x a", NOT_FLOAT),
+    ("ZINCRBY z NX a", SYNTAX),  # an option of ZADD's
     ("ZINCRBY z -inf i", error("ERR resulting score is not a number (NaN)")),
     ("ZINCRBY z", wrong_arity("zincrby")),
     ("ZSCORE z a", bulk("8.5"), double("8.5")),
