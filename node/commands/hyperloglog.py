@@ -55,8 +55,13 @@ def _sparse_max(client: Client) -> int:
 def cmd_pfadd(client: Client, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     data = db.write(key)
-    if type(data) is bytearray and len(argv) == 3 and hll.holds(data, argv[2]):
-        return 0  # which is what most calls come to
+    if type(data) is bytearray and len(argv) == 3:
+        rose = hll.add_dense(data, argv[2])
+        if rose is False:
+            return 0  # which is what most calls come to
+        if rose:
+            db.changed(key, STRING, b"pfadd")
+            return 1
     updates = 0
     if data is None:
         data = hll.new()
@@ -67,8 +72,8 @@ def cmd_pfadd(client: Client, argv: list[bytes]) -> Any:
     limit = client.server.config.hll_sparse_max_bytes
     try:
         for element in argv[2:]:
-            if not hll.holds(data, element) and hll.add(data, element, limit):
-                updates += 1
+            rose = hll.add_dense(data, element)
+            updates += hll.add(data, element, limit) if rose is None else rose
     except hll.CorruptHyperLogLog:
         raise _CORRUPT from None
     if not updates:

@@ -90,24 +90,29 @@ def is_hyperloglog(value: bytes | bytearray) -> bool:
 # -- updating ----------------------------------------------------------------------------------------------------------
 
 
-def holds(data: bytearray, element: bytes) -> bool:
-    """Whether `data` is a dense value that `add` would leave as it is: what most additions come to, and a third of the
-    work. False tells nothing.
+def add_dense(data: bytearray, element: bytes) -> bool | None:
+    """`add` to a dense value, in a third of the time; None, and nothing done, where `data` is none (or the element is
+    long).
 
-    A register rises when the bits of the hash behind those that choose it are all zero for as long as it says.
+    A register rises when the bits of the hash behind those that choose it are all zero for as long as it says, which
+    few are.
     """
     if len(data) != DENSE_SIZE or not _DENSE_HEAD < data < _SPARSE_HEAD:  # cheaper than `startswith`
-        return False
+        return None
     try:
         h = hash_sized(element, C_SIZES[len(element)], C_SEED)
     except IndexError:
-        return False  # a long element is not worth a short cut
+        return None
     bit = (h & _INDEX_MASK) * 6
     at, shift = HEADER + (bit >> 3), bit & 7
     held = data[at] >> shift  # `_dense_register`, written out
     if shift > 2:
         held |= data[at + 1] << 8 - shift
-    return h & _RUN_MASKS[held & 63] != 0
+    if h & _RUN_MASKS[held & 63]:
+        return False
+    tail = h >> 14 | _TAIL_END
+    _set_register(data, at, shift, (tail & -tail).bit_length())
+    return True
 
 
 def add(data: bytearray, element: bytes, sparse_max_bytes: int) -> bool:
@@ -142,12 +147,16 @@ def raise_register(data: bytearray, index: int, value: int, sparse_max_bytes: in
     if _dense_register(data, index) >= value:
         return False
     bit = index * 6
-    at, shift = HEADER + (bit >> 3), bit & 7
+    _set_register(data, HEADER + (bit >> 3), bit & 7, value)
+    return True
+
+
+def _set_register(data: bytearray, at: int, shift: int, value: int) -> None:
+    """Store a register of a dense value: the one that begins at a bit of a byte."""
     data[at] = data[at] & ~(63 << shift) | value << shift & 0xFF
     if shift > 2:
         data[at + 1] = data[at + 1] & ~(63 >> 8 - shift) | value >> 8 - shift
     invalidate(data)
-    return True
 
 
 def make_dense(data: bytearray) -> bool:

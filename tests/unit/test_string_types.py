@@ -170,38 +170,39 @@ def test_dense_and_sparse_hyperloglog_hold_the_same_registers(elements: list[byt
     assert sparse[16:] == dense[16:]
 
 
-def test_a_dense_hyperloglog_holds_exactly_the_elements_that_would_change_nothing() -> None:
+def test_add_dense_does_what_add_does() -> None:
     rng = random.Random(7)
     data = hyperloglog.new()
     hyperloglog.make_dense(data)
-    held = 0
+    rises = 0
     for size in (0, 1, 7, 8, 9, 19, 127) * 3000:
         element = rng.randbytes(size)
-        expected = not hyperloglog.add(data[:], element, 3000)
-        assert hyperloglog.holds(data, element) == expected
-        hyperloglog.add(data, element, 3000)
-        held += expected
-        assert hyperloglog.holds(data, element)
-    assert held > 1000
+        expected = data[:]
+        rose = hyperloglog.add(expected, element, 3000)
+        assert hyperloglog.add_dense(data, element) is rose
+        assert data == expected
+        rises += rose
+        assert hyperloglog.add_dense(data, element) is False
+    assert 1000 < rises < 20_000
 
 
-def test_nothing_but_a_dense_hyperloglog_and_a_short_element_is_ever_held() -> None:
+def test_add_dense_leaves_alone_what_is_no_dense_hyperloglog() -> None:
     dense, sparse = hyperloglog.new(), hyperloglog.new()
     hyperloglog.make_dense(dense)
-    long = b"x" * 128
-    for data in (dense, sparse):
-        for element in (b"a", long):
-            hyperloglog.add(data, element, 3000)
-    assert hyperloglog.holds(dense, b"a")
-    assert not hyperloglog.holds(dense, long)
-    assert not hyperloglog.holds(sparse, b"a")
-    assert not hyperloglog.holds(dense + b"\0", b"a")
-    assert not hyperloglog.holds(dense[:-1], b"a")
+    others = [sparse, bytearray(), dense + b"\0", dense[:-1]]
     for at in range(5):
-        for other in (-1, 1):
+        for step in (-1, 1):
             broken = dense[:]
-            broken[at] = broken[at] + other & 0xFF
-            assert not hyperloglog.holds(broken, b"a")
+            broken[at] = broken[at] + step & 0xFF
+            others.append(broken)
+    for other in others:
+        before = other[:]
+        assert hyperloglog.add_dense(other, b"a") is None
+        assert other == before
+    before = dense[:]
+    assert hyperloglog.add_dense(dense, b"x" * 128) is None
+    assert dense == before
+    assert hyperloglog.add_dense(dense, b"a") is True
 
 
 def test_hyperloglog_counts_with_the_promised_standard_error() -> None:
