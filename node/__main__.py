@@ -111,7 +111,7 @@ async def _watch_signals(server: Server) -> None:
             config = server.config
             flags = config.shutdown_on_sigint if number == signal.SIGINT else config.shutdown_on_sigterm
             save = True if "save" in flags else False if "nosave" in flags else None
-            server.shutdown.begin(save=save, now="now" in flags, force="force" in flags)
+            server.shutdown.begin(save=save, now="now" in flags, force="force" in flags, safe="safe" in flags)
 
 
 def _on_interrupt(server: Server, receiver: Any, number: int, frame: FrameType | None) -> None:

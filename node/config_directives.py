@@ -205,6 +205,7 @@ DIRECTIVES: Final = (
             "allkeys-lfu",
             "allkeys-random",
             "noeviction",
+            newer=("volatile-lrm", "allkeys-lrm"),
         ),
         "noeviction",
     ),

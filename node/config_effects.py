@@ -27,7 +27,6 @@ _PROCESSORS = Effect(NONE, "pin the process with taskset or a service manager in
 _C_MEMORY = Effect(NONE, "about the C allocator and its tables, which Python does not have")
 _SANITIZE = Effect(NONE, "payloads are always checked in full, as `yes` would demand")
 _CRASH = Effect(NONE, "Python reports a crash by itself")
-_LAZY = Effect(NONE, "large values are always freed in the background")
 _OUR_LOG = Effect(NONE, "the log has the one format of 7.0")
 _TLS = Effect(NONE, "TLS is not served yet")
 
@@ -98,7 +97,9 @@ EFFECTS: Final[dict[str, Effect]] = {
     "lazyfree-lazy-server-del": Effect(
         PARTLY, "large values are always freed in the background; at `compat-level 7.2` it names the command in the log"
     ),
-    "lazyfree-lazy-user-flush": _LAZY,
+    "lazyfree-lazy-user-flush": Effect(
+        PARTLY, "large values are always freed in the background; it names the command in the log for CLUSTER FLUSHSLOT"
+    ),
     "active-expire-effort": Effect(NONE, "an index tells which keys are due; none is searched for"),
     "dynamic-hz": Effect(NONE, "timers wake exactly when something is due; hz stays as configured"),
     "list-compress-depth": Effect(PARTLY, "lists are not compressed in memory; DEBUG OBJECT tells the setting"),

@@ -192,11 +192,13 @@ class MemoryOrPercent(Memory):
 
 
 class Word(Kind):
-    """One word of a fixed choice. `also` maps further spellings to the word they stand for."""
+    """One word of a fixed choice. `also` maps further spellings to the word they stand for. `newer`: words of later
+    versions, which are understood; the text of the error names those of 7.0."""
 
-    def __init__(self, *choice: str, also: dict[str, str] | None = None) -> None:
+    def __init__(self, *choice: str, also: dict[str, str] | None = None, newer: Sequence[str] = ()) -> None:
         self.choice = choice
         self._also = also or {}
+        self._newer = newer
 
     def parse(self, words: Sequence[bytes], old: Any = None) -> str:
         return self.one(words[0])
@@ -204,7 +206,7 @@ class Word(Kind):
     def one(self, raw: bytes) -> str:
         """The member of the choice that `raw` names. Raises ConfigError."""
         word = text_of(raw).lower()
-        if word not in self.choice:
+        if word not in self.choice and word not in self._newer:
             raise ConfigError("argument(s) must be one of the following: " + ", ".join(self.choice))
         return self._also.get(word, word)
 
@@ -213,12 +215,13 @@ class Word(Kind):
 
 
 class ShutdownFlags(Kind):
-    """What a signal's shutdown does: `default`, or words of save, nosave, now, force. The value is a tuple of words."""
+    """What a signal's shutdown does: `default`, or words of save, nosave, now, force and (Valkey 9) safe. The value is
+    a tuple of words."""
 
     several = True
 
     def __init__(self) -> None:
-        self._words = Word("default", "save", "nosave", "now", "force")
+        self._words = Word("default", "save", "nosave", "now", "force", newer=("safe",))
 
     def parse(self, words: Sequence[bytes], old: Any = None) -> tuple[str, ...]:
         if not words:
@@ -226,7 +229,7 @@ class ShutdownFlags(Kind):
         named = {self._words.one(word) for word in words}
         if {"save", "nosave"} <= named:
             raise ConfigError("shutdown options SAVE and NOSAVE can't be used simultaneously")
-        return tuple(word for word in self._words.choice[1:] if word in named)
+        return tuple(word for word in (*self._words.choice[1:], "safe") if word in named)
 
     def format(self, value: tuple[str, ...]) -> bytes:
         return " ".join(value or ("default",)).encode()

@@ -24,7 +24,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from node import dispatch
-from node.keyspace.access import record_frequencies, record_times
+from node.keyspace.access import record_changes, record_frequencies, record_times
 from node.keyspace.draws import sample_keys
 
 if TYPE_CHECKING:
@@ -98,8 +98,12 @@ class Eviction:
         """Candidates of another policy are none; and what the new one asks for must be recorded from now on."""
         self._pool.clear()
         config = self._server.config
+        if self._keyspace.change_clock is not None and not policy.endswith("lrm"):
+            self._keyspace.record_access(None)
         if policy.endswith("lru"):
             record_times(self._keyspace)
+        elif policy.endswith("lrm"):
+            record_changes(self._keyspace)
         elif policy.endswith("lfu"):
             record_frequencies(self._keyspace, self._server.rng, config.lfu_log_factor, config.lfu_decay_time)
 
@@ -243,9 +247,10 @@ class Eviction:
     def _scorer(self, policy: str) -> Callable[[int, bytes], int]:
         """How well a key of a database suits: the larger, the sooner it goes. It changes when the key is used."""
         keyspace = self._keyspace
-        if policy.endswith("lru"):
-            idle_ms, now_ms = record_times(keyspace).idle_ms, keyspace.now_ms
-            return lambda index, key: idle_ms(index, key) - now_ms  # minus the time of the last use
+        if policy.endswith(("lru", "lrm")):
+            times = record_changes(keyspace) if policy.endswith("lrm") else record_times(keyspace)
+            idle_ms, now_ms = times.idle_ms, keyspace.now_ms
+            return lambda index, key: idle_ms(index, key) - now_ms  # minus the time of the last use, or change
         if policy.endswith("lfu"):
             config = self._server.config
             counts = record_frequencies(keyspace, self._server.rng, config.lfu_log_factor, config.lfu_decay_time)

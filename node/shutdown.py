@@ -2,7 +2,8 @@
 
 A shutdown first pauses writes and waits up to `shutdown-timeout` seconds until every replica has acknowledged all;
 then it saves, if there are save points or it was told to, and ends. Meanwhile reads are served, a client that said
-SHUTDOWN is blocked, and SHUTDOWN ABORT calls it off. Steps and texts are those of stock 7.0.
+SHUTDOWN is blocked, and SHUTDOWN ABORT calls it off. Steps and texts are those of stock 7.0. SAFE (Valkey 9) keeps a
+primary alive that has slots, as a cluster would lose them with it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Shutdown:
         self._deadline_ms = 0
         self._save: bool | None = None
         self._force = False
+        self._safe = False
         self._clients: dict[Client, Block] = {}
         #: A signal asked for it, and it was not called off since.
         self.signalled = False
@@ -50,12 +52,15 @@ class Shutdown:
         """How long it will wait at most."""
         return max(0, self._deadline_ms - self._server.clock.mono_ms)
 
-    def begin(self, *, save: bool | None, now: bool = False, force: bool = False) -> str:
-        """End soon. `save`: None saves if there are save points. `now`: do not wait for replicas. `force`: end even if
-        saving fails. ENDING, WAITING or REFUSED (logged)."""
+    def begin(self, *, save: bool | None, now: bool = False, force: bool = False, safe: bool = False) -> str:
+        """End soon. `save`: None saves if there are save points. `now`: do not wait for replicas. `safe`: not while the
+        cluster needs this node. `force`: end even if it is not safe, or saving fails. ENDING, WAITING or REFUSED
+        (logged)."""
         server = self._server
         log.info("User requested shutdown...")
-        self._save, self._force = save, force
+        self._save, self._force, self._safe = save, force, safe
+        if self._is_unsafe():
+            return REFUSED
         timeout_s = server.config.shutdown_timeout
         if now or not timeout_s or self._in_sync():
             return self._end()
@@ -87,6 +92,21 @@ class Shutdown:
         if self.is_waiting and (self._in_sync() or self._server.clock.mono_ms >= self._deadline_ms):
             self._end()
 
+    def _is_unsafe(self) -> bool:
+        """Whether SAFE forbids to end now; said in the log, whether or not FORCE overrules it."""
+        cluster = self._server.cluster
+        if not self._safe or cluster is None:
+            return False
+        me = cluster.core.view.myself
+        if not me.is_primary or not me.slots:
+            return False
+        log.warning(
+            "This primary has %d slots, which nobody would serve: a shutdown is not safe%s.",
+            len(me.slots),
+            ", but forced" if self._force else "",
+        )
+        return not self._force
+
     def _in_sync(self) -> bool:
         replication = self._server.replication
         return all(replica.ack_offset == replication.offset for replica in replication.replicas)
@@ -94,8 +114,9 @@ class Shutdown:
     def _end(self) -> str:
         self._report_replicas()
         server = self._server
-        ending = server.request_shutdown(save=self._save, force=self._force) or (
-            self._force and server.request_shutdown(save=False, force=True)
+        ending = not self._is_unsafe() and (
+            server.request_shutdown(save=self._save, force=self._force)
+            or (self._force and server.request_shutdown(save=False, force=True))
         )
         if ending:
             return ENDING

@@ -76,7 +76,7 @@ def cmd_object_refcount(client: Client, argv: list[bytes]) -> Any:
         and len(value) <= 4
         and string_encoding(value) == b"int"
         and 0 <= int(value) < _SHARED_INTEGERS
-        and not (client.server.config.maxmemory and client.server.config.maxmemory_policy.endswith(("lru", "lfu")))
+        and not _ages_are_kept(client)
     ):
         return _SHARED
     return 1
@@ -124,6 +124,12 @@ def cmd_object_freq(client: Client, argv: list[bytes]) -> Any:
     config = client.server.config
     recorder = record_frequencies(db.keyspace, client.server.rng, config.lfu_log_factor, config.lfu_decay_time)
     return recorder.frequency(db.index, key)
+
+
+def _ages_are_kept(client: Client) -> bool:
+    """Whether every key has an age of its own, which stock keeps with the value: none is shared then."""
+    config = client.server.config
+    return bool(config.maxmemory) and config.maxmemory_policy.endswith(("lru", "lrm", "lfu"))
 
 
 def _counts_frequency(client: Client) -> bool:

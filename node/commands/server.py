@@ -69,7 +69,7 @@ def cmd_monitor(client: Client, argv: list[bytes]) -> Any:
 @command(
     "shutdown",
     arity=-1,
-    syntax="[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+    syntax="[NOSAVE | SAVE] [NOW] [FORCE] [SAFE] [ABORT]",
     flags=ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY,
     group="server",
     since="1.0.0",
@@ -78,7 +78,7 @@ def cmd_monitor(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_shutdown(client: Client, argv: list[bytes]) -> Any:
     options = [word.lower() for word in argv[1:]]
-    known = {b"nosave", b"save", b"now", b"force", b"abort"}
+    known = {b"nosave", b"save", b"now", b"force", b"safe", b"abort"}
     saves, aborts = b"save" in options, b"abort" in options
     if not known.issuperset(options) or (saves and b"nosave" in options) or (aborts and set(options) != {b"abort"}):
         raise errors.SYNTAX
@@ -93,7 +93,7 @@ def cmd_shutdown(client: Client, argv: list[bytes]) -> Any:
     if client.deny_blocking and not now:
         raise CommandError("ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client")
     save = True if saves else False if b"nosave" in options else None
-    outcome = shutdown.begin(save=save, now=now, force=b"force" in options)
+    outcome = shutdown.begin(save=save, now=now, force=b"force" in options, safe=b"safe" in options)
     if outcome == REFUSED:
         raise FAILED
     if outcome == WAITING:

@@ -5,6 +5,9 @@ never ask. So nothing is recorded until somebody does: an eviction policy that n
 From then on a dict per database holds one number per key. For a key that was not used since recording began the honest
 answer is the age of the recording, and that is what IDLETIME counts from.
 
+The policies *-lrm (Redis 8.6) ask when a key was last modified instead: reading one, or trying in vain to change one,
+does not count. `Database.changed` tells of that, as it tells watchers and tracking clients.
+
 Frequency is stock's logarithmic counter (Morris): 8 bits that are incremented with falling probability
 (`lfu-log-factor`) and decay with time (`lfu-decay-time`), so that 255 stands for about a million uses. New keys start
 at 5, lest they be evicted at once.
@@ -25,8 +28,6 @@ _MINUTE_MS: Final = 60_000
 
 class AccessTimes:
     """The last use of every key (LRU)."""
-
-    frequencies: Final = False
 
     def __init__(self, keyspace: Keyspace) -> None:
         self._keyspace = keyspace
@@ -60,10 +61,19 @@ class AccessTimes:
         self._used_ms[db_index][key] = self._keyspace.now_ms - idle_ms
 
 
+class ChangeTimes(AccessTimes):
+    """The last change of every key (LRM); what is called use above is change here."""
+
+    def touch(self, db_index: int, key: bytes) -> None:
+        """The key is used now, which is no change."""
+
+    def changed(self, db_index: int, key: bytes) -> None:
+        """The key is changed now."""
+        self._used_ms[db_index][key] = self._keyspace.now_ms
+
+
 class AccessFrequencies:
     """How often every key is used (LFU). An entry is the counter, and above its 8 bits the minute it was valid at."""
-
-    frequencies: Final = True
 
     def __init__(self, keyspace: Keyspace, rng: random.Random, log_factor: int, decay_minutes: int) -> None:
         self._keyspace = keyspace
@@ -116,10 +126,20 @@ class AccessFrequencies:
 
 
 def record_times(keyspace: Keyspace) -> AccessTimes:
-    """The recorder of last uses; it starts now unless it runs already."""
+    """The recorder of last uses, or that of last changes where one runs; it starts now unless it runs already."""
     access = keyspace.access
     if not isinstance(access, AccessTimes):
-        access = keyspace.access = AccessTimes(keyspace)
+        access = AccessTimes(keyspace)
+        keyspace.record_access(access)
+    return access
+
+
+def record_changes(keyspace: Keyspace) -> ChangeTimes:
+    """The recorder of last changes; it starts now unless it runs already."""
+    access = keyspace.access
+    if not isinstance(access, ChangeTimes):
+        access = ChangeTimes(keyspace)
+        keyspace.record_access(access, changes=access)
     return access
 
 
@@ -129,7 +149,8 @@ def record_frequencies(
     """The recorder of frequencies with these parameters; it starts now unless it runs already."""
     access = keyspace.access
     if not isinstance(access, AccessFrequencies):
-        access = keyspace.access = AccessFrequencies(keyspace, rng, log_factor, decay_minutes)
+        access = AccessFrequencies(keyspace, rng, log_factor, decay_minutes)
+        keyspace.record_access(access)
     access.log_factor = log_factor
     access.decay_minutes = decay_minutes
     return access

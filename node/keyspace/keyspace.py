@@ -25,6 +25,12 @@ class AccessClock(Protocol):
     def swap_databases(self, first: int, second: int) -> None: ...
 
 
+class ChangeClock(AccessClock, Protocol):
+    """An access clock for which only changes count."""
+
+    def changed(self, db_index: int, key: bytes) -> None: ...
+
+
 class Keyspace:
     """The numbered databases of one node.
 
@@ -33,6 +39,7 @@ class Keyspace:
 
     __slots__ = (
         "access",
+        "change_clock",
         "clustered",
         "dbs",
         "dirty",
@@ -82,6 +89,7 @@ class Keyspace:
         self.notify_mask = 0
         self.watched = 0  # number of watchers and tracking clients that want `on_touched`
         self.waiting = 0  # number of clients blocked on keys
+        self.change_clock: ChangeClock | None = None  # `access`, if it is one of those
         self.observed = False
         self.on_touched: Callable[[int, bytes], None] = lambda db_index, key: None
         self.on_flush: Callable[[dict[int, list[bytes]]], None] = lambda keys: None
@@ -96,7 +104,12 @@ class Keyspace:
 
     def refresh_observed(self) -> None:
         """To be called after `watched`, `waiting` or `notify_mask` changed."""
-        self.observed = bool(self.watched or self.waiting or self.notify_mask)
+        self.observed = bool(self.watched or self.waiting or self.notify_mask or self.change_clock)
+
+    def record_access(self, access: AccessClock | None, changes: ChangeClock | None = None) -> None:
+        """From now on `access` records uses; `changes` is the same clock, if it records changes instead."""
+        self.access, self.change_clock = access, changes
+        self.refresh_observed()
 
     def set_notify_mask(self, mask: int) -> None:
         """Set `notify-keyspace-events`; without K or E nothing is ever sent."""
@@ -109,6 +122,8 @@ class Keyspace:
             self.on_touched(db_index, key)
         if self.waiting:
             self.waiting_ready(db_index, key)
+        if self.change_clock is not None and self.dbs[db_index].stored(key) is not None:
+            self.change_clock.changed(db_index, key)
         if self.notify_mask & event_class:
             self.notify(event_class, event, key, db_index)
 

@@ -112,7 +112,7 @@ class Persistence:
             aof_base=aof_base,
             replication=() if aof_base else tuple(self.replication_aux()),
             functions=tuple(self.function_sources()),
-            access=config.maxmemory_policy.endswith(("lru", "lfu")),
+            access=config.maxmemory_policy.endswith(("lru", "lrm", "lfu")),
             incremental_sync=config.aof_rewrite_incremental_fsync if aof_base else config.rdb_save_incremental_fsync,
             key_delay_us=config.rdb_key_save_delay,
         )

@@ -27,8 +27,12 @@ EXCEPTIONS = {
     "migrate": 'the empty key is spelled ""',
     "pfmerge": "sources may be left out, as the arity says",
     "set": "IFEQ, IFNE, IFDEQ, IFDNE",
+    "shutdown": "SAFE",
     "sort": "patterns are no keys",
     "sort_ro": "patterns are no keys",
+    "xadd": "IDMP, IDMPAUTO",
+    "xread": "MAXCOUNT, MAXSIZE",
+    "xreadgroup": "CLAIM, MAXCOUNT, MAXSIZE",
     "zrank": "WITHSCORE",
     "zrevrank": "WITHSCORE",
 }
