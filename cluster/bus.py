@@ -38,6 +38,8 @@ log = logging.getLogger("cluster")
 
 READ_BYTES = 64 * 1024
 ACCEPT_PAUSE_S = 0.1
+_LINK_BYTES = 2048
+"""What a link costs besides what waits on it: its objects, its task."""
 
 
 class BusHost(Protocol):
@@ -324,6 +326,11 @@ class Bus:
                 with contextlib.suppress(BlockingIOError):
                     del link.out[: link.sock.send(link.out)]
         link.draining = False
+
+    @property
+    def memory_bytes(self) -> int:
+        """What all links make us hold, about."""
+        return sum(_LINK_BYTES + len(link.out) for link in self._links.values())
 
     def backlog_bytes(self, number: int) -> int:
         """Bytes waiting to be sent on a link, for CLUSTER LINKS."""

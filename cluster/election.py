@@ -6,8 +6,9 @@ the votes of a majority of the primaries with slots, counted by voter, and takes
 epoch, which no other winner can have.
 
 The rest is tempo. A candidate waits 500 ms for the FAIL to spread, up to 500 ms at random so that two replicas do not
-split the votes, and a second for each replica with a better replication offset. A voter votes for one replica of the
-same primary per two node timeouts. A replica whose data is too old does not stand (``replica_validity_factor``).
+split the votes, and a second for each replica with a better replication offset, or an equal one and a smaller id. A
+voter votes for one replica of the same primary per two node timeouts. A replica whose data is too old does not stand
+(``replica_validity_factor``).
 
 Manual failovers (``manual_failover``) use the same election, without the waits and with the request flagged so that
 voters do not mind a working primary. Guarded replicas leave elections to the sentinels (``guard``).
@@ -116,10 +117,19 @@ class Candidate:
         return age_ms <= config.repl_ping_period_ms + config.node_timeout_ms * config.replica_validity_factor
 
     def _rank(self, primary: Member) -> int:
-        """How many other replicas of the primary have applied more of its stream."""
+        """How many other replicas of the primary should stand before us."""
+        return sum(self._goes_first(replica) for replica in primary.replicas)
+
+    def _goes_first(self, other: Member) -> bool:
+        """Whether another replica has applied more of the stream; among equals the smallest id goes first (Valkey's
+        rule), so that they do not split the votes."""
         me = self._view.myself
+        if other is me or other.no_failover:
+            return False
         offset = self._view.replication.offset
-        return sum(r is not me and not r.no_failover and r.offset > offset for r in primary.replicas)
+        if other.offset != offset:
+            return other.offset > offset
+        return other.node_id < me.node_id and not (other.failed or other.pfail)
 
     def _schedule(self, primary: Member) -> Ballot:
         view = self._view

@@ -20,7 +20,6 @@ from node.persistence.saver import remove_if_there, temp_name
 from node.process import (
     banner,
     daemonize,
-    follow_oom_score,
     pid_file,
     set_title,
     settle_maxclients,
@@ -68,7 +67,6 @@ def serve(config: Config) -> int:
     logger.info("oO0OoO0OoO0Oo slotmesh is starting oO0OoO0OoO0Oo")
     start_syslog(config)
     settle_maxclients(config)
-    follow_oom_score(config)
     set_title(config)
     config.on_change("proc-title-template", lambda _: set_title(config))
     try:

@@ -1,5 +1,5 @@
 """What a node says and does about being a process: the banner in the log, the background, the pid file, and
-what it tells or asks the system: open files, the system log, its title, its readiness to die.
+what it tells or asks the system: open files, the system log, its title.
 
 `daemonize` detaches before any thread or descriptor exists that a fork would break. Scripts of others look for ` PID: `
 in the banner and for the pid file, so both keep the stock server's form.
@@ -166,43 +166,3 @@ def set_title(config: Config) -> None:
     if start and end > start:
         raw = title.encode("utf-8", "surrogateescape")[: end - start - 1]
         ctypes.memmove(start, raw.ljust(end - start, b"\0"), end - start)
-
-
-def adjust_oom_score(config: Config) -> None:
-    """`oom-score-adj`: how ready the kernel should be to end this process when memory runs out. Raises ConfigError.
-
-    `no` leaves the score alone, or gives back the one from before it was ever adjusted.
-    """
-    global _oom_score_adjusted
-    mode = config.oom_score_adj
-    if mode == "no" and not _oom_score_adjusted:
-        return
-    _oom_score_adjusted = mode != "no"
-    wanted = config.oom_score_adj_values[0 if config.replicaof is None else 1]
-    if mode == "yes":
-        wanted += _initial_oom_score
-    elif mode == "no":
-        wanted = _initial_oom_score
-    try:
-        with open(_OOM_SCORE, "w", encoding="ascii") as file:
-            file.write(str(max(-1000, min(wanted, 1000))))
-    except OSError as error:
-        raise ConfigError("Failed to set current oom_score_adj. Check server logs.") from error
-
-
-def follow_oom_score(config: Config) -> None:
-    """Adjust the score now and whenever the configuration or the role changes."""
-    global _initial_oom_score
-    with contextlib.suppress(OSError), open(_OOM_SCORE, encoding="ascii") as file:
-        _initial_oom_score = int(file.read())
-    try:
-        adjust_oom_score(config)
-    except ConfigError as error:
-        log.warning("%s", error)
-    for name in ("oom-score-adj", "oom-score-adj-values"):
-        config.on_change(name, lambda _: adjust_oom_score(config))
-
-
-_OOM_SCORE: Final = "/proc/self/oom_score_adj"
-_initial_oom_score = 0
-_oom_score_adjusted = False

@@ -39,6 +39,7 @@ from node.observe.info_sections import BASE
 from node.observe.latency import LatencyMonitor
 from node.observe.monitors import Monitors
 from node.observe.stats import Stats
+from node.oom_score import OomScore
 from node.pause import Pause
 from node.persistence.errors import StorageError
 from node.persistence.manager import Persistence
@@ -121,6 +122,7 @@ class Server:
         self.data_plane = DataPlane(self)
         self.shutdown = Shutdown(self)
         self.listeners = Listeners(self)
+        self.oom_score = OomScore(config)
         self._wire_observers()
         self.replication.wire()
         if config.cluster_enabled:

@@ -150,7 +150,7 @@ def memory_fields(server: Server) -> Fields:
         ("mem_total_replication_buffers", 0),
         ("mem_clients_slaves", 0),
         ("mem_clients_normal", client_bytes),
-        ("mem_cluster_links", 0),
+        ("mem_cluster_links", server.cluster.bus.memory_bytes if server.cluster is not None else 0),
         ("mem_aof_buffer", 0),
         ("mem_allocator", "pymalloc"),
         ("active_defrag_running", 0),

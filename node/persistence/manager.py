@@ -144,7 +144,12 @@ class Persistence:
         """Fork a child for `work`; `on_done` hears how it ended. There must be none yet. Raises OSError."""
         assert self.child is None, "at most one child at a time"
         assert self._nursery is not None, "persistence is not running"
-        child = fork_child(kind, work, keep_fds)
+
+        def work_last_in_line(report: Report) -> None:
+            self._server.oom_score.apply_to_child()
+            work(report)
+
+        child = fork_child(kind, work_last_in_line, keep_fds)
         self._server.stats.forks += 1
         self.latest_fork_us = child.fork_us
         self.child = child

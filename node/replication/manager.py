@@ -292,6 +292,7 @@ class Replication:
             server.config.replicaof = primary
         server.set_gate(SERVER_REPLICA, primary is not None)
         set_role("M" if primary is None else "S")
+        server.oom_score.role_changed(is_replica=primary is not None)
         self.replicas.refresh_good()
         self._writability_changed()
         self.on_link_changed()

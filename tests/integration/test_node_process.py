@@ -185,3 +185,25 @@ def test_interrupt_after_a_refused_shutdown_is_a_first_one_again(tmp_path: Path)
             os.kill(node.pid, signal.SIGINT)
             wait_until(lambda times=times: node.log().count("can't exit") == times, 10, "the shutdown is refused")
         assert node.call("GET", "k") == b"v"
+
+
+def test_readiness_to_be_killed_follows_configuration_role_and_child(tmp_path: Path) -> None:
+    def score(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    with start_node(tmp_path, "--oom-score-adj-values", "10 20 30") as node:
+        base = score(node.pid)
+        Path(f"/proc/{node.pid}/oom_score_adj").write_text(str(base + 1))
+        node.call("CONFIG", "SET", "oom-score-adj", "yes")
+        assert score(node.pid) == base + 11, "relative to what it was when it was switched on"
+        node.call("REPLICAOF", "127.0.0.1", "1")
+        assert score(node.pid) == base + 21
+        node.call("REPLICAOF", "NO", "ONE")
+        assert score(node.pid) == base + 11
+        node.call("CONFIG", "SET", "rdb-key-save-delay", "1000000")
+        node.call("SET", "k", "v")
+        node.call("BGSAVE")
+        child = wait_until(lambda: next(tmp_path.glob("temp-*.rdb"), None), 10, "the child's file")
+        assert score(int(child.stem.removeprefix("temp-"))) == base + 31
+        node.call("CONFIG", "SET", "oom-score-adj", "no")
+        assert score(node.pid) == base + 1

@@ -115,6 +115,25 @@ def test_replica_with_older_data_waits_a_second_per_better_one() -> None:
     assert lone.sent(AuthRequest)
 
 
+def test_of_equal_replicas_the_one_with_the_smallest_id_stands_first() -> None:
+    assert node_id("R2") < node_id("S2")
+    for name, other, late in (("R2", "S2", False), ("S2", "R2", True)):
+        lone = orphan(name, replicas=2, offset=100)
+        lone.hear(other, offset=100)
+        lone.drain()
+        wait(lone, 1100)
+        assert bool(lone.sent(AuthRequest)) is not late
+        wait(lone, 1000)
+        assert lone.sent(AuthRequest)
+    lone = LoneCore("S2", replicas=2)
+    lone.replicate_to(100)
+    lone.greet()
+    for gone in ("R2", "P2"):
+        lone.say("P1", Fail(lone.header("P1"), node_id(gone)))
+    wait(lone, 1100)
+    assert lone.sent(AuthRequest), "nobody waits for one that is gone as well"
+
+
 def test_better_replica_that_never_stands_is_not_waited_for() -> None:
     lone = LoneCore("R2", replicas=2)
     lone.replicate_to(100)
