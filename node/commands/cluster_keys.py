@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.commands.cluster_args import host_of, slot_number
-from node.propagation import deletion
+from node.compat import deletion
 from node.registry import ADMIN, NO_ASYNC_LOADING, WRITE, command
 from node.resp.values import OK
 

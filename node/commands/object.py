@@ -47,7 +47,7 @@ container(
     tips=_TIPS,
 )
 def cmd_object_encoding(client: Client, argv: list[bytes]) -> Any:
-    value = client.db.look(argv[2])
+    value = client.db.look(argv[2], quiet=True)
     if value is None:
         return None
     if type(value) is bytes or type(value) is bytearray:
@@ -68,7 +68,7 @@ def cmd_object_encoding(client: Client, argv: list[bytes]) -> Any:
     tips=_TIPS,
 )
 def cmd_object_refcount(client: Client, argv: list[bytes]) -> Any:
-    value = client.db.look(argv[2])
+    value = client.db.look(argv[2], quiet=True)
     if value is None:
         return None
     if (
@@ -96,7 +96,7 @@ def cmd_object_refcount(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_object_idletime(client: Client, argv: list[bytes]) -> Any:
     db, key = client.db, argv[2]
-    if db.look(key) is None:
+    if db.look(key, quiet=True) is None:
         return None
     if _counts_frequency(client):
         raise _IS_LFU
@@ -117,7 +117,7 @@ def cmd_object_idletime(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_object_freq(client: Client, argv: list[bytes]) -> Any:
     db, key = client.db, argv[2]
-    if db.look(key) is None:
+    if db.look(key, quiet=True) is None:
         return None
     if not _counts_frequency(client):
         raise _NOT_LFU

@@ -148,6 +148,7 @@ def _elements(client: Client, request: _Request, key: bytes) -> list[bytes]:
         elements = list(value)
     elif type(value) is SortedSetValue:
         elements = [member for _, member in value]
+        value.packed = False  # stock sorts no listpack, and leaves a skiplist behind
     else:
         raise errors.WRONG_TYPE
     if request.descending and not request.sorts:

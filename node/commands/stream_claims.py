@@ -223,6 +223,7 @@ def cmd_xclaim(client: Client, argv: list[bytes]) -> Any:
 def cmd_xautoclaim(client: Client, argv: list[bytes]) -> Any:
     """[where to go on, claimed entries, IDs of pending entries that the stream has no more]."""
     key, name = argv[1], argv[2]
+    client.db.read(key)  # stock reads before it parses: the miss of a missing key is an event
     min_idle_ms = integer(argv[4], _bad(b"min-idle-time", b"XAUTOCLAIM"))
     start = interval_start(argv[5])
     count, justid, at = _DEFAULT_COUNT, False, 6

@@ -100,12 +100,18 @@ class Database:
             keyspace.access.touch(self.index, key)
         return value
 
-    def look(self, key: bytes) -> Any:
-        """`read` for commands that ask about a key without using it (TTL, TYPE, OBJECT): no access is recorded."""
+    def look(self, key: bytes, *, quiet: bool = False) -> Any:
+        """`read` for commands that ask about a key without using it (TTL, TYPE): no access is recorded.
+
+        `quiet`: a miss counts, but is no event (OBJECT).
+        """
         held = self.slots[self.slot_of(key)]
         value = None if held is None else held.get(key)
         if value is None or (key in self.expires.at and self._expired(key)):
-            self._missed(key)
+            if quiet:
+                self.keyspace.misses += 1
+            else:
+                self._missed(key)
             return None
         self.keyspace.hits += 1
         return value

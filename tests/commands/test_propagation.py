@@ -167,6 +167,8 @@ EVENTS = (
     (["GEOADD g 1 1 m"], "GEOSEARCHSTORE d g FROMMEMBER m BYRADIUS 1 m", ["new d", "geosearchstore d"]),
     ([], "GET k", ["keymiss k"]),
     ([], "TTL k", ["keymiss k"]),
+    ([], "XAUTOCLAIM k g c 0 0", ["keymiss k"]),
+    ([], "XAUTOCLAIM k g c x 0", ["keymiss k"]),
 )
 
 

@@ -185,7 +185,9 @@ SORT: Table = (
     ("SORT w1", WRONG_TYPE),
     ("SORT nosuch", _NOTHING),
     ("ZADD z 1 b 2 a", number(2)),
+    ("OBJECT ENCODING z", bulk("listpack")),
     ("SORT z BY nosort DESC", array(bulk("a"), bulk("b"))),
+    ("OBJECT ENCODING z", bulk("skiplist")),
     ("SORT list LIMIT 1", SYNTAX),
 )
 
