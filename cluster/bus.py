@@ -262,11 +262,12 @@ class Bus:
                 if link.closed:
                     return
                 if message.type_code == self.drop_type:
-                    self._drop(link)
+                    self._drop(link, message)
                     continue
                 self.step(MessageReceived(link.number, message))
 
-    def _drop(self, link: BusLink) -> None:
+    def _drop(self, link: BusLink, message: Message) -> None:
+        self.core.view.received_by_type[message.type_code] += 1  # it came, and is not heeded
         log.warning("Dropping packet that matches debug drop filter")
         if self.close_on_drop:
             log.warning("Closing link for matching packet type %d", self.drop_type)
@@ -326,6 +327,11 @@ class Bus:
                 with contextlib.suppress(BlockingIOError):
                     del link.out[: link.sock.send(link.out)]
         link.draining = False
+
+    @property
+    def link_count(self) -> int:
+        """Open connections of the bus, of either direction."""
+        return len(self._links)
 
     @property
     def memory_bytes(self) -> int:

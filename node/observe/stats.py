@@ -95,6 +95,8 @@ class Stats:
         self.ops = Rate()
         self.input_rate = Rate()
         self.output_rate = Rate()
+        self.repl_input_rate = Rate()
+        self.repl_output_rate = Rate()
         self.reset()
 
     def reset(self) -> None:
@@ -136,3 +138,5 @@ class Stats:
         self.ops.sample(self.commands, now_ms)
         self.input_rate.sample(self.input_bytes, now_ms)
         self.output_rate.sample(self.output_bytes, now_ms)
+        self.repl_input_rate.sample(self.repl_input_bytes, now_ms)
+        self.repl_output_rate.sample(self.repl_output_bytes, now_ms)

@@ -24,6 +24,10 @@ class LocalExpiry:
         #: Set while commands of the primary run: those are not ours.
         self.suspended = False
 
+    def __len__(self) -> int:
+        """How many keys are noted."""
+        return len(self._keys)
+
     def set_active(self, on: bool) -> None:
         """Whether this is a writable replica."""
         feeds = self._server.propagation.feeds

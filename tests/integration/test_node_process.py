@@ -123,6 +123,9 @@ def test_debug_breaks_the_bus_on_purpose_and_mends_it(tmp_path: Path) -> None:
         second.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "-1")
         for node in (first, second):
             wait_until(lambda node=node: len(node.call("CLUSTER", "LINKS")) == 2, 20, "both know each other")
+        assert first.info("clients")["cluster_connections"] == "2"
+        assert int(first.info("memory")["mem_cluster_links"]) > 0
+        assert b"cluster_stats_messages_meet_received:" in second.call("CLUSTER", "INFO"), "a dropped message counts"
         assert first.call("DEBUG", "CLUSTERLINK", "KILL", "ALL", peer) == b"OK"
         assert first.call("CLUSTER", "LINKS") == []
         wait_until(lambda: len(first.call("CLUSTER", "LINKS")) == 2, 20, "the links are made again")
