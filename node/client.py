@@ -83,6 +83,7 @@ class Client:
         "parser",
         "patterns",
         "pending",
+        "queued_db",
         "readonly",
         "replica",
         "reply_mode",
@@ -138,6 +139,8 @@ class Client:
         # transactions
         self.multi: list[tuple[Any, list[bytes]]] | None = None
         self.multi_failed = False
+        #: The database that a SELECT in the queue of MULTI will select.
+        self.queued_db: int | None = None
         self.in_exec = False
         #: The stand-in that scripts run their commands as.
         self.is_script = False

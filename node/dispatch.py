@@ -244,6 +244,8 @@ def execute(client: Client, argv: list[bytes]) -> Any:
         return _spoken(client, error)
     if client.multi is not None and not spec.flags & registry.NOT_QUEUED:
         client.multi.append((spec, argv))
+        if spec.name == b"select" and argv[1].isdigit():
+            client.queued_db = int(argv[1])
         if client.server.gates & SERVER_SLOT_STATS and client.server.cluster is not None:
             client.server.cluster.slot_stats.queued(spec, argv)
         result: Any = QUEUED
@@ -279,7 +281,7 @@ def _call_listener(client: Client, spec: CommandSpec, argv: list[bytes]) -> Any:
 
 def leave_multi(client: Client) -> None:
     """Forget the queue of MULTI, and the watches with it."""
-    client.multi = None
+    client.multi = client.queued_db = None
     client.multi_failed = False
     client.set_gate(GATE_MULTI, False)
     client.server.watching.unwatch(client)

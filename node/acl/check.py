@@ -1,8 +1,11 @@
 """May this user run this request? The ACL step of dispatch, and the same question for ACL DRYRUN.
 
-Rights are judged per selector: one of them must allow the command, every key and every channel. What a command does
-with its keys (reads, changes) comes from its key specifications; for the few whose effect depends on their options
-(`SET ... GET`, `BITFIELD`) it is worked out from the arguments.
+Rights are judged per selector: one of them must allow the command, every database, every key and every channel. What a
+command does with its keys (reads, changes) comes from its key specifications; for the few whose effect depends on their
+options (`SET ... GET`, `BITFIELD`) it is worked out from the arguments.
+
+The databases of a request are the selected one, if the command has to do with keys, and those that it names (SELECT,
+SWAPDB, MOVE, COPY); FLUSHALL needs all. Rules and rights about databases are those of Valkey 9.1.
 """
 
 from __future__ import annotations
@@ -22,10 +25,11 @@ if TYPE_CHECKING:
 
 # Why a request is denied, in the order in which stock prefers to tell.
 ALLOWED: Final = 0
-DENIED_COMMAND: Final = 1
-DENIED_KEY: Final = 2
-DENIED_CHANNEL: Final = 3
-DENIED_AUTH: Final = 4
+DENIED_DATABASE: Final = 1
+DENIED_COMMAND: Final = 2
+DENIED_KEY: Final = 3
+DENIED_CHANNEL: Final = 4
+DENIED_AUTH: Final = 5
 
 #: Commands with channels: (last argument that is one, whether they are patterns). Leaving a channel needs no right.
 _CHANNELS: Final = {
@@ -35,6 +39,9 @@ _CHANNELS: Final = {
     b"publish": (1, False),
     b"spublish": (1, False),
 }
+#: Commands that name databases: at which arguments, and whether they use the selected one as well.
+_NAMED_DATABASES: Final = {b"select": ((1,), False), b"swapdb": ((1, 2), False), b"move": ((2,), True)}
+_EVERY_DATABASE: Final = (b"flushall",)
 _READ_WRITE: Final = (b"RW", b"ACCESS", b"UPDATE")
 _WRITES: Final = frozenset((b"INSERT", b"DELETE", b"UPDATE"))
 
@@ -46,6 +53,8 @@ def check_acl(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     verdict = denied(client, spec, argv)
     if verdict == ALLOWED:
         return
+    if verdict == DENIED_DATABASE:
+        raise CommandError("NOPERM No permissions to access database")
     if COMPAT.newer:
         raise CommandError(_newer_denial(verdict, client.user, spec))
     if verdict == DENIED_COMMAND:
@@ -65,20 +74,29 @@ def denied(client: Client, spec: CommandSpec, argv: list[bytes]) -> int:
     """ALLOWED, or why a request is denied; a denial goes to the ACL log."""
     if not client.gates & GATE_ACL:
         return ALLOWED
-    verdict, index = judge(client.user, spec, argv)
+    # What is queued in a transaction will work on the database that the transaction selects.
+    database = client.db.index if client.queued_db is None else client.queued_db
+    verdict, blamed = judge(client.user, spec, argv, database)
     if verdict != ALLOWED:
-        client.server.acl.log.add(client, verdict, spec.full_name if verdict == DENIED_COMMAND else argv[index])
+        client.server.acl.log.add(client, verdict, blamed_word(verdict, blamed, spec, argv))
     return verdict
 
 
-def judge(user: User, spec: CommandSpec, argv: list[bytes]) -> tuple[int, int]:
-    """(ALLOWED, 0), or the reason of the denial and the index of the argument that is to blame."""
+def blamed_word(verdict: int, blamed: int, spec: CommandSpec, argv: list[bytes]) -> bytes:
+    """What a denial is about: the command, the key, the channel, or the number of the database."""
+    if verdict == DENIED_COMMAND:
+        return spec.full_name
+    return b"%d" % blamed if verdict == DENIED_DATABASE else argv[blamed]
+
+
+def judge(user: User, spec: CommandSpec, argv: list[bytes], database: int) -> tuple[int, int]:
+    """(ALLOWED, 0), or the reason of the denial and what is to blame: a database, else the index of an argument."""
     access: KeyAccess | None = None
-    worst, blamed = DENIED_COMMAND, 0
+    worst, blamed = DENIED_DATABASE, 0
     for selector in user.selectors:
         if access is None and not selector.all_keys:
             access = key_access(spec, argv)
-        verdict, index = _judge_selector(selector, spec, argv, access or [])
+        verdict, index = _judge_selector(selector, spec, argv, access or [], database)
         if verdict == ALLOWED:
             return ALLOWED, 0
         if verdict > worst or (verdict == worst and index > blamed):
@@ -86,9 +104,17 @@ def judge(user: User, spec: CommandSpec, argv: list[bytes]) -> tuple[int, int]:
     return worst, blamed
 
 
-def _judge_selector(selector: Selector, spec: CommandSpec, argv: list[bytes], access: KeyAccess) -> tuple[int, int]:
+def _judge_selector(
+    selector: Selector, spec: CommandSpec, argv: list[bytes], access: KeyAccess, database: int
+) -> tuple[int, int]:
     if not selector.all_commands and not spec.flags & NO_AUTH and not _may_run(selector, spec, argv):
         return DENIED_COMMAND, 0
+    if selector.databases is not None:
+        if spec.full_name in _EVERY_DATABASE:
+            return DENIED_DATABASE, database
+        for used in _databases_of(spec, argv, database):
+            if used not in selector.databases:
+                return DENIED_DATABASE, used
     if not selector.all_keys:
         for index, needed in access:
             if not may_touch(selector, argv[index], needed):
@@ -100,6 +126,18 @@ def _judge_selector(selector: Selector, spec: CommandSpec, argv: list[bytes], ac
             if not may_listen(selector.channels, argv[index], are_patterns):
                 return DENIED_CHANNEL, index
     return ALLOWED, 0
+
+
+def _databases_of(spec: CommandSpec, argv: list[bytes], selected: int) -> list[int]:
+    """The databases that a request works on. What is no number is left out: the command refuses it."""
+    if spec.name == b"copy":
+        places = tuple(i + 1 for i in range(3, len(argv) - 1) if argv[i].upper() == b"DB")
+        uses_selected = True
+    else:
+        about_keys = bool(spec.key_specs) or spec.find_keys is not None or "keyspace" in spec.categories
+        places, uses_selected = _NAMED_DATABASES.get(spec.full_name, ((), about_keys))
+    named = [int(argv[place]) for place in places if argv[place].isdigit()]
+    return [selected, *named] if uses_selected else named
 
 
 def _may_run(selector: Selector, spec: CommandSpec, argv: list[bytes]) -> bool:

@@ -30,6 +30,8 @@ def describe_selector(selector: Selector, catalogue: Catalogue) -> bytes:
     if not selector.all_channels:
         words.append(b"resetchannels")
     words += channel_rules(selector)
+    if selector.databases is not None:
+        words.append(database_rule(selector.databases))
     words.append(describe_commands(selector, catalogue))
     return b" ".join(words)
 
@@ -45,6 +47,11 @@ def key_rules(selector: Selector) -> list[bytes]:
 def channel_rules(selector: Selector) -> list[bytes]:
     """`&pattern`."""
     return [b"&*"] if selector.all_channels else [b"&" + pattern for pattern in selector.channels]
+
+
+def database_rule(databases: frozenset[int]) -> bytes:
+    """`db=1,2`, or `resetdbs` for none."""
+    return b"db=" + b",".join(b"%d" % index for index in sorted(databases)) if databases else b"resetdbs"
 
 
 def describe_commands(selector: Selector, catalogue: Catalogue) -> bytes:

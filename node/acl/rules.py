@@ -1,10 +1,10 @@
 """Users and what they may do: the ACL rule language, without any I/O.
 
-A user has flags, password hashes and selectors. A selector allows commands, key patterns and channel patterns; a
-command may run if one selector allows all of it. The first selector is the root one, which plain rules change; `( ...
-)` makes further ones. Rules are applied one after the other, each to what the ones before it left. Words and rule order
-are those of the stock server (7.0), so its aclfiles and `user` lines can be exchanged with ours. Deciding whether a
-request may run is in `check.py`, turning a user back into rules in `describe.py`.
+A user has flags, password hashes and selectors. A selector allows commands, key patterns, channel patterns and (as in
+Valkey 9.1) databases; a command may run if one selector allows all of it. The first selector is the root one, which
+plain rules change; `( ... )` makes further ones. Rules are applied one after the other, each to what the ones before it
+left. Words and rule order are those of the stock server (7.0), so its aclfiles and `user` lines can be exchanged with
+ours. Deciding whether a request may run is in `check.py`, turning a user back into rules in `describe.py`.
 
 Allowed commands are kept as a set of full names (`get`, `config|get`): a name is easier to trust than a bit.
 """
@@ -64,15 +64,19 @@ CHANNELS_AFTER_ALL: Final = (
 )
 NO_SUCH_PASSWORD: Final = "The password you are trying to remove from the user does not exist"
 BAD_HASH: Final = "The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters"
+BAD_DATABASE: Final = "The provided database ID is out of range or non-numeric"
 ARGUMENT_OF_SUBCOMMAND: Final = "Allowing first-arg of a subcommand is not supported"
 DUPLICATE_USER: Final = "Duplicate user found. A user can only be defined once in config files"
 WRONG_FORMAT: Final = "Wrong format"
 
 
 class Catalogue:
-    """The commands that rules can name: full name -> categories, subcommands as `container|sub`."""
+    """What rules can name: commands (full name -> categories, subcommands as `container|sub`), and how many databases
+    there are.
+    """
 
-    def __init__(self, commands: Iterable[tuple[bytes, Sequence[str]]]) -> None:
+    def __init__(self, commands: Iterable[tuple[bytes, Sequence[str]]], databases: int = 16) -> None:
+        self.databases = databases
         self.categories: dict[bytes, frozenset[str]] = {name: frozenset(words) for name, words in commands}
         self._subs: dict[bytes, list[bytes]] = {}
         for name in self.categories:
@@ -97,6 +101,7 @@ class Selector:
     """One set of rights. `future`: commands that are unknown today are allowed as well (`+@all` was said).
 
     `said`: the rules about commands since `+@all` or `-@all`, those left out that a later one makes void.
+    `databases`: the only ones that are allowed; None for all.
     """
 
     __slots__ = (
@@ -105,6 +110,7 @@ class Selector:
         "all_keys",
         "channels",
         "commands",
+        "databases",
         "first_args",
         "future",
         "keys",
@@ -119,6 +125,7 @@ class Selector:
         self.commands: set[bytes] = set()
         self.keys: dict[bytes, int] = {}
         self.channels: list[bytes] = []
+        self.databases: frozenset[int] | None = None
         self.first_args: dict[bytes, list[bytes]] = {}
         self.said: list[bytes] = []
 
@@ -128,11 +135,12 @@ class Selector:
         twin.all_keys, twin.all_commands, twin.future = self.all_keys, self.all_commands, self.future
         twin.commands, twin.keys, twin.channels = set(self.commands), dict(self.keys), list(self.channels)
         twin.said = list(self.said)
+        twin.databases = self.databases
         twin.first_args = {name: list(args) for name, args in self.first_args.items()}
         return twin
 
     def apply(self, rule: bytes, catalogue: Catalogue) -> None:
-        """Apply one rule about commands, keys or channels. Raises RuleError."""
+        """Apply one rule about commands, keys, channels or databases. Raises RuleError."""
         word = rule.lower()
         if word in _SELECTOR_WORDS:
             self._word(_SELECTOR_WORDS[word], catalogue)
@@ -140,6 +148,8 @@ class Selector:
             self._add_keys(rule)
         elif rule[:1] == b"&":
             self._add_channel(rule[1:])
+        elif word[:3] == b"db=":
+            self.databases = _databases(word[3:], catalogue.databases)
         elif word[:2] in (b"+@", b"-@"):
             self._category(word[2:].decode("latin-1"), word[:1] == b"+", catalogue)
             self._remember(word)
@@ -167,6 +177,8 @@ class Selector:
         elif word in ("allchannels", "resetchannels"):
             self.all_channels = word == "allchannels"
             self.channels.clear()
+        elif word in ("alldbs", "resetdbs"):
+            self.databases = None if word == "alldbs" else frozenset()
         else:
             self.all_commands = self.future = word == "allcommands"
             self.commands = set(catalogue.categories) if self.future else set()
@@ -232,7 +244,17 @@ class Selector:
     @property
     def unlimited(self) -> bool:
         """True when nothing is forbidden."""
-        return self.all_commands and self.all_keys and self.all_channels
+        return self.all_commands and self.all_keys and self.all_channels and self.databases is None
+
+
+def _databases(ids: bytes, count: int) -> frozenset[int]:
+    """The databases of a rule `db=<id>[,<id>...]`. Raises RuleError."""
+    if not ids:
+        raise RuleError(SYNTAX)
+    words = ids.split(b",")
+    if not all(word.isdigit() and int(word) < count for word in words):
+        raise RuleError(BAD_DATABASE)
+    return frozenset(map(int, words))
 
 
 _SELECTOR_WORDS: Final[Mapping[bytes, str]] = {
@@ -242,6 +264,8 @@ _SELECTOR_WORDS: Final[Mapping[bytes, str]] = {
     b"allchannels": "allchannels",
     b"&*": "allchannels",
     b"resetchannels": "resetchannels",
+    b"alldbs": "alldbs",
+    b"resetdbs": "resetdbs",
     b"allcommands": "allcommands",
     b"+@all": "allcommands",
     b"nocommands": "nocommands",

@@ -95,7 +95,8 @@ class Acl:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._config = server.config
-        self.catalogue = Catalogue((spec.full_name, spec.categories) for spec in registry.every_spec())
+        known = [(spec.full_name, spec.categories) for spec in registry.every_spec()]
+        self.catalogue = Catalogue(known, server.config.databases)
         self.log = AclLog(server)
         self.default = self._new_default()
         self.users: dict[bytes, User] = {b"default": self.default}
@@ -360,7 +361,8 @@ def check_user_lines(config: Config, words: list[bytes]) -> str:
     """
     if any(known[0] == words[1] for known in config.users):
         return f"Error in user declaration '{text_of(words[1])}': {rules.DUPLICATE_USER}"
-    catalogue = Catalogue((spec.full_name, spec.categories) for spec in registry.every_spec())
+    known = [(spec.full_name, spec.categories) for spec in registry.every_spec()]
+    catalogue = Catalogue(known, config.databases)
     draft = User(words[1])
     try:
         joined = join_selectors(words[2:])

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import registry
 from node.acl import rules
-from node.acl.check import ALLOWED, DENIED_AUTH, DENIED_CHANNEL, DENIED_COMMAND, DENIED_KEY, judge
-from node.acl.describe import channel_rules, describe_commands, flags_of, key_rules
+from node.acl.check import (
+    ALLOWED,
+    DENIED_AUTH,
+    DENIED_CHANNEL,
+    DENIED_COMMAND,
+    DENIED_DATABASE,
+    DENIED_KEY,
+    blamed_word,
+    judge,
+)
+from node.acl.describe import channel_rules, database_rule, describe_commands, flags_of, key_rules
 from node.acl.rules import CATEGORIES, Selector
 from node.arguments import integer
 from node.commands.help import help_reply
@@ -37,6 +46,7 @@ _REASONS: Final = {
     DENIED_KEY: b"key",
     DENIED_CHANNEL: b"channel",
     DENIED_AUTH: b"auth",
+    DENIED_DATABASE: b"database",
 }
 
 container("acl", group="server", since="6.0.0", summary="Manages users and their rights.")
@@ -128,11 +138,14 @@ def cmd_acl_getuser(client: Client, argv: list[bytes]) -> Any:
 
 
 def _selector(acl: Acl, selector: Selector) -> dict[bytes, Any]:
-    return {
+    told: dict[bytes, Any] = {
         b"commands": describe_commands(selector, acl.catalogue),
         b"keys": b" ".join(key_rules(selector)),
         b"channels": b" ".join(channel_rules(selector)),
     }
+    if selector.databases is not None:  # 7.0 knows no such field
+        told[b"databases"] = database_rule(selector.databases)
+    return told
 
 
 @_declare(
@@ -155,14 +168,17 @@ def cmd_acl_dryrun(client: Client, argv: list[bytes]) -> Any:
         raise CommandError(b"ERR Command '%b' not found" % argv[3]) from error
     if not spec.min_arity <= len(request) <= spec.max_arity:
         raise CommandError(b"ERR wrong number of arguments for '%b' command" % spec.full_name)
-    verdict, index = judge(user, spec, request)
+    verdict, blamed = judge(user, spec, request, client.db.index)
     if verdict == ALLOWED:
         return OK
     who = b"User %b" % user.name if COMPAT.newer else b"This user"
     if verdict == DENIED_COMMAND:
         return b"%b has no permissions to run the '%b' command" % (who, spec.full_name)
-    what = b"key" if verdict == DENIED_KEY else b"channel"
-    return b"%b has no permissions to access the '%b' %b" % (who, request[index], what)
+    return b"%b has no permissions to access the '%b' %b" % (
+        who,
+        blamed_word(verdict, blamed, spec, request),
+        _REASONS[verdict],
+    )
 
 
 # -- file ----------------------------------------------------------------------------------------------------------

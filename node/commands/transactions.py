@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from node import dispatch, errors
-from node.acl.check import DENIED_COMMAND, DENIED_KEY, denied
+from node.acl.check import DENIED_COMMAND, DENIED_DATABASE, DENIED_KEY, denied
 from node.client import GATE_MULTI
 from node.dispatch import leave_multi
 from node.errors import CommandError
@@ -168,6 +168,7 @@ def _revoked(verdict: int) -> CommandError:
     reason = {
         DENIED_COMMAND: b"no permission to execute the command or subcommand",
         DENIED_KEY: b"no permission to touch the specified keys",
+        DENIED_DATABASE: b"no permission to access the database",
     }.get(verdict, b"no permission to access one of the channels used as arguments")
     return CommandError(
         b"NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command "

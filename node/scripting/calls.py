@@ -270,7 +270,7 @@ class Calls:
             spec = registry.find(argv)
         except CommandError:
             raise ScriptFailure(worded(b"Invalid command passed to redis.acl_check_cmd()")) from None
-        return judge(run.caller.user, spec, argv)[0] == ALLOWED
+        return judge(run.caller.user, spec, argv, self._client.db.index)[0] == ALLOWED
 
     def random(self, *args: Any) -> float:
         """`math.random`: of [0, 1), of [1, upper] or of [lower, upper]."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Final
 
 from node import errors
-from node.acl.check import DENIED_COMMAND, DENIED_KEY
+from node.acl.check import DENIED_COMMAND, DENIED_DATABASE, DENIED_KEY
 from node.compat import COMPAT
 from node.errors import CommandError
 
 _DENIALS: Final = {
     DENIED_COMMAND: b"can't run this command or subcommand",
     DENIED_KEY: b"can't access at least one of the keys mentioned in the command arguments",
+    DENIED_DATABASE: b"can't access the database",
 }
 _DENIED_CHANNEL: Final = b"can't publish to the channel mentioned in the command"
 #: What came after 7.0 in other words.
@@ -45,8 +46,8 @@ def denied_text(verdict: int, user: bytes, command: bytes) -> bytes:
         return b"ERR The user executing the script " + _DENIALS.get(verdict, _DENIED_CHANNEL)
     if verdict == DENIED_COMMAND:
         return b"ERR ACL failure in script: User %b has no permissions to run the '%b' command" % (user, command)
-    what = b"key" if verdict == DENIED_KEY else b"channel"
-    return b"ERR ACL failure in script: No permissions to access a " + what
+    what = {DENIED_KEY: b"a key", DENIED_DATABASE: b"database"}.get(verdict, b"a channel")
+    return b"ERR ACL failure in script: No permissions to access " + what
 
 
 def cluster_text(error: CommandError, command: bytes) -> bytes:

@@ -50,6 +50,53 @@ def refusal(*words: bytes) -> str:
     return str(caught.value)
 
 
+# -- databases -------------------------------------------------------------------------------------------------
+
+
+def test_database_rules_replace_each_other() -> None:
+    assert selector().databases is None
+    assert selector(b"db=0,2").databases == {0, 2}
+    assert selector(b"db=0,2", b"DB=15").databases == {15}
+    assert selector(b"db=0", b"alldbs").databases is None
+    assert selector(b"resetdbs").databases == frozenset()
+    assert selector(b"resetdbs", b"db=1").databases == {1}
+    assert user(b"db=1", b"reset").root.databases is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        (b"db=", rules.SYNTAX),
+        (b"db", rules.SYNTAX),
+        (b"db+=1", rules.SYNTAX),
+        (b"db=16", rules.BAD_DATABASE),
+        (b"db=-1", rules.BAD_DATABASE),
+        (b"db=x", rules.BAD_DATABASE),
+        (b"db=1,,2", rules.BAD_DATABASE),
+        (b"db=1,", rules.BAD_DATABASE),
+    ],
+)
+def test_bad_database_rules_are_refused(rule: bytes, reason: str) -> None:
+    assert refusal(rule) == reason
+
+
+def test_database_rules_are_described_behind_the_channels() -> None:
+    everything = (b"+@all", b"~*", b"&*")
+    assert describe_selector(selector(*everything), CATALOGUE) == b"~* &* +@all"
+    assert describe_selector(selector(*everything, b"db=3,1"), CATALOGUE) == b"~* &* db=1,3 +@all"
+    assert describe_selector(selector(*everything, b"resetdbs"), CATALOGUE) == b"~* &* resetdbs +@all"
+    assert describe_selector(selector(*everything, b"alldbs"), CATALOGUE) == b"~* &* +@all"
+
+
+def test_user_of_some_databases_is_limited() -> None:
+    everything = (b"+@all", b"~*", b"&*")
+    assert user(*everything).unlimited
+    assert not user(*everything, b"db=0").unlimited
+    twin = User(b"twin")
+    twin.become(user(*everything, b"db=4"))
+    assert twin.root.databases == {4}
+
+
 # -- commands --------------------------------------------------------------------------------------------------
 
 
