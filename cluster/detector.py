@@ -33,14 +33,14 @@ class FailureDetector:
     def on_report(self, suspect: Member, reporter: Member) -> None:
         """A primary's gossip calls ``suspect`` failing."""
         if reporter.node_id not in suspect.fail_reports:
-            self._view.verbose("report", f"node {reporter.node_id} reports {suspect.node_id} as not reachable")
+            self._view.verbose("report", f"Node {reporter.node_id} reported node {suspect.node_id} as not reachable.")
         suspect.fail_reports[reporter.node_id] = self._view.now_ms
         self.maybe_mark_failed(suspect)
 
     def on_all_clear(self, member: Member, reporter: Member) -> None:
         """A primary's gossip calls ``member`` working."""
         if member.fail_reports and member.fail_reports.pop(reporter.node_id, None) is not None:
-            self._view.verbose("report", f"node {reporter.node_id} reports {member.node_id} as back online")
+            self._view.verbose("report", f"Node {reporter.node_id} reported node {member.node_id} is back online.")
 
     def count_reports(self, member: Member) -> int:
         """Valid failure reports about ``member``, our own suspicion not counted."""
@@ -72,7 +72,7 @@ class FailureDetector:
         agreeing = self.count_reports(suspect) + view.myself.is_voter
         if agreeing < view.members.majority():
             return
-        view.notice("fail", f"marking node {suspect.node_id} as failing: {agreeing} primaries agree")
+        view.notice("fail", f"Marking node {suspect.node_id} as failing (quorum reached: {agreeing}).")
         self._mark_failed(suspect)
         broadcast(view, Fail(build_header(view), suspect.node_id))
 
@@ -108,4 +108,4 @@ class FailureDetector:
             return
         member.failed = False
         view.reassess()
-        view.notice("fail-cleared", f"clearing FAIL of {member.node_id}: reachable again, {reason}")
+        view.notice("fail-cleared", f"Clear FAIL state for node {member.node_id}: {reason} is reachable again.")

@@ -23,12 +23,13 @@ class RewritePacing:
         self.failures = 0
         self._not_before_ms = 0
 
-    def failed(self, now_ms: int) -> None:
-        """An attempt failed."""
+    def failed(self, now_ms: int) -> int:
+        """An attempt failed; the minutes until the next, 0 while failures are free."""
         self.failures += 1
         over = self.failures - _FREE_FAILURES
         pause = _SHORT_PAUSE_MS if over < 0 else min(_MINUTE_MS << min(over, 6), _MAX_PAUSE_MS)
         self._not_before_ms = now_ms + pause
+        return pause // _MINUTE_MS
 
     def succeeded(self) -> None:
         """An attempt succeeded."""

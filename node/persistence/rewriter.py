@@ -98,7 +98,12 @@ class AofRewriter:
 
     def _note_failure(self) -> None:
         self.failed = True
-        self.pacing.failed(self._server.clock.mono_ms)
+        minutes = self.pacing.failed(self._server.clock.mono_ms)
+        if minutes:
+            log.warning(
+                "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in %d minutes",
+                minutes,
+            )
         if self._aof.state == states.WAITING:
             self.scheduled = True
 

@@ -17,8 +17,9 @@ def test_pauses_double_after_three_failures_up_to_an_hour() -> None:
     assert not pacing.holds_back(0)
     pauses = []
     for attempt in range(12):
-        pacing.failed(attempt)
+        told_minutes = pacing.failed(attempt)
         pauses.append(_pause_ms(pacing, attempt))
+        assert told_minutes == pauses[-1] // MINUTE_MS
     assert pauses[:2] == [1000, 1000]
     assert [pause // MINUTE_MS for pause in pauses[2:]] == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
 
