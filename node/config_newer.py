@@ -1,4 +1,4 @@
-"""Directives that came after the stock server 7.0: of Redis 7.2 and Valkey 8 to 9, so that their files start our node, too.
+"""Directives that came after the stock server 7.0: of Redis 7.2 and Valkey 8 to 9, so that their files start our node.
 
 They are hidden: `CONFIG GET *` gives the names of 7.0, and each of these answers to its full name only. What they do
 here is told in `config_effects.py`, as for all others.
@@ -19,6 +19,7 @@ from node.config_directive import (
     Directive,
 )
 from node.config_kinds import LONG_MAX, Integer, Word
+from node.types.stream_once import MAX_DURATION_S, MAX_MESSAGES
 
 NEWER_DIRECTIVES: Final = (
     Directive("availability-zone", TEXT, "", hidden=True),
@@ -49,6 +50,8 @@ NEWER_DIRECTIVES: Final = (
     Directive("req-res-logfile", OPTIONAL_TEXT, "", immutable=True, hidden=True),
     Directive("set-max-listpack-entries", NATURAL_64, 128, hidden=True),
     Directive("set-max-listpack-value", SIZE, 64, hidden=True),
+    Directive("stream-idmp-duration", Integer(1, MAX_DURATION_S), 100, hidden=True),
+    Directive("stream-idmp-maxsize", Integer(1, MAX_MESSAGES), 100, hidden=True),
     Directive("unixsocketgroup", OPTIONAL_TEXT, "", immutable=True, hidden=True),
 )
 

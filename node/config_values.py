@@ -235,4 +235,6 @@ class ConfigValues:
     req_res_logfile: str
     set_max_listpack_entries: int
     set_max_listpack_value: int
+    stream_idmp_duration: int
+    stream_idmp_maxsize: int
     unixsocketgroup: str

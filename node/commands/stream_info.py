@@ -93,6 +93,12 @@ def cmd_xinfo_stream(client: Client, argv: list[bytes]) -> Any:
         b"entries-added": _counter(value.entries_added),
         b"recorded-first-entry-id": format_id(value.first_id),
     }
+    if value.sent is not None:  # else the reply is that of a server without IDMP
+        producers, messages = value.sent.counts(client.db.keyspace.now_ms)
+        reply[b"idmp-duration"] = value.sent.duration_s
+        reply[b"idmp-maxsize"] = value.sent.max_messages
+        reply[b"pids-tracked"], reply[b"iids-tracked"] = producers, messages
+        reply[b"iids-added"], reply[b"iids-duplicates"] = value.sent.added, value.sent.duplicates
     if not options:
         first, last = value.range(count=1), value.range_reversed(count=1)
         reply[b"groups"] = len(value.groups)

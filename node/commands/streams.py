@@ -16,6 +16,7 @@ from node.commands.stream_args import (
     strict_id,
 )
 from node.commands.stream_new_id import AUTO, EXPLICIT, NOW, next_id, parse_new_id
+from node.commands.stream_once import Once
 from node.compat import COMPAT
 from node.errors import CommandError
 from node.key_specs import KEY_DELETE, KEY_READ, KEY_UPDATE
@@ -68,7 +69,8 @@ _RECENT: Final = _Recent()
     "xadd",
     arity=-5,
     syntax=(
-        "key [NOMKSTREAM] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value ...]"
+        "key [NOMKSTREAM] [IDMPAUTO pid | IDMP pid iid] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> "
+        "field value [field value ...]"
     ),
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_UPDATE,
@@ -86,6 +88,7 @@ def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
     if argv[2 : recent.end] == recent.words:
         return _append(client, argv, recent.end - 1, recent.trimming, True, AUTO, 0)
     trimming, make, at = None, True, 2
+    once: Once | None = None
     while at < len(argv) and argv[at] != b"*":
         word = argv[at].lower()
         if word == b"nomkstream":
@@ -94,14 +97,25 @@ def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
         elif word in (b"maxlen", b"minid", b"limit") and at + 1 < len(argv):
             trimming = trimming or Trimming()
             at = trimming.parse_option(argv, at)
+        elif word in (b"idmp", b"idmpauto"):
+            once, at = Once.parse(argv, at, once)
         else:
             break
     kind, wanted = parse_new_id(argv[at]) if at < len(argv) else (AUTO, 0)
     if trimming is not None:
         trimming.check(client)
-        if make and kind == AUTO and at < len(argv) and trimming.limit is None:
+        if make and kind == AUTO and at < len(argv) and trimming.limit is None and once is None:
             recent.remember(argv[2 : at + 1], trimming)
-    return _append(client, argv, at, trimming, make, kind, wanted)
+    if once is None:
+        return _append(client, argv, at, trimming, make, kind, wanted)
+    key, flat = argv[1], argv[at + 1 :]
+    known = once.find(client, key, kind, flat)
+    if known is not None:
+        return known
+    text = _append(client, argv, at, trimming, make, kind, wanted)
+    if text is not None:
+        once.remember(client, key, text, flat)
+    return text
 
 
 def _append(

@@ -104,6 +104,12 @@ def _stream_commands(key: bytes, stream: StreamValue) -> Iterator[Command]:
     ]
     for group in stream.groups.values():
         yield from _group_commands(key, group)
+    sent = stream.sent
+    if sent is not None:
+        settings = (b"IDMP-DURATION", b"%d" % sent.duration_s, b"IDMP-MAXSIZE", b"%d" % sent.max_messages)
+        yield [b"XCFGSET", key, *settings]
+        for producer, message, entry_id in sent.listed():
+            yield [b"XIDMPRECORD", key, producer, message, format_id(entry_id)]
 
 
 def _group_commands(key: bytes, group: Group) -> Iterator[Command]:

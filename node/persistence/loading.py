@@ -16,6 +16,7 @@ import trio
 from node.keyspace.access import AccessFrequencies, AccessTimes
 from node.keyspace.keyspace import Keyspace
 from node.persistence.errors import LoadError
+from node.persistence.extras import EXTRA, apply_extra
 from node.persistence.rdb_file import RdbDecoder
 from node.types.hash import HashValue
 
@@ -62,6 +63,7 @@ class KeyspaceSink:
         self._delay_us = delay_us
         self._delay_s = 0.0
         self.aux: dict[bytes, bytes] = {}
+        self._last: object = None
         self.keys_loaded = 0
         self.keys_expired = 0
         #: (database, key) of what was left out of data that replicas may hold as well: they must be told.
@@ -73,8 +75,11 @@ class KeyspaceSink:
         return 1 if self._delay_s else ITEMS_PER_SLICE
 
     def on_aux(self, name: bytes, value: bytes) -> None:
-        """Remember an auxiliary field."""
-        self.aux[name] = value
+        """Remember an auxiliary field, or give it to the key before."""
+        if name == EXTRA:
+            apply_extra(self._last, value)
+        else:
+            self.aux[name] = value
 
     def on_function(self, code: bytes) -> None:
         """Hand a function library on."""
@@ -93,6 +98,7 @@ class KeyspaceSink:
         self, key: bytes, value: object, expire_at_ms: int | None, idle_s: int | None, frequency: int | None
     ) -> None:
         """Store a key."""
+        self._last = value
         db = self._db
         if expire_at_ms is not None and self._drop_expired and expire_at_ms < self._keyspace.now_ms:
             self.keys_expired += 1

@@ -8,6 +8,7 @@ from node.persistence.crc64 import crc64
 from node.persistence.decode import EmptyValue, decode_object
 from node.persistence.encode import Encoder, needs_field_expiry
 from node.persistence.errors import FormatError
+from node.persistence.extras import encode_extra, read_extra
 from node.persistence.rdb_file import MAX_VERSION, write_version
 from node.persistence.rdb_strings import Reader
 
@@ -22,7 +23,7 @@ def dump_payload(value: Any, compress: bool = True) -> bytes:
     """The payload of a value."""
     kind, body = Encoder(compress).encode(value)
     version = write_version(field_expiry=needs_field_expiry(value))
-    payload = b"%c%b%b" % (kind, body, version.to_bytes(2, "little"))
+    payload = b"%c%b%b%b" % (kind, body, encode_extra(value), version.to_bytes(2, "little"))
     return payload + crc64(payload).to_bytes(8, "little")
 
 
@@ -34,6 +35,8 @@ def load_payload(payload: bytes, verify: bool = True) -> Any:
         value = decode_object(payload[0], reader)
     except EmptyValue:
         raise FormatError("empty container") from None
+    if reader.pos != reader.end:
+        read_extra(value, reader)
     if reader.pos != reader.end:
         raise reader.error("bytes behind the object")
     return value

@@ -22,6 +22,7 @@ from node.persistence.crc64 import crc64
 from node.persistence.decode import EmptyValue, decode_object, skip_module
 from node.persistence.encode import Encoder
 from node.persistence.errors import FormatError, LoadError, ShortRead
+from node.persistence.extras import encode_extra
 from node.persistence.rdb_strings import Reader, encode_length, encode_string
 
 WRITE_VERSION: Final = 10
@@ -137,7 +138,7 @@ class RdbWriter:
         if frequency is not None:
             self._put(b"\xf9", bytes((frequency,)))
         object_type, payload = self._encoder.encode(value)
-        self._put(bytes((object_type,)), encode_string(key, self._compress), payload)
+        self._put(bytes((object_type,)), encode_string(key, self._compress), payload, encode_extra(value))
 
     def end(self) -> None:
         """The end mark and the checksum."""

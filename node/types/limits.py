@@ -18,6 +18,8 @@ class Limits:
         "set_max_intset_entries",
         "set_max_listpack_entries",
         "set_max_listpack_value",
+        "stream_idmp_duration",
+        "stream_idmp_maxsize",
         "stream_node_max_bytes",
         "stream_node_max_entries",
         "zset_max_listpack_entries",
@@ -37,6 +39,8 @@ class Limits:
         self.zset_max_listpack_value = 64
         self.stream_node_max_bytes = 4096
         self.stream_node_max_entries = 100
+        self.stream_idmp_duration = 100
+        self.stream_idmp_maxsize = 100
 
 
 #: Read by the value classes, written by CONFIG SET.

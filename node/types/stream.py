@@ -15,12 +15,13 @@ from typing import Final
 from node.types.stream_group import ENTRIES_READ_UNKNOWN, Group
 from node.types.stream_id import MAX_ID
 from node.types.stream_node import Entry, StreamNode
+from node.types.stream_once import SentMessages
 
 
 class StreamValue:
     """A stream. IDs are integers (`stream_id.py`). A stream may be empty and still exist."""
 
-    __slots__ = ("_masters", "entries_added", "groups", "last_id", "length", "max_deleted_id", "nodes")
+    __slots__ = ("_masters", "entries_added", "groups", "last_id", "length", "max_deleted_id", "nodes", "sent")
 
     TYPE: Final = b"stream"
 
@@ -36,6 +37,8 @@ class StreamValue:
         #: Entries added in the stream's whole life.
         self.entries_added = 0
         self.groups: dict[bytes, Group] = {}
+        #: What producers have sent, once one of them or XCFGSET asked for that to be remembered.
+        self.sent: SentMessages | None = None
 
     def __len__(self) -> int:
         return self.length
@@ -53,6 +56,7 @@ class StreamValue:
         twin.max_deleted_id = self.max_deleted_id
         twin.entries_added = self.entries_added
         twin.groups = {name: group.copy() for name, group in self.groups.items()}
+        twin.sent = None if self.sent is None else self.sent.copy()
         return twin
 
     def size_bytes(self, samples: int = 5) -> int:
@@ -65,7 +69,7 @@ class StreamValue:
             total += (texts + objects) * len(self.nodes) // len(taken)
         for group in self.groups.values():
             total += 400 + 280 * len(group.pel) + 400 * len(group.consumers)
-        return total
+        return total if self.sent is None else total + self.sent.size_bytes()
 
     @property
     def first_id(self) -> int:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from tests.support.inprocess import START_MS
 from tests.support.tables import (
+    NIL2,
     NIL3,
     NOT_INTEGER,
     NULL_ARRAY,
     OK,
+    SYNTAX,
     WRONG_TYPE,
     Row,
     Table,
@@ -222,10 +224,95 @@ READING_UP_TO_A_BOUND: Table = (
     ("XREAD COUNT 3 MAXCOUNT 2 STREAMS a 0", error("ERR MAXCOUNT must be greater than or equal to COUNT")),
 )
 
+
+def _auto(number_: int) -> bytes:
+    """The ID of an entry that was added with `*`: the clock stands still."""
+    return bulk(f"{START_MS}-{number_}")
+
+
+ADDING_ONCE: Table = (
+    ("XADD s IDMP p 1 * f v", _auto(0)),
+    ("XADD s idmp p 1 * other text and more", _auto(0)),
+    ("XADD s IDMP p 2 * f v", _auto(1)),
+    ("XADD s IDMP q 1 * f v", _auto(2)),
+    ("XADD s MAXLEN = 1 IDMP p 2 * f v", _auto(1)),
+    ("XLEN s", number(3)),
+    ("XADD s IDMP p 3 MAXLEN 2 * f v", _auto(3)),
+    ("XLEN s", number(2)),
+    # an entry that is gone was sent all the same
+    ("XADD s IDMP p 1 * f v", _auto(0)),
+    ("XADD s IDMPAUTO p * a 1 b 2", _auto(4)),
+    ("XADD s IDMPAUTO p * b 2 a 1", _auto(4)),
+    ("XADD s IDMPAUTO p * b 1 a 2", _auto(5)),
+    ("XADD s IDMPAUTO q * a 1 b 2", _auto(6)),
+    ("XADD s IDMPAUTO q * a 11", _auto(7)),
+    ("XADD s IDMPAUTO q * a1 1", _auto(8)),
+    ("XADD none NOMKSTREAM IDMP p 1 * f v", NIL2, NIL3),
+    ("EXISTS none", number(0)),
+    ("XADD s NOMKSTREAM IDMP p 9 * f v", _auto(9)),
+)
+
+ADDING_ONCE_WRONGLY: Table = (
+    ("XADD s IDMP p i 1-1 f v", error("ERR IDMP/IDMPAUTO can be used only with auto-generated IDs")),
+    ("XADD s IDMPAUTO p 1-* f v", error("ERR IDMP/IDMPAUTO can be used only with auto-generated IDs")),
+    ("XADD s IDMP p i IDMP p i * f v", error("ERR IDMP/IDMPAUTO specified multiple times")),
+    ("XADD s IDMPAUTO p IDMP p i * f v", error("ERR IDMP/IDMPAUTO specified multiple times")),
+    (("XADD", "s", "IDMP", "", "i", "*", "f", "v"), error("ERR IDMP requires a non-empty producer ID")),
+    (("XADD", "s", "IDMP", "p", "", "*", "f", "v"), error("ERR IDMP requires a non-empty idempotent ID")),
+    (("XADD", "s", "IDMPAUTO", "", "*", "f", "v"), error("ERR IDMPAUTO requires a non-empty producer ID")),
+    ("XADD s IDMP p * f v", error("ERR Invalid stream ID specified as stream command argument")),
+    ("XADD s IDMP p i * f", wrong_arity("xadd")),
+    ("XADD s x y z IDMP", error("ERR Invalid stream ID specified as stream command argument")),
+    ("XADD s MAXLEN 1 IDMP p", SYNTAX),
+    ("EXISTS s", number(0)),
+    ("SET word x", OK),
+    ("XADD word IDMP p i * f v", WRONG_TYPE),
+    ("XCFGSET word IDMP-MAXSIZE 5", WRONG_TYPE),
+    ("XIDMPRECORD word p i 1-1", WRONG_TYPE),
+    ("XCFGSET s IDMP-MAXSIZE 5", error("ERR no such key")),
+    ("XIDMPRECORD s p i 1-1", error("ERR no such key")),
+    ("XADD s 1-1 f v", bulk("1-1")),
+    ("XCFGSET s", error("ERR At least one parameter must be specified")),
+    ("XCFGSET s IDMP-DURATION", SYNTAX),
+    ("XCFGSET s nonsense 1", SYNTAX),
+    ("XCFGSET s IDMP-DURATION x", NOT_INTEGER),
+    ("XCFGSET s IDMP-DURATION 0", error("ERR IDMP-DURATION must be between 1 and 86400 seconds")),
+    ("XCFGSET s IDMP-DURATION 86401", error("ERR IDMP-DURATION must be between 1 and 86400 seconds")),
+    ("XCFGSET s IDMP-MAXSIZE 10001", error("ERR IDMP-MAXSIZE must be between 1 and 10000 entries")),
+    ("XIDMPRECORD s p i 9-9", error("ERR XIDMPRECORD requires the ID of an existing entry")),
+    (
+        ("XIDMPRECORD", "s", "", "i", "1-1"),
+        error("ERR XIDMPRECORD requires a non-empty producer ID and idempotent ID"),
+    ),
+)
+
+REMEMBERING_WHAT_WAS_SENT: Table = (
+    ("XADD s IDMP p 1 * f v", _auto(0)),
+    ("XCFGSET s IDMP-MAXSIZE 2 IDMP-DURATION 60", OK),
+    # other settings: all is forgotten
+    ("XADD s IDMP p 1 * f v", _auto(1)),
+    ("XADD s IDMP p 2 * f v", _auto(2)),
+    ("XCFGSET s IDMP-MAXSIZE 2", OK),
+    ("XADD s IDMP p 1 * f v", _auto(1)),
+    ("XADD s IDMP p 3 * f v", _auto(3)),
+    # two are remembered, and the oldest one had to go
+    ("XADD s IDMP p 1 * f v", _auto(4)),
+    ("XADD s IDMP p 2 * f v", _auto(5)),
+    ("XADD s IDMP p 1 * f v", _auto(4)),
+    ("XADD s IDMP q 1 * f v", _auto(6)),
+    (f"XIDMPRECORD s p 2 {START_MS}-5", OK),
+    (f"XIDMPRECORD s p 2 {START_MS}-6", error("ERR XIDMPRECORD: the idempotent ID belongs to another entry")),
+    (f"XIDMPRECORD s r 7 {START_MS}-6", OK),
+    ("XADD s IDMP r 7 * f v", _auto(6)),
+)
+
 TABLES = {
     "newest streams: releasing": RELEASING,
     "newest streams: releasing by force": RELEASING_BY_FORCE,
     "newest streams: releasing wrongly": RELEASING_WRONGLY,
+    "newest streams: adding once": ADDING_ONCE,
+    "newest streams: adding once wrongly": ADDING_ONCE_WRONGLY,
+    "newest streams: remembering what was sent": REMEMBERING_WHAT_WAS_SENT,
     "newest streams: claiming while reading": CLAIMING_WHILE_READING,
     "newest streams: reading up to a bound": READING_UP_TO_A_BOUND,
 }

@@ -1,0 +1,181 @@
+"""XADD that adds a message at most once (IDMP, IDMPAUTO), and XCFGSET, XIDMPRECORD (Redis 8.6 to 8.8).
+
+A producer that does not know whether its message arrived sends it again, under the same name, and gets the ID of the
+entry that it became the first time. With IDMPAUTO the name is a digest of the message's fields and values, in whatever
+order they come. What is remembered, and for how long, is `node/types/stream_once.py`'s.
+
+AOF and replicas get the XADD with its ID, as always, and an XIDMPRECORD behind it. A 7.0 server does not know that one:
+as a replica it keeps the entry and logs an error, but it loads no log with such a command (docs/differences.md).
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+from node import errors
+from node.arguments import integer
+from node.commands.stream_args import must_obey, strict_id
+from node.commands.stream_new_id import AUTO
+from node.errors import CommandError
+from node.key_specs import KEY_UPDATE
+from node.keyspace.notify import STREAM
+from node.registry import DENYOOM, FAST, WRITE, command
+from node.resp.values import OK
+from node.types.stream import StreamValue
+from node.types.stream_id import format_id
+from node.types.stream_once import MAX_DURATION_S, MAX_MESSAGES, SentMessages
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+_DIGEST_BYTES: Final = 16
+_TWICE: Final = CommandError("ERR IDMP/IDMPAUTO specified multiple times")
+_NOT_AUTO: Final = CommandError("ERR IDMP/IDMPAUTO can be used only with auto-generated IDs")
+_NO_PRODUCER: Final = CommandError("ERR IDMP requires a non-empty producer ID")
+_NO_MESSAGE: Final = CommandError("ERR IDMP requires a non-empty idempotent ID")
+_NO_PRODUCER_AUTO: Final = CommandError("ERR IDMPAUTO requires a non-empty producer ID")
+_NOTHING_SET: Final = CommandError("ERR At least one parameter must be specified")
+_BAD_DURATION: Final = CommandError(f"ERR IDMP-DURATION must be between 1 and {MAX_DURATION_S} seconds")
+_BAD_MAXSIZE: Final = CommandError(f"ERR IDMP-MAXSIZE must be between 1 and {MAX_MESSAGES} entries")
+_RECORD_EMPTY: Final = CommandError("ERR XIDMPRECORD requires a non-empty producer ID and idempotent ID")
+_RECORD_NO_ENTRY: Final = CommandError("ERR XIDMPRECORD requires the ID of an existing entry")
+_RECORD_TAKEN: Final = CommandError("ERR XIDMPRECORD: the idempotent ID belongs to another entry")
+
+
+class Once:
+    """The option of one XADD: who sends, and what the message is called (None: by its content)."""
+
+    __slots__ = ("_message", "_producer")
+
+    def __init__(self, producer: bytes, message: bytes | None) -> None:
+        self._producer = producer
+        self._message = message
+
+    @classmethod
+    def parse(cls, argv: list[bytes], at: int, given: Once | None) -> tuple[Once, int]:
+        """IDMP or IDMPAUTO at index `at`, and the index behind it. `given`: the one before. Raises CommandError."""
+        if given is not None:
+            raise _TWICE
+        auto = argv[at].lower() == b"idmpauto"
+        end = at + (2 if auto else 3)
+        if end > len(argv):
+            raise errors.SYNTAX
+        if not argv[at + 1]:
+            raise _NO_PRODUCER_AUTO if auto else _NO_PRODUCER
+        if not auto and not argv[at + 2]:
+            raise _NO_MESSAGE
+        return cls(argv[at + 1], None if auto else argv[at + 2]), end
+
+    def find(self, client: Client, key: bytes, kind: int, flat: list[bytes]) -> bytes | None:
+        """The ID of the entry that the message became before, None when it is new. Raises CommandError."""
+        if kind != AUTO:
+            raise _NOT_AUTO
+        if not flat or len(flat) & 1:
+            raise errors.wrong_arity(b"xadd")
+        if self._message is None:
+            self._message = _digest(flat)
+        value = client.db.write_as(key, StreamValue)
+        if value is None or value.sent is None:
+            return None
+        entry_id = value.sent.find(self._producer, self._message, client.db.keyspace.now_ms)
+        if entry_id is None:
+            return None
+        value.sent.duplicates += 1
+        return format_id(entry_id)
+
+    def remember(self, client: Client, key: bytes, text: bytes, flat: list[bytes]) -> None:
+        """The message became the entry `text`: note it, and tell AOF and replicas both."""
+        assert self._message is not None
+        value = client.db.peek(key)
+        assert isinstance(value, StreamValue)
+        if value.sent is None:
+            value.sent = SentMessages()
+        value.sent.remember(self._producer, self._message, strict_id(text), client.db.keyspace.now_ms)
+        added = client.rewritten[0] if client.rewritten else [b"XADD", key, text, *flat]
+        client.propagate_as(added, [b"XIDMPRECORD", key, self._producer, self._message, text])
+
+
+def _digest(flat: list[bytes]) -> bytes:
+    """A name for a message made of its fields and values, whatever their order."""
+    digest = blake2b(digest_size=_DIGEST_BYTES)
+    for pair in sorted(zip(flat[::2], flat[1::2], strict=True)):
+        for text in pair:
+            digest.update(b"%d:" % len(text))
+            digest.update(text)
+    return digest.digest()
+
+
+@command(
+    "xcfgset",
+    arity=-2,
+    syntax="key [IDMP-DURATION idmp-duration(integer)] [IDMP-MAXSIZE idmp-maxsize(integer)]",
+    flags=WRITE | FAST,
+    keys=KEY_UPDATE,
+    group="stream",
+    since="8.6.0",
+    complexity="O(1)",
+    summary="Sets for how long, and how many, messages of each producer are remembered; if changed, all is forgotten.",
+)
+def cmd_xcfgset(client: Client, argv: list[bytes]) -> Any:
+    db, key = client.db, argv[1]
+    value = db.write_as(key, StreamValue)
+    duration_s = max_messages = 0
+    for at in range(2, len(argv), 2):
+        option = argv[at].upper()
+        if option not in (b"IDMP-DURATION", b"IDMP-MAXSIZE") or at + 1 == len(argv):
+            raise errors.SYNTAX
+        number = integer(argv[at + 1])
+        if option == b"IDMP-DURATION":
+            duration_s = _within(number, MAX_DURATION_S, _BAD_DURATION)
+        else:
+            max_messages = _within(number, MAX_MESSAGES, _BAD_MAXSIZE)
+    if not duration_s and not max_messages:
+        raise _NOTHING_SET
+    if value is None:
+        raise errors.NO_SUCH_KEY
+    if value.sent is None:
+        value.sent = SentMessages()
+    sent = value.sent
+    sent.configure(duration_s or sent.duration_s, max_messages or sent.max_messages)
+    db.changed(key, STREAM, b"xcfgset")
+    return OK
+
+
+def _within(number: int, most: int, error: CommandError) -> int:
+    if not 1 <= number <= most:
+        raise error
+    return number
+
+
+@command(
+    "xidmprecord",
+    arity=5,
+    syntax="key pid iid stream-id",
+    flags=WRITE | DENYOOM | FAST,
+    keys=KEY_UPDATE,
+    group="stream",
+    since="8.8.0",
+    complexity="O(1)",
+    summary="Notes which entry a producer's message became, as logs and replicas need it.",
+)
+def cmd_xidmprecord(client: Client, argv: list[bytes]) -> Any:
+    db, key, producer, message = client.db, argv[1], argv[2], argv[3]
+    value = db.write_as(key, StreamValue)
+    if not producer or not message:
+        raise _RECORD_EMPTY
+    entry_id = strict_id(argv[4])
+    if value is None:
+        raise errors.NO_SUCH_KEY
+    if value.get(entry_id) is None and not must_obey(client):
+        raise _RECORD_NO_ENTRY
+    if value.sent is None:
+        value.sent = SentMessages()
+    now_ms = db.keyspace.now_ms
+    known = value.sent.find(producer, message, now_ms)
+    if known is not None and known != entry_id:
+        raise _RECORD_TAKEN
+    if known is None:
+        value.sent.remember(producer, message, entry_id, now_ms)
+        db.changed(key, STREAM, b"xidmprecord")
+    return OK
