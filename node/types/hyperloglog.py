@@ -23,7 +23,6 @@ big integers, in some 50 us.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -51,10 +50,10 @@ _RUN_MASKS: Final = tuple((1 << value) - 1 << 14 for value in range(64))
 _MERGE_SCAN: Final = 5
 #: Opcodes that are walked one by one.
 _WALK: Final = 32
-#: Opcodes of one byte, then an XZERO (or the end).
-_STRETCH: Final = re.compile(rb"([\x00-\x3f\x80-\xff]*)([\x40-\x7f].)?", re.DOTALL)
 #: The registers that an opcode of one byte stands for.
 _SPANS: Final = bytes((x & 3) + 1 if x & 0x80 else (x & 0x3F) + 1 for x in range(256))
+#: Marks of XZERO, and of bytes that come second in one.
+_XZEROS: Final = bytes(x >> 6 == 1 for x in range(256))
 #: How much longer than its end a sparse string may be while registers are added in order.
 _TRANSIENT: Final = 4
 
@@ -209,39 +208,47 @@ def _raise_sparse(data: bytearray, index: int, value: int, limit: int) -> bool |
 def _near(data: bytearray, index: int) -> tuple[int, int, int]:
     """Where to start looking for the opcode of a register: (the opcode before, an opcode, its first register).
 
-    Sparse strings reach thousands of opcodes, and all but XZERO take one byte. So stretches without XZERO are summed up
+    Sparse strings reach thousands of opcodes; all but XZERO take one byte. So stretches between XZEROs are summed up
     in C, and the last one is halved until a short walk is left.
     """
     before = at = HEADER
     first = 0
-    for stretch in _STRETCH.finditer(data, HEADER):
-        low, high = stretch.span(1)
-        spans = data[low:high].translate(_SPANS)
-        total = sum(spans)
+    spans, find_xzero = data.translate(_SPANS), data.translate(_XZEROS).find
+    while (high := find_xzero(1, at)) >= 0:
+        if high - at == 1:
+            total = spans[at]
+            if index < first + total:
+                return before, at, first
+            first += total
+            before, at = at, high
+        elif high > at:
+            total = sum(spans[at:high])
+            if index < first + total:
+                return _near_in(spans[at:high], before, at, first, index)
+            first += total
+            before, at = high - 1, high
+        if high + 1 == len(data):
+            return before, at, first  # it is cut off
+        total = ((data[high] & 0x3F) << 8 | data[high + 1]) + 1
         if index < first + total:
-            while len(spans) > _WALK:
-                half = len(spans) >> 1
-                left = sum(spans[:half])
-                if index < first + left:
-                    spans = spans[:half]
-                else:
-                    spans = spans[half:]
-                    first += left
-                    low += half
-                    before = low - 1
-            return before, low, first
-        tail = stretch.span(2)
-        if high > low:
-            before = high - 1
-        at = high
+            return before, at, first
         first += total
-        if tail[0] < 0:
-            break
-        span = ((data[tail[0]] & 0x3F) << 8 | data[tail[0] + 1]) + 1
-        if index < first + span:
-            break
-        before, at = tail
-        first += span
+        before, at = high, high + 2
+    return _near_in(spans[at:], before, at, first, index)
+
+
+def _near_in(spans: bytearray, before: int, at: int, first: int, index: int) -> tuple[int, int, int]:
+    """`_near` among opcodes of one byte, the first of them at `at`: the registers that they stand for."""
+    while len(spans) > _WALK:
+        half = len(spans) >> 1
+        left = sum(spans[:half])
+        if index < first + left:
+            spans = spans[:half]
+        else:
+            spans = spans[half:]
+            first += left
+            at += half
+            before = at - 1
     return before, at, first
 
 
