@@ -135,6 +135,7 @@ class Server:
         keyspace.on_flush = self._databases_flushed
         keyspace.on_swap = self.watching.databases_swapped
         keyspace.on_event = self.pubsub.keyspace_event
+        keyspace.on_subkeys = self.pubsub.subkey_event
         config.on_change("notify-keyspace-events", keyspace.set_notify_mask)
         keyspace.set_notify_mask(config.notify_keyspace_events)
         config.on_change("latency-monitor-threshold", lambda _: self.set_slow_threshold())

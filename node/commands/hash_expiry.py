@@ -95,13 +95,16 @@ class FieldChanges:
         if self.expired:
             commands.append([b"HPEXPIREAT", key, b"%d" % at_ms, b"FIELDS", b"%d" % len(self.expired), *self.expired])
             db.changed(key, HASH, b"hexpire", len(self.expired))
+            db.changed_fields(key, b"hexpire", self.expired)
             db.keyspace.field_expiry.note(db, key, value)
         if self.persisted:
             commands.append([b"HPERSIST", key, b"FIELDS", b"%d" % len(self.persisted), *self.persisted])
             db.changed(key, HASH, b"hpersist")
+            db.changed_fields(key, b"hpersist", self.persisted)
         if self.deleted:
             commands.append([b"HDEL", key, *self.deleted])
             db.changed(key, HASH, b"hdel", len(self.deleted))
+            db.changed_fields(key, b"hdel", self.deleted)
             db.drop_if_empty(key, value)
         if commands:
             client.propagate_as(*commands)
@@ -299,4 +302,6 @@ def cmd_hpersist(client: Client, argv: list[bytes]) -> Any:
     codes = [(DONE if value.clear_ttl(field) else NO_TTL) if field in value.fields else NO_FIELD for field in fields]
     if DONE in codes:
         client.db.changed(argv[1], HASH, b"hpersist")
+        persisted = [field for field, code in zip(fields, codes, strict=True) if code == DONE]
+        client.db.changed_fields(argv[1], b"hpersist", persisted)
     return codes

@@ -157,6 +157,7 @@ def _store(
         else:
             value.set(field, text)
     db.changed(key, HASH, b"hset", count)
+    db.changed_fields(key, b"hset", flat[::2])
     if at_ms is None:
         return
     if may_delete(client, at_ms):
@@ -167,5 +168,6 @@ def _store(
     for field in flat[::2]:
         value.set_ttl(field, at_ms)
     db.changed(key, HASH, b"hexpire", count)
+    db.changed_fields(key, b"hexpire", flat[::2])
     db.keyspace.field_expiry.note(db, key, value)
     client.propagate_as([b"HSETEX", key, b"PXAT", b"%d" % at_ms, b"FIELDS", b"%d" % count, *flat])

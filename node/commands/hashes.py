@@ -60,12 +60,14 @@ def cmd_hset(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 4:
         added = value.update(argv[2:])
         db.changed(key, HASH, b"hset", (len(argv) >> 1) - 1)
+        db.changed_fields(key, b"hset", argv[2::2])
         return added
     new = value.set(argv[2], argv[3])
     keyspace = db.keyspace
     keyspace.dirty += 1  # `changed`, written out
     if keyspace.observed:
         keyspace.on_changed(db.index, key, HASH, b"hset")
+        db.changed_fields(key, b"hset", argv[2:3])
     return 1 if new else 0
 
 
@@ -106,6 +108,7 @@ def cmd_hsetnx(client: Client, argv: list[bytes]) -> Any:
         return 0
     value.set(field, text)
     client.db.changed(key, HASH, b"hset")
+    client.db.changed_fields(key, b"hset", argv[2:3])
     return 1
 
 
@@ -259,13 +262,12 @@ def cmd_hdel(client: Client, argv: list[bytes]) -> Any:
     value = write_hash(db, key)
     if value is None:
         return 0
-    removed = 0
-    for field in argv[2:]:
-        removed += value.remove(field)
+    removed = [field for field in argv[2:] if value.remove(field)]
     if removed:
-        db.changed(key, HASH, b"hdel", removed)
+        db.changed(key, HASH, b"hdel", len(removed))
+        db.changed_fields(key, b"hdel", removed)
         db.drop_if_empty(key, value)
-    return removed
+    return len(removed)
 
 
 @command(
@@ -292,6 +294,7 @@ def cmd_hincrby(client: Client, argv: list[bytes]) -> Any:
         raise errors.INCREMENT_OVERFLOW
     value.replace(field, b"%d" % number)
     client.db.changed(key, HASH, b"hincrby")
+    client.db.changed_fields(key, b"hincrby", argv[2:3])
     return number
 
 
@@ -324,6 +327,7 @@ def cmd_hincrbyfloat(client: Client, argv: list[bytes]) -> Any:
     result = long_double.format_plain(total)
     value.replace(field, result)
     client.db.changed(key, HASH, b"hincrbyfloat")
+    client.db.changed_fields(key, b"hincrbyfloat", argv[2:3])
     client.propagate_as([b"HSET", key, field, result])
     return result
 

@@ -19,7 +19,7 @@ from node.commands.stream_args import must_obey, strict_id
 from node.commands.stream_new_id import AUTO
 from node.errors import CommandError
 from node.key_specs import KEY_UPDATE
-from node.keyspace.notify import STREAM
+from node.keyspace.notify import NO_EVENT
 from node.registry import DENYOOM, FAST, WRITE, command
 from node.resp.values import OK
 from node.types.stream import StreamValue
@@ -138,7 +138,7 @@ def cmd_xcfgset(client: Client, argv: list[bytes]) -> Any:
         value.sent = SentMessages()
     sent = value.sent
     sent.configure(duration_s or sent.duration_s, max_messages or sent.max_messages)
-    db.changed(key, STREAM, b"xcfgset")
+    db.changed(key, NO_EVENT, b"xcfgset")
     return OK
 
 
@@ -177,5 +177,5 @@ def cmd_xidmprecord(client: Client, argv: list[bytes]) -> Any:
         raise _RECORD_TAKEN
     if known is None:
         value.sent.remember(producer, message, entry_id, now_ms)
-        db.changed(key, STREAM, b"xidmprecord")
+        db.changed(key, NO_EVENT, b"xidmprecord")
     return OK

@@ -14,7 +14,7 @@ from node.arguments import INT64_MAX, integer, integer_between
 from node.commands.stream_args import find_group, must_obey, no_group, strict_id
 from node.errors import CommandError
 from node.key_specs import KEY_UPDATE
-from node.keyspace.notify import STREAM
+from node.keyspace.notify import NO_EVENT
 from node.keyspace.releases import is_release_command, release_command
 from node.registry import FAST, WRITE, command
 from node.types.stream_group import MAX_DELIVERIES
@@ -105,7 +105,7 @@ def cmd_xnack(client: Client, argv: list[bytes]) -> Any:
         group.release(entry_id, count)
         commands.append(release_command(key, group, entry_id, count))
     if commands:
-        client.db.changed(key, STREAM, b"xnack", len(commands))
+        client.db.changed(key, NO_EVENT, b"xnack", len(commands))
         client.propagate_as(*commands)
     return len(commands)
 
@@ -122,5 +122,5 @@ def obey_release(client: Client, argv: list[bytes], value: StreamValue, group: G
     if entry_id not in group.pel and value.get(entry_id) is None:
         return []
     group.release(entry_id, count)
-    client.db.changed(argv[1], STREAM, b"xnack")
+    client.db.changed(argv[1], NO_EVENT, b"xnack")
     return [argv[5]]

@@ -15,7 +15,7 @@ Handlers use `read`, `write`, `set`, `delete`, `changed` and the expiry calls; o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from zlib import crc32
 
@@ -280,6 +280,12 @@ class Database:
         keyspace.dirty += count
         if keyspace.observed:
             keyspace.on_changed(self.index, key, event_class, event)
+
+    def changed_fields(self, key: bytes, event: bytes, fields: Sequence[bytes]) -> None:
+        """Say which fields of a hash an event was about, where somebody listens. Belongs behind `changed`."""
+        keyspace = self.keyspace
+        if keyspace.subkey_mask and fields:
+            keyspace.on_subkeys(keyspace.subkey_mask, event, key, fields, self.index)
 
     def drop_if_empty(self, key: bytes, value: Any) -> bool:
         """Remove a container that became empty, with its `del` event; True when it was removed."""

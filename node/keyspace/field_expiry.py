@@ -65,6 +65,7 @@ class FieldExpiry:
         self.on_propagate(db.index, [b"HDEL", key, *gone])
         if keyspace.observed:
             keyspace.on_changed(db.index, key, HASH, b"hexpired")
+            db.changed_fields(key, b"hexpired", gone)
         db.drop_if_empty(key, value)
         return gone
 

@@ -7,13 +7,13 @@ and replicas). `observed` is the one flag that the hot path tests to learn wheth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from node.keyspace.database import DELETE, Database
 from node.keyspace.field_expiry import FieldExpiry
 from node.keyspace.lazy_free import LazyFree
-from node.keyspace.notify import EVICTED, EXPIRED, KEYEVENT, KEYSPACE
+from node.keyspace.notify import EVICTED, EXPIRED, KEYEVENT, KEYSPACE, SUBKEYS
 
 
 class AccessClock(Protocol):
@@ -59,8 +59,10 @@ class Keyspace:
         "on_evict_propagate",
         "on_expire_propagate",
         "on_flush",
+        "on_subkeys",
         "on_swap",
         "on_touched",
+        "subkey_mask",
         "waiting",
         "waiting_places",
         "waiting_ready",
@@ -86,7 +88,7 @@ class Keyspace:
         self.access: AccessClock | None = None
         self.lazy_free = LazyFree()
         self.field_expiry = FieldExpiry()
-        self.notify_mask = 0
+        self.notify_mask = self.subkey_mask = 0
         self.watched = 0  # number of watchers and tracking clients that want `on_touched`
         self.waiting = 0  # number of clients blocked on keys
         self.change_clock: ChangeClock | None = None  # `access`, if it is one of those
@@ -95,6 +97,9 @@ class Keyspace:
         self.on_flush: Callable[[dict[int, list[bytes]]], None] = lambda keys: None
         self.on_swap: Callable[[int, int], None] = lambda first, second: None
         self.on_event: Callable[[int, bytes, bytes, int], None] = lambda mask, event, key, db_index: None
+        self.on_subkeys: Callable[[int, bytes, bytes, Sequence[bytes], int], None] = (
+            lambda mask, event, key, subkeys, db_index: None
+        )
         self.waiting_ready: Callable[[int, bytes], None] = lambda db_index, key: None
         #: The (database, key) pairs that somebody watches, and those that somebody waits for.
         self.watched_places: Callable[[], Iterable[tuple[int, bytes]]] = tuple
@@ -104,7 +109,7 @@ class Keyspace:
 
     def refresh_observed(self) -> None:
         """To be called after `watched`, `waiting` or `notify_mask` changed."""
-        self.observed = bool(self.watched or self.waiting or self.notify_mask or self.change_clock)
+        self.observed = bool(self.watched or self.waiting or self.notify_mask or self.subkey_mask or self.change_clock)
 
     def record_access(self, access: AccessClock | None, changes: ChangeClock | None = None) -> None:
         """From now on `access` records uses; `changes` is the same clock, if it records changes instead."""
@@ -112,8 +117,9 @@ class Keyspace:
         self.refresh_observed()
 
     def set_notify_mask(self, mask: int) -> None:
-        """Set `notify-keyspace-events`; without K or E nothing is ever sent."""
-        self.notify_mask = mask if mask & (KEYSPACE | KEYEVENT) else 0
+        """Set `notify-keyspace-events`; without K or E nothing is ever sent but what S, T, I and V stand for."""
+        self.notify_mask = mask & ~SUBKEYS if mask & (KEYSPACE | KEYEVENT) else 0
+        self.subkey_mask = mask & SUBKEYS
         self.refresh_observed()
 
     def on_changed(self, db_index: int, key: bytes, event_class: int, event: bytes) -> None:

@@ -1,4 +1,7 @@
-"""Classes of keyspace events and the letters of `notify-keyspace-events`."""
+"""Classes of keyspace events and the letters of `notify-keyspace-events`.
+
+S, T, I and V (Redis 8.8) each switch a channel on that tells of the fields of hashes; they need no other letter.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,13 @@ STREAM: Final = 1 << 10  # t
 KEY_MISS: Final = 1 << 11  # m, not in A
 MODULE: Final = 1 << 13  # d
 NEW: Final = 1 << 14  # n, not in A
+SUBKEYSPACE: Final = 1 << 15  # S, and the next three: not in A
+SUBKEYEVENT: Final = 1 << 16  # T
+SUBKEYSPACEITEM: Final = 1 << 17  # I
+SUBKEYSPACEEVENT: Final = 1 << 18  # V
+SUBKEYS: Final = SUBKEYSPACE | SUBKEYEVENT | SUBKEYSPACEITEM | SUBKEYSPACEEVENT
+#: The class of a change that is no event of the documentation: observers hear of it, listeners do not.
+NO_EVENT: Final = 0
 ALL: Final = GENERIC | STRING | LIST | SET | HASH | ZSET | EXPIRED | EVICTED | STREAM | MODULE  # A
 
 _LETTERS: Final = (
@@ -36,6 +46,10 @@ _LETTERS: Final = (
     ("K", KEYSPACE),
     ("E", KEYEVENT),
     ("m", KEY_MISS),
+    ("S", SUBKEYSPACE),
+    ("T", SUBKEYEVENT),
+    ("I", SUBKEYSPACEITEM),
+    ("V", SUBKEYSPACEEVENT),
 )
 
 

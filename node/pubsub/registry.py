@@ -8,12 +8,19 @@ cluster is the business of the cluster host; clients reach this registry through
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from node.client import GATE_SUBSCRIBED
 from node.glob import Glob, compile_glob
-from node.keyspace.notify import KEYEVENT, KEYSPACE
+from node.keyspace.notify import (
+    KEYEVENT,
+    KEYSPACE,
+    SUBKEYEVENT,
+    SUBKEYSPACE,
+    SUBKEYSPACEEVENT,
+    SUBKEYSPACEITEM,
+)
 from node.resp.encoder import bulk
 from node.resp.values import Many, Push, Raw
 
@@ -140,6 +147,21 @@ class PubSub:
             self.publish(b"__keyspace@%d__:%b" % (db_index, key), event)
         if mask & KEYEVENT:
             self.publish(b"__keyevent@%d__:%b" % (db_index, event), key)
+
+    def subkey_event(self, mask: int, event: bytes, key: bytes, subkeys: Sequence[bytes], db_index: int) -> None:
+        """Tell which fields of a hash an event was about, on the up to four kinds of channels that `mask` says."""
+        if not self.channels.subscribers and not self.patterns.subscribers:
+            return
+        listed = b",".join([b"%d:%b" % (len(subkey), subkey) for subkey in subkeys])
+        if mask & SUBKEYSPACE:
+            self.publish(b"__subkeyspace@%d__:%b" % (db_index, key), b"%b|%b" % (event, listed))
+        if mask & SUBKEYEVENT:
+            self.publish(b"__subkeyevent@%d__:%b" % (db_index, event), b"%d:%b|%b" % (len(key), key, listed))
+        if mask & SUBKEYSPACEITEM and b"\n" not in key:  # it stands between the key and the field
+            for subkey in subkeys:
+                self.publish(b"__subkeyspaceitem@%d__:%b\n%b" % (db_index, key, subkey), event)
+        if mask & SUBKEYSPACEEVENT:
+            self.publish(b"__subkeyspaceevent@%d__:%b|%b" % (db_index, event, key), listed)
 
     def forget(self, client: Client) -> None:
         """A client is gone, or was RESET."""
