@@ -18,6 +18,7 @@ _ZERO: Final = 0x30
 #: Indexes and counts are mostly small: a look-up takes a quarter of the time that reading digits takes.
 _SMALL_INTEGERS: Final = {b"%d" % number: number for number in range(-1024, 1025)}
 _NOT_POSITIVE: Final = CommandError("ERR value is out of range, must be positive")
+_NOT_INT32: Final = CommandError("ERR value is out of range, value must between -2147483648 and 2147483647")
 _INTEGER: Final = re.compile(rb"-?[1-9][0-9]{0,18}|0")
 _FLOAT: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|inf(?:inity)?)", re.I)
 _HEX_FLOAT: Final = re.compile(rb"[+-]?0x[0-9a-f]+\.?[0-9a-f]*(?:p[+-]?[0-9]+)?", re.I)
@@ -48,6 +49,14 @@ def integer_between(text: bytes, low: int, high: int, error: CommandError) -> in
     value = integer(text, error)
     if not low <= value <= high:
         raise error
+    return value
+
+
+def int32(text: bytes) -> int:
+    """An integer that fits into 32 bits, as the number of a database. Raises CommandError with the stock text."""
+    value = integer(text)
+    if not -(1 << 31) <= value < 1 << 31:
+        raise _NOT_INT32
     return value
 
 

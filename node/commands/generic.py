@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from node import errors
-from node.arguments import integer
+from node.arguments import int32
 from node.client import Client
 from node.errors import CommandError
 from node.glob import compile_glob
@@ -204,7 +204,7 @@ def _store(db: Database, key: bytes, value: Any, at_ms: int | None) -> None:
 
 def database_at(client: Client, text: bytes) -> Database:
     """The database of an index argument. Raises CommandError when there is none."""
-    index = integer(text)
+    index = int32(text)
     dbs = client.db.keyspace.dbs
     if not 0 <= index < len(dbs):
         raise errors.DB_INDEX

@@ -96,10 +96,10 @@ def _look_up(client: Client, pattern: bytes, element: bytes) -> bytes | bytearra
     rest = pattern[star + 1 : arrow] if field else pattern[star + 1 :]
     key = pattern[:star] + element + rest
     if field:
-        if type(client.db.peek(key)) is not HashValue:
-            return None
-        holder = read_hash(client.db, key)
-        return None if holder is None else holder.fields.get(field)
+        holder = client.db.read(key)
+        if type(holder) is HashValue and holder.ttls is not None:
+            holder = read_hash(client.db, key)
+        return holder.fields.get(field) if type(holder) is HashValue else None
     value = client.db.read(key)
     return value if type(value) is bytes or type(value) is bytearray else None
 

@@ -208,6 +208,24 @@ def cmd_xclaim(client: Client, argv: list[bytes]) -> Any:
     return replies
 
 
+def _autoclaim_options(argv: list[bytes]) -> tuple[int, int, int, bool]:
+    """(min-idle-time in ms, first ID, COUNT, JUSTID)."""
+    min_idle_ms = integer(argv[4], _bad(b"min-idle-time", b"XAUTOCLAIM"))
+    start = interval_start(argv[5])
+    count, justid, at = _DEFAULT_COUNT, False, 6
+    while at < len(argv):
+        option = argv[at].lower()
+        if option == b"count" and at + 1 < len(argv):
+            count = integer_between(argv[at + 1], 1, _MAX_COUNT, _COUNT_NOT_POSITIVE)
+            at += 2
+        elif option == b"justid":
+            justid = True
+            at += 1
+        else:
+            raise errors.SYNTAX
+    return min_idle_ms, start, count, justid
+
+
 @command(
     "xautoclaim",
     arity=-6,
@@ -223,20 +241,11 @@ def cmd_xclaim(client: Client, argv: list[bytes]) -> Any:
 def cmd_xautoclaim(client: Client, argv: list[bytes]) -> Any:
     """[where to go on, claimed entries, IDs of pending entries that the stream has no more]."""
     key, name = argv[1], argv[2]
-    client.db.read(key)  # stock reads before it parses: the miss of a missing key is an event
-    min_idle_ms = integer(argv[4], _bad(b"min-idle-time", b"XAUTOCLAIM"))
-    start = interval_start(argv[5])
-    count, justid, at = _DEFAULT_COUNT, False, 6
-    while at < len(argv):
-        option = argv[at].lower()
-        if option == b"count" and at + 1 < len(argv):
-            count = integer_between(argv[at + 1], 1, _MAX_COUNT, _COUNT_NOT_POSITIVE)
-            at += 2
-        elif option == b"justid":
-            justid = True
-            at += 1
-        else:
-            raise errors.SYNTAX
+    try:
+        min_idle_ms, start, count, justid = _autoclaim_options(argv)
+    except CommandError:
+        client.db.read(key)  # stock reads before it parses: that the key is missing is an event all the same
+        raise
     found = find_group(client, key, name)
     if found is None:
         raise no_group(key, name)

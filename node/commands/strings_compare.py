@@ -27,7 +27,7 @@ from node.types.xxh3 import hex_digest
     summary="Finds a longest common subsequence of two strings.",
 )
 def cmd_lcs(client: Client, argv: list[bytes]) -> Any:
-    a, b = (_lcs_string(client, key) for key in argv[1:3])
+    a, b = (_lcs_string(value) for value in [client.db.read(key) for key in argv[1:3]])
     want_length = want_runs = with_lengths = False
     min_length = 0
     i = 3
@@ -64,8 +64,7 @@ def cmd_lcs(client: Client, argv: list[bytes]) -> Any:
     return {b"matches": matches, b"len": len(text)}
 
 
-def _lcs_string(client: Client, key: bytes) -> bytes:
-    value = client.db.read(key)
+def _lcs_string(value: Any) -> bytes:
     if value is not None and type(value) is not bytes and type(value) is not bytearray:
         raise CommandError("ERR The specified keys must contain string values")
     return bytes(value or b"")

@@ -169,6 +169,9 @@ EVENTS = (
     ([], "TTL k", ["keymiss k"]),
     ([], "XAUTOCLAIM k g c 0 0", ["keymiss k"]),
     ([], "XAUTOCLAIM k g c x 0", ["keymiss k"]),
+    (["XADD s 1 a b"], "XREAD STREAMS none s 0 0", ["keymiss none", "keymiss none"]),
+    (["RPUSH l 1 2"], "SORT l BY w_* GET h_*->f", ["keymiss w_1", "keymiss w_2", "keymiss h_1", "keymiss h_2"]),
+    (["RPUSH l 1"], "LCS l none", ["keymiss none"]),
 )
 
 

@@ -171,6 +171,9 @@ CONNECTION: Table = (
     ("SELECT 16", b"-ERR DB index is out of range\r\n"),
     ("SELECT -1", b"-ERR DB index is out of range\r\n"),
     ("SELECT x", b"-ERR value is not an integer or out of range\r\n"),
+    ("SELECT 2147483648", b"-ERR value is out of range, value must between -2147483648 and 2147483647\r\n"),
+    ("MOVE x -2147483649", b"-ERR value is out of range, value must between -2147483648 and 2147483647\r\n"),
+    ("COPY x y DB 9223372036854775808", b"-ERR value is not an integer or out of range\r\n"),
     ("SELECT", b"-ERR wrong number of arguments for 'select' command\r\n"),
     (
         "AUTH x",
