@@ -63,6 +63,7 @@ class Client:
         "db",
         "deny_blocking",
         "fd",
+        "fieldsets",
         "gates",
         "id",
         "in_exec",
@@ -146,6 +147,8 @@ class Client:
         self.is_script = False
         self.watched: dict[tuple[int, bytes], bool] = {}
         self.watch_broken = False
+        #: Name -> field names, of HIMPORT.
+        self.fieldsets: dict[bytes, tuple[bytes, ...]] | None = None
         # cluster
         self.asking = False
         self.readonly = False

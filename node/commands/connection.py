@@ -209,6 +209,7 @@ def cmd_reset(client: Client, argv: list[bytes]) -> Any:
     client.name = b""
     client.asking = client.readonly = client.no_evict = client.no_touch = False
     client.reply_mode = REPLY_ON
+    client.fieldsets = None
     for gate in (GATE_ASKING, GATE_READONLY, GATE_REDIRECT, GATE_REPLY):
         client.set_gate(gate, False)
     server.acl.start_client(client)

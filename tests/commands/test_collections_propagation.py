@@ -34,6 +34,9 @@ def _claim(entry: int, consumer: str, count: int, last: str, at_ms: int = START_
 PROPAGATION: tuple[tuple[tuple[str, ...], str, list[str] | None], ...] = (
     ((), "HSET h a 1", ["HSET h a 1"]),
     (("HSET h a 1",), "HSETNX h a 1", None),
+    (("HIMPORT PREPARE f a b",), "HIMPORT SET h f 1 2", ["HSET h a 1 b 2"]),
+    (("HIMPORT PREPARE f a", "HSET h z 9"), "HIMPORT SET h f 1", ["DEL h", "HSET h a 1"]),
+    ((), "HIMPORT PREPARE f a b", None),
     (("HSET h a 1",), "HDEL h none", None),
     (("HSET h a 1.5",), "HINCRBYFLOAT h a 0.25", ["HSET h a 1.75"]),
     (("HSET h a 1 b 2",), "HEXPIRE h 5 FIELDS 2 a none", [f"HPEXPIREAT h {START_MS + 5000} FIELDS 1 a"]),

@@ -88,6 +88,7 @@ EVENTS: tuple[tuple[tuple[str, ...], str, list[str]], ...] = (
     ((), "HSETEX h PXAT 1 FIELDS 1 a 1", ["hset|1:a", "hdel|1:a"]),
     (("HSET h a 1 b 2",), "HGETDEL h FIELDS 2 a none", ["hdel|1:a"]),
     (("HSET h a 1",), "DEL h", []),
+    (("HIMPORT PREPARE f a b",), "HIMPORT SET h f 1 2", ["hset|1:a,1:b"]),
 )
 
 

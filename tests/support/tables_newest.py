@@ -6,6 +6,7 @@ No oracle at hand knows them: replies and texts are those that the vendors docum
 from __future__ import annotations
 
 from tests.support.tables import (
+    NIL2,
     NIL3,
     NOT_FLOAT,
     NOT_INTEGER,
@@ -254,6 +255,51 @@ COUNTING_MEMBERS: Table = (
     ("COMMAND GETKEYS SUNIONCARD 2 a b LIMIT 3", texts("a", "b")),
 )
 
+IMPORTING: Table = (
+    ("HIMPORT PREPARE u name email age", OK),
+    ("HIMPORT SET user:1 u alice a@example.com 30", OK),
+    ("HGET user:1 email", bulk("a@example.com")),
+    ("HLEN user:1", number(3)),
+    ("OBJECT ENCODING user:1", bulk("listpack")),
+    ("SET word x EX 100", OK),
+    ("himport set word u bob b@example.com 25", OK),
+    ("TYPE word", b"+hash\r\n"),
+    ("TTL word", number(-1)),
+    ("HSET word extra 1", number(1)),
+    ("HIMPORT SET word u bob b@example.com 26", OK),
+    ("HMGET word age extra", array(bulk("26"), NIL2), array(bulk("26"), NIL3)),
+    ("HIMPORT PREPARE u one", OK),
+    ("HIMPORT SET user:1 u 1", OK),
+    ("HGETALL user:1", texts("one", "1"), b"%1\r\n" + bulk("one", "1")),
+    ("HIMPORT PREPARE v one two", OK),
+    ("HIMPORT DISCARD u", number(1)),
+    ("HIMPORT DISCARD u", number(0)),
+    ("HIMPORT SET user:1 u 1", error("ERR no such fieldset")),
+    ("HIMPORT DISCARDALL", number(1)),
+    ("HIMPORT DISCARDALL", number(0)),
+    ("HIMPORT SET user:1 v 1 2", error("ERR no such fieldset")),
+    ("HIMPORT PREPARE d a b a", error("ERR duplicate field name in fieldset")),
+    ("HIMPORT SET k d 1 2 3", error("ERR no such fieldset")),
+    ("HIMPORT PREPARE d a b", OK),
+    ("HIMPORT SET k d 1", error("ERR value count does not match the number of fields in the fieldset")),
+    ("HIMPORT SET k d 1 2 3", error("ERR value count does not match the number of fields in the fieldset")),
+    ("EXISTS k", number(0)),
+    (("HIMPORT", "PREPARE", "", "", "b"), OK),
+    (("HIMPORT", "SET", "k", "", "1", "2"), OK),
+    (("HGET", "k", ""), bulk("1")),
+    ("HIMPORT", wrong_arity("himport")),
+    ("HIMPORT PREPARE u", wrong_arity("himport|prepare")),
+    ("HIMPORT SET k u", wrong_arity("himport|set")),
+    ("HIMPORT DISCARDALL now", wrong_arity("himport|discardall")),
+    ("HIMPORT NONSENSE", error("ERR unknown subcommand 'NONSENSE'. Try HIMPORT HELP.")),
+    ("COMMAND GETKEYS HIMPORT SET k u v", texts("k")),
+    ("MULTI", OK),
+    ("HIMPORT PREPARE q f", b"+QUEUED\r\n"),
+    ("HIMPORT SET queued q v", b"+QUEUED\r\n"),
+    ("EXEC", array(OK, OK)),
+    ("HGET queued f", bulk("v")),
+)
+
 TABLES = {
     "newest strings: counting": COUNTING,
     "newest strings: counting within bounds": COUNTING_WITHIN_BOUNDS,
@@ -263,4 +309,5 @@ TABLES = {
     "newest lists: moving within a list": MOVING_WITHIN_A_LIST,
     "newest lists: moving many wrongly": MOVING_MANY_WRONGLY,
     "newest sets: counting members": COUNTING_MEMBERS,
+    "newest hashes: importing": IMPORTING,
 }
