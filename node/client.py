@@ -33,6 +33,7 @@ GATE_REPLICA: Final = 1 << 9  # a replica is attached here
 GATE_NO_TOUCH: Final = 1 << 10  # CLIENT NO-TOUCH on
 GATE_REDIRECT: Final = 1 << 11  # CLIENT CAPA REDIRECT was said: it follows a replica to its primary
 GATE_LARGE_REQUEST: Final = 1 << 12  # the next command came large: dispatch logs it
+GATE_IMPORT: Final = 1 << 13  # CLIENT IMPORT-SOURCE on: expired keys are there for it (`node/importing.py`)
 
 KIND_NORMAL: Final = 0
 KIND_REPLICA: Final = 1

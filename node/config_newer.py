@@ -41,6 +41,7 @@ NEWER_DIRECTIVES: Final = (
     Directive("events-per-io-thread", NATURAL, 2, hidden=True),
     Directive("extended-redis-compatibility", YES_NO, False, hidden=True),
     Directive("hide-user-data-from-log", YES_NO, True, hidden=True),
+    Directive("import-mode", YES_NO, False, hidden=True),
     Directive("locale-collate", TEXT, "", hidden=True),
     Directive("log-format", Word("legacy", "logfmt"), "legacy", hidden=True),
     Directive("log-timestamp-format", Word("legacy", "iso8601", "milliseconds"), "legacy", hidden=True),

@@ -226,6 +226,7 @@ class ConfigValues:
     events_per_io_thread: int
     extended_redis_compatibility: bool
     hide_user_data_from_log: bool
+    import_mode: bool
     locale_collate: str
     log_format: str
     log_timestamp_format: str

@@ -18,6 +18,7 @@ from node.blocking import Block
 from node.client import (
     GATE_ASKING,
     GATE_AUTH,
+    GATE_IMPORT,
     GATE_LARGE_REQUEST,
     GATE_MULTI,
     GATE_NO_TOUCH,
@@ -327,6 +328,7 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
     )
     if quiet:  # commands that tell of access times touch nothing, and need them
         keyspace.access = None
+    sees_expired = client.gates & GATE_IMPORT and server.importing.begin_command(client)
     slot_stats = server.cluster.slot_stats if server.gates & SERVER_SLOT_STATS and server.cluster is not None else None
     slot = NO_SLOT if slot_stats is None else slot_stats.slot_of(client, spec, argv)
     dirty = keyspace.dirty
@@ -343,6 +345,8 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
         result = server.handler_failed(spec, argv)
     if quiet and keyspace.access is None:
         keyspace.access = access
+    if sees_expired:
+        server.importing.end_command()
     nanos = perf_counter_ns() - started
     if type(result) is not Block:
         spec.calls += 1

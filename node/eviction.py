@@ -144,7 +144,7 @@ class Eviction:
 
     def _may_evict(self) -> bool:
         server = self._server
-        if server.gates & _HANDS_OFF:
+        if server.gates & _HANDS_OFF or server.importing.is_on:
             return False
         return not (server.replication.is_replica and server.config.replica_ignore_maxmemory)
 

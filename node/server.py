@@ -27,6 +27,7 @@ from node.cron import Cron
 from node.data_plane import DataPlane
 from node.errors import CommandError
 from node.eviction import Eviction
+from node.importing import Importing
 from node.keyspace.keyspace import Keyspace
 from node.listeners import Listeners, address_text, is_local, set_keepalive
 from node.live_limits import follow_config
@@ -120,11 +121,13 @@ class Server:
         self.info = Info(self, BASE)
         self.replication = Replication(self)
         self.data_plane = DataPlane(self)
+        self.importing = Importing(self)
         self.shutdown = Shutdown(self)
         self.listeners = Listeners(self)
         self.oom_score = OomScore(config)
         self._wire_observers()
         self.replication.wire()
+        self.keyspace.expiry_mode = self.replication.expiry_mode
         if config.cluster_enabled:
             self.cluster = ClusterHost(self)
 

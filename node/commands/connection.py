@@ -5,8 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
-from node.arguments import INT64_MAX, INT64_MIN, int32, integer_between
-from node.client import GATE_ASKING, GATE_READONLY, GATE_REDIRECT, GATE_REPLY, REPLY_ON
+from node.arguments import INT64_MAX, INT64_MIN, integer_between
+from node.client import (
+    GATE_ASKING,
+    GATE_IMPORT,
+    GATE_NO_TOUCH,
+    GATE_READONLY,
+    GATE_REDIRECT,
+    GATE_REPLY,
+    REPLY_ON,
+)
 from node.compat import COMPAT
 from node.dispatch import leave_multi
 from node.errors import CommandError
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
 
 WRONG_PASSWORD: Final = CommandError("WRONGPASS invalid username-password pair or user is disabled.")
 _RESET: Final = Status(b"RESET")
+_INT_MAX: Final = 2**31 - 1
 
 
 @command(
@@ -163,7 +172,7 @@ def cmd_echo(client: Client, argv: list[bytes]) -> Any:
     summary="Chooses the database that the connection works on.",
 )
 def cmd_select(client: Client, argv: list[bytes]) -> Any:
-    index = int32(argv[1])
+    index = integer_between(argv[1], -_INT_MAX - 1, _INT_MAX, errors.NOT_INTEGER)
     server = client.server
     if server.config.cluster_enabled and index != 0:
         raise CommandError("ERR SELECT is not allowed in cluster mode")
@@ -209,8 +218,7 @@ def cmd_reset(client: Client, argv: list[bytes]) -> Any:
     client.name = b""
     client.asking = client.readonly = client.no_evict = client.no_touch = False
     client.reply_mode = REPLY_ON
-    client.fieldsets = None
-    for gate in (GATE_ASKING, GATE_READONLY, GATE_REDIRECT, GATE_REPLY):
+    for gate in (GATE_ASKING, GATE_IMPORT, GATE_NO_TOUCH, GATE_READONLY, GATE_REDIRECT, GATE_REPLY):
         client.set_gate(gate, False)
     server.acl.start_client(client)
     return _RESET

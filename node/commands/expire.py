@@ -62,6 +62,7 @@ def _expire(client: Client, argv: list[bytes], name: bytes, unit_ms: int, *, rel
     if past(client, at_ms):
         remove_expired(client, key)
     else:
+        at_ms = max(at_ms, 0)  # nothing that is to be kept expires before time began: files could not hold it
         db.set_expire(key, at_ms)
         db.changed(key, GENERIC, b"expire")
         client.propagate_as([b"PEXPIREAT", key, b"%d" % at_ms, *argv[3:]])

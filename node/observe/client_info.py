@@ -12,6 +12,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from node.client import (
+    GATE_IMPORT,
     GATE_PRIMARY,
     GATE_READONLY,
     KIND_NORMAL,
@@ -65,6 +66,7 @@ def flags_of(client: Client) -> bytes:
         ("r", bool(client.gates & GATE_READONLY)),
         ("e", client.no_evict),
         ("T", client.no_touch),
+        ("I", bool(client.gates & GATE_IMPORT)),
     )
     return "".join(letter for letter, on in letters if on).encode() or b"N"
 

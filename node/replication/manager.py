@@ -160,7 +160,9 @@ class Replication:
         """What this node does with keys past their expiry when a client asks."""
         if self.is_replica:
             return HIDE if self._server.config.replica_read_only else HIDE_FROM_READS
-        return HIDE if self._server.gates & SERVER_PAUSED else DELETE
+        if self._server.gates & SERVER_PAUSED:
+            return HIDE
+        return HIDE_FROM_READS if self._server.config.import_mode else DELETE
 
     def write_refusal(self) -> CommandError | None:
         """Why clients may not write: this is a read-only replica, or a primary with too few replicas."""

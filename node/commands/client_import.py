@@ -1,0 +1,36 @@
+"""CLIENT IMPORT-SOURCE: this connection brings the data of another server (`node/importing.py`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from node import errors
+from node.client import GATE_IMPORT
+from node.commands.client import declare
+from node.errors import CommandError
+from node.registry import LOADING, NOSCRIPT, STALE
+from node.resp.values import OK
+
+if TYPE_CHECKING:
+    from node.client import Client
+
+_NOT_IMPORTING: Final = CommandError("ERR Server is not in import mode")
+
+
+@declare(
+    "import-source",
+    arity=3,
+    syntax="<ON | OFF>",
+    flags=NOSCRIPT | LOADING | STALE,
+    since="8.1.0",
+    complexity="O(1)",
+    summary="Decides whether this connection finds expired keys, in import mode.",
+)
+def cmd_client_import_source(client: Client, argv: list[bytes]) -> Any:
+    if not client.server.config.import_mode:
+        raise _NOT_IMPORTING
+    word = argv[2].lower()
+    if word not in (b"on", b"off"):
+        raise errors.SYNTAX
+    client.set_gate(GATE_IMPORT, word == b"on")
+    return OK
