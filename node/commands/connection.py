@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
-from node.arguments import INT64_MAX, INT64_MIN, integer_between
+from node.arguments import INT64_MAX, INT64_MIN, int32, integer_between
 from node.client import (
     GATE_ASKING,
     GATE_IMPORT,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 WRONG_PASSWORD: Final = CommandError("WRONGPASS invalid username-password pair or user is disabled.")
 _RESET: Final = Status(b"RESET")
-_INT_MAX: Final = 2**31 - 1
 
 
 @command(
@@ -172,7 +171,7 @@ def cmd_echo(client: Client, argv: list[bytes]) -> Any:
     summary="Chooses the database that the connection works on.",
 )
 def cmd_select(client: Client, argv: list[bytes]) -> Any:
-    index = integer_between(argv[1], -_INT_MAX - 1, _INT_MAX, errors.NOT_INTEGER)
+    index = int32(argv[1])
     server = client.server
     if server.config.cluster_enabled and index != 0:
         raise CommandError("ERR SELECT is not allowed in cluster mode")
@@ -218,6 +217,7 @@ def cmd_reset(client: Client, argv: list[bytes]) -> Any:
     client.name = b""
     client.asking = client.readonly = client.no_evict = client.no_touch = False
     client.reply_mode = REPLY_ON
+    client.fieldsets = None
     for gate in (GATE_ASKING, GATE_IMPORT, GATE_NO_TOUCH, GATE_READONLY, GATE_REDIRECT, GATE_REPLY):
         client.set_gate(gate, False)
     server.acl.start_client(client)
