@@ -157,7 +157,9 @@ class Topology:
         view = self._view
         shard_is_empty = shard is not None and lost_by_shard and not shard.slots
         if shard_is_empty and (view.config.allow_replica_migration or lost_by_shard == claimed):
-            view.notice("demoted", f"slots of our shard went to {owner.node_id}: replicating it")
+            view.notice(
+                "demoted", f"Configuration change detected. Reconfiguring myself as a replica of {owner.node_id}"
+            )
             self.become_replica_of(owner, "slots-lost")
             return
         if not self.maybe_follow_grand_primary() and lost_by_me:
@@ -173,7 +175,9 @@ class Topology:
         grand = me.primary.primary if me.primary is not None else None
         if grand is None or grand is me or not grand.is_primary:
             return False
-        self._view.notice("demoted", f"our primary is a replica itself: replicating its primary {grand.node_id}")
+        self._view.notice(
+            "demoted", f"I'm a sub-replica! Reconfiguring myself as a replica of grandmaster {grand.node_id}"
+        )
         self.become_replica_of(grand, "sub-replica")
         return True
 
