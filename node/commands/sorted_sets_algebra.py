@@ -15,6 +15,7 @@ from node.key_specs import KeySpec, key_at, keys_counted
 from node.keyspace.notify import ZSET
 from node.keyspace.results import store_result
 from node.registry import DENYOOM, READONLY, WRITE, command
+from node.resp.encoder import format_double
 from node.resp.values import Pairs
 from node.types.set import SetValue
 from node.types.sorted_set import SortedSetValue
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
 _SUM: Final = 0
 _MIN: Final = 1
 _MAX: Final = 2
-_AGGREGATES: Final = {b"sum": _SUM, b"min": _MIN, b"max": _MAX}
+#: How many sets have a member, or the sum of their weights (Redis 8.8): the sum of scores that are all 1.
+_COUNT: Final = 3
+_AGGREGATES: Final = {b"sum": _SUM, b"min": _MIN, b"max": _MAX, b"count": _COUNT}
+_AGGREGATE: Final = "[AGGREGATE <SUM | MIN | MAX | COUNT>]"
+#: Members in one ZADD for AOF and replicas.
+_BATCH: Final = 512
 _KEYS_READ: Final = keys_counted(b"RO", b"ACCESS")
 _KEYS_STORE: Final[tuple[KeySpec, ...]] = key_at(b"OW", b"UPDATE") + keys_counted(b"RO", b"ACCESS", index=2)
 _BAD_WEIGHT: Final = CommandError("ERR weight value is not a float")
@@ -84,6 +90,8 @@ def _parse(client: Client, argv: list[bytes], at: int, name: bytes, options: fro
             i += 2
         else:
             raise errors.SYNTAX
+    if operands.aggregate == _COUNT:
+        operands.sets = [dict.fromkeys(scores, 1.0) for scores in operands.sets]
     return operands
 
 
@@ -113,7 +121,7 @@ def _weighted(score: float, weight: float) -> float:
 
 def _combined(first: float, second: float, aggregate: int) -> float:
     """Two scores as one; opposite infinities cancel out."""
-    if aggregate == _SUM:
+    if aggregate in (_SUM, _COUNT):
         total = first + second
         return 0.0 if math.isnan(total) else total
     if aggregate == _MIN:
@@ -164,7 +172,7 @@ def _answer(result: dict[bytes, float], with_scores: bool) -> Any:
 @command(
     "zunion",
     arity=-3,
-    syntax="numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
+    syntax=f"numkeys key [key ...] [WEIGHTS weight [weight ...]] {_AGGREGATE} [WITHSCORES]",
     flags=READONLY,
     keys=_KEYS_READ,
     group="sorted_set",
@@ -180,7 +188,7 @@ def cmd_zunion(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zinter",
     arity=-3,
-    syntax="numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
+    syntax=f"numkeys key [key ...] [WEIGHTS weight [weight ...]] {_AGGREGATE} [WITHSCORES]",
     flags=READONLY,
     keys=_KEYS_READ,
     group="sorted_set",
@@ -212,7 +220,7 @@ def cmd_zdiff(client: Client, argv: list[bytes]) -> Any:
 @command(
     "zunionstore",
     arity=-4,
-    syntax="destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
+    syntax=f"destination numkeys key [key ...] [WEIGHTS weight [weight ...]] {_AGGREGATE}",
     flags=WRITE | DENYOOM,
     keys=_KEYS_STORE,
     group="sorted_set",
@@ -222,13 +230,25 @@ def cmd_zdiff(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_zunionstore(client: Client, argv: list[bytes]) -> Any:
     operands = _parse(client, argv, 2, b"zunionstore", _STORE_OPTIONS)
-    return store_result(client.db, argv[1], SortedSetValue(_union(operands)), ZSET, b"zunionstore")
+    return _store(client, argv[1], _union(operands), operands.aggregate, b"zunionstore")
+
+
+def _store(client: Client, key: bytes, scores: dict[bytes, float], aggregate: int, event: bytes) -> int:
+    """Store a combination. One by COUNT is told to AOF and replicas by its result: a 7.0 server does not know it."""
+    existed = client.db.write(key) is not None
+    count = store_result(client.db, key, SortedSetValue(scores), ZSET, event)
+    if aggregate == _COUNT:
+        commands = [[b"DEL", key]] if existed else []
+        flat = [text for member, score in scores.items() for text in (format_double(score), member)]
+        commands += [[b"ZADD", key, *flat[i : i + 2 * _BATCH]] for i in range(0, len(flat), 2 * _BATCH)]
+        client.propagate_as(*commands)
+    return count
 
 
 @command(
     "zinterstore",
     arity=-4,
-    syntax="destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
+    syntax=f"destination numkeys key [key ...] [WEIGHTS weight [weight ...]] {_AGGREGATE}",
     flags=WRITE | DENYOOM,
     keys=_KEYS_STORE,
     group="sorted_set",
@@ -238,7 +258,7 @@ def cmd_zunionstore(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_zinterstore(client: Client, argv: list[bytes]) -> Any:
     operands = _parse(client, argv, 2, b"zinterstore", _STORE_OPTIONS)
-    return store_result(client.db, argv[1], SortedSetValue(_inter(operands)), ZSET, b"zinterstore")
+    return _store(client, argv[1], _inter(operands), operands.aggregate, b"zinterstore")
 
 
 @command(

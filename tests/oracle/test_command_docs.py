@@ -33,8 +33,12 @@ EXCEPTIONS = {
     "xadd": "IDMP, IDMPAUTO",
     "xread": "MAXCOUNT, MAXSIZE",
     "xreadgroup": "CLAIM, MAXCOUNT, MAXSIZE",
+    "zinter": "AGGREGATE COUNT",
+    "zinterstore": "AGGREGATE COUNT",
     "zrank": "WITHSCORE",
     "zrevrank": "WITHSCORE",
+    "zunion": "AGGREGATE COUNT",
+    "zunionstore": "AGGREGATE COUNT",
 }
 
 Usage = tuple[str, list[tuple[str, str, int | None]]]

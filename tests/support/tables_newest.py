@@ -300,6 +300,33 @@ IMPORTING: Table = (
     ("HGET queued f", bulk("v")),
 )
 
+COUNTING_SETS: Table = (
+    ("ZADD a 7 x 8 y", number(2)),
+    ("ZADD b -3 y 4 z", number(2)),
+    ("SADD c y", number(1)),
+    ("ZUNION 3 a b c AGGREGATE COUNT", texts("x", "z", "y")),
+    (
+        "ZUNION 3 a b c aggregate count WITHSCORES",
+        texts("x", "1", "z", "1", "y", "3"),
+        array(*(array(bulk(member), double(score)) for member, score in (("x", "1"), ("z", "1"), ("y", "3")))),
+    ),
+    (
+        "ZINTER 2 a b AGGREGATE COUNT WEIGHTS 2 5 WITHSCORES",
+        texts("y", "7"),
+        array(array(bulk("y"), double("7"))),
+    ),
+    ("ZUNIONSTORE d 2 a b WEIGHTS 2 -5 AGGREGATE COUNT", number(3)),
+    ("ZMSCORE d x y z", texts("2", "-3", "-5"), array(double("2"), double("-3"), double("-5"))),
+    ("ZUNIONSTORE d 2 a b WEIGHTS inf -inf AGGREGATE COUNT", number(3)),
+    ("ZMSCORE d x y z", texts("inf", "0", "-inf"), array(double("inf"), double("0"), double("-inf"))),
+    ("ZINTERSTORE d 3 a b c AGGREGATE COUNT", number(1)),
+    ("ZSCORE d y", bulk("3"), double("3")),
+    ("ZINTERSTORE d 2 a none AGGREGATE COUNT", number(0)),
+    ("EXISTS d", number(0)),
+    ("ZUNION 1 a AGGREGATE COUNTS", SYNTAX),
+    ("ZDIFF 1 a AGGREGATE COUNT", SYNTAX),
+)
+
 TABLES = {
     "newest strings: counting": COUNTING,
     "newest strings: counting within bounds": COUNTING_WITHIN_BOUNDS,
@@ -310,4 +337,5 @@ TABLES = {
     "newest lists: moving many wrongly": MOVING_MANY_WRONGLY,
     "newest sets: counting members": COUNTING_MEMBERS,
     "newest hashes: importing": IMPORTING,
+    "newest sorted sets: counting sets": COUNTING_SETS,
 }
