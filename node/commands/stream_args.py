@@ -80,12 +80,17 @@ def must_obey(client: Client) -> bool:
 
 
 class Trimming:
-    """MAXLEN or MINID with its modifiers, as XADD and XTRIM take it. `limit` is None when it was not given."""
+    """MAXLEN or MINID with its modifiers, as XADD and XTRIM take it. `limit` is None when it was not given.
 
-    __slots__ = ("_strategy", "approximate", "limit", "threshold")
+    `policy` says what becomes of references that groups have: b"" leaves them (KEEPREF), else DELREF or ACKED.
+    """
+
+    __slots__ = ("_policy_given", "_strategy", "approximate", "limit", "policy", "threshold")
 
     def __init__(self) -> None:
         self._strategy = b""
+        self._policy_given = False
+        self.policy = b""
         self.threshold = 0
         self.approximate = False
         self.limit: int | None = None
@@ -104,6 +109,12 @@ class Trimming:
             if self.limit < 0:
                 raise _LIMIT_NEGATIVE
             return at + 2
+        if word in (b"keepref", b"delref", b"acked"):
+            if self._policy_given:
+                raise errors.SYNTAX
+            self._policy_given = True
+            self.policy = b"" if word == b"keepref" else word.upper()
+            return at + 1
         if word not in (b"maxlen", b"minid") or not left:
             return at
         if self._strategy:
@@ -138,12 +149,22 @@ class Trimming:
             spare = value.length - self.threshold
             if spare <= 0 or (self.approximate and spare < len(value.nodes[0].ids)):
                 return 0  # which is what almost every XADD comes to
-            return value.trim_to_length(self.threshold, self.approximate, self._most(client))
+            return value.trim_to_length(self.threshold, self.approximate, self.most(client))
         if self._strategy == b"MINID":
-            return value.trim_to_id(self.threshold, self.approximate, self._most(client))
+            return value.trim_to_id(self.threshold, self.approximate, self.most(client))
         return 0
 
-    def _most(self, client: Client) -> int:
+    def spare(self, value: StreamValue) -> int:
+        """How many entries the strategy wants removed, at most."""
+        return max(0, value.length - self.threshold) if self._strategy == b"MAXLEN" else value.length
+
+    def last_candidate(self, value: StreamValue) -> int:
+        """The greatest ID that the strategy lets go."""
+        if self._strategy == b"MINID":
+            return self.threshold - 1
+        return value.last_id if self._strategy else -1
+
+    def most(self, client: Client) -> int:
         """How many entries may go at most; 0: no limit."""
         if must_obey(client):
             return 0
@@ -153,7 +174,12 @@ class Trimming:
         return min(hundred_nodes, _MAX_LIMIT) if hundred_nodes > 0 else _DEFAULT_LIMIT
 
     def outcome(self, value: StreamValue) -> list[bytes]:
-        """The exact option that does to an equal stream what `apply` did: for AOF and replicas."""
+        """The exact option that does to an equal stream what `apply` did: for AOF and replicas.
+
+        Empty without a strategy, and when the groups of the stream had a say in what goes (ACKED).
+        """
+        if not self._strategy or (self.policy == b"ACKED" and value.groups):
+            return []
         if self._strategy == b"MAXLEN":
             amount = b"%d" % (len(value) if self.approximate else self.threshold)
         else:

@@ -92,8 +92,8 @@ class Once:
         if value.sent is None:
             value.sent = SentMessages()
         value.sent.remember(self._producer, self._message, strict_id(text), client.db.keyspace.now_ms)
-        added = client.rewritten[0] if client.rewritten else [b"XADD", key, text, *flat]
-        client.propagate_as(added, [b"XIDMPRECORD", key, self._producer, self._message, text])
+        told = client.rewritten or [[b"XADD", key, text, *flat]]
+        client.propagate_as(*told, [b"XIDMPRECORD", key, self._producer, self._message, text])
 
 
 def _digest(flat: list[bytes]) -> bytes:

@@ -17,6 +17,7 @@ from node.commands.stream_args import (
 )
 from node.commands.stream_new_id import AUTO, EXPLICIT, NOW, next_id, parse_new_id
 from node.commands.stream_once import Once
+from node.commands.stream_trim_refs import trim_with_references
 from node.compat import COMPAT
 from node.errors import CommandError
 from node.key_specs import KEY_DELETE, KEY_READ, KEY_UPDATE
@@ -42,6 +43,7 @@ _ADDED_BELOW_LENGTH: Final = CommandError(
     "ERR The entries_added specified in XSETID is smaller than the target stream length"
 )
 
+_TRIMMING_WORDS: Final = frozenset((b"maxlen", b"minid", b"limit", b"keepref", b"delref", b"acked"))
 _MISSING: Final = -1
 _DELETED: Final = 1
 _REFERENCED: Final = 2
@@ -69,8 +71,8 @@ _RECENT: Final = _Recent()
     "xadd",
     arity=-5,
     syntax=(
-        "key [NOMKSTREAM] [IDMPAUTO pid | IDMP pid iid] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> "
-        "field value [field value ...]"
+        "key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [IDMPAUTO pid | IDMP pid iid] "
+        "[<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value ...]"
     ),
     flags=WRITE | DENYOOM | FAST,
     keys=KEY_UPDATE,
@@ -94,7 +96,7 @@ def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
         if word == b"nomkstream":
             make = False
             at += 1
-        elif word in (b"maxlen", b"minid", b"limit") and at + 1 < len(argv):
+        elif word in _TRIMMING_WORDS and at + 1 < len(argv):
             trimming = trimming or Trimming()
             at = trimming.parse_option(argv, at)
         elif word in (b"idmp", b"idmpauto"):
@@ -163,11 +165,15 @@ def _append(
         if kind != EXPLICIT:
             argv[at] = text
         return text
-    if trimming.apply(client, value):
+    told: list[list[bytes]] = []
+    if trimming.policy and value.groups:
+        removed, told = trim_with_references(client, key, value, trimming)
+    else:
+        removed = trimming.apply(client, value)
+    if removed:
         keyspace.notify(STREAM, b"xtrim", key, db.index)
     if client.server.propagation.feeds:  # else nobody wants to know the outcome
-        outcome = trimming.outcome(value) if trimming.wanted else []
-        client.propagate_as([b"XADD", key, *outcome, text, *flat])
+        client.propagate_as([b"XADD", key, *trimming.outcome(value), text, *flat], *told)
     return text
 
 
@@ -307,7 +313,7 @@ def delete_entry(value: StreamValue, entry_id: int, policy: bytes) -> tuple[int,
 @command(
     "xtrim",
     arity=-4,
-    syntax="key <MAXLEN | MINID> [= | ~] threshold [LIMIT count]",
+    syntax="key <MAXLEN | MINID> [= | ~] threshold [LIMIT count] [KEEPREF | DELREF | ACKED]",
     flags=WRITE,
     keys=KEY_DELETE,
     group="stream",
@@ -328,11 +334,16 @@ def cmd_xtrim(client: Client, argv: list[bytes]) -> Any:
     value = db.write_as(key, StreamValue)
     if value is None:
         return 0
-    removed = trimming.apply(client, value)
+    told: list[list[bytes]] = []
+    if trimming.policy and value.groups:
+        removed, told = trim_with_references(client, key, value, trimming)
+    else:
+        removed = trimming.apply(client, value)
     if removed:
         db.changed(key, STREAM, b"xtrim", removed)
-        if trimming.approximate:
-            client.propagate_as([b"XTRIM", key, *trimming.outcome(value)])
+        outcome = trimming.outcome(value)
+        if trimming.approximate or trimming.policy:
+            client.propagate_as(*([[b"XTRIM", key, *outcome]] if outcome else []), *told)
     return removed
 
 

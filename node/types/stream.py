@@ -147,6 +147,15 @@ class StreamValue:
         self._masters.append(node.master_id)
         self.length += len(node.ids)
 
+    def ids_up_to(self, last: int, count: int) -> list[int]:
+        """The IDs of the first entries, up to `last` and at most `count`."""
+        found: list[int] = []
+        for node in self.nodes:
+            if len(found) >= count or node.ids[0] > last:
+                break
+            found += node.ids[: min(count - len(found), bisect_right(node.ids, last))]
+        return found
+
     def remove(self, entry_id: int) -> bool:
         """Delete one entry; False when there is none. `max_deleted_id` is the caller's to raise."""
         place = self._find(entry_id)
