@@ -12,7 +12,7 @@ SUITE  ?= ../valkey
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt setup.py node/compiled.pyx
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard node/compiled/*.px?)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
@@ -54,4 +54,4 @@ docs: setup
 	$(BIN)/python -m tools.docs
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info node/compiled.*.so
+	rm -rf $(VENV) build dist *.egg-info node/compiled/*.so

@@ -23,6 +23,6 @@ class BuildIfPossible(build_ext):
 
 
 setup(
-    ext_modules=cythonize([Extension("node.compiled", ["node/compiled.pyx"])], build_dir="build"),
+    ext_modules=cythonize([Extension("node.compiled.*", ["node/compiled/*.pyx"])], build_dir="build"),
     cmdclass={"build_ext": BuildIfPossible},
 )

@@ -30,6 +30,7 @@ from node.blocking import Block
 from node.client import GATE_PRIMARY, Client
 from node.dispatch import SERVER_BUSY, Deferred, execute
 from node.errors import CommandError
+from node.native import compiled
 from node.output import IN, OUT, Output
 from node.registry import UNKNOWN, CommandSpec
 from node.resp.encoder import encode
@@ -58,10 +59,13 @@ class DataPlane:
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self.acceptor = Acceptor(self._epoll, self._admit)
         self._clients: dict[int, Client] = {}
-        self._touched: list[Client] = []
+        #: Clients with replies that no pass has sent yet.
+        self.touched: list[Client] = []
         self._resumed: list[Client] = []
         self._in_pass = False
         self._road = best_road(server, self._finish)
+        #: Serves the clients about whom there is nothing special; None where it was not built.
+        self._turn = None if compiled is None else compiled.Turn(server, Client, self._road, self)
         self.stopping = False
 
     # -- life ------------------------------------------------------------------------------------------------
@@ -101,6 +105,8 @@ class DataPlane:
             server.cluster.begin_pass()
         self._in_pass = True
         clients = self._clients
+        if self._turn is not None:
+            events = self._turn.receive(events, clients)
         for fd, event in events:
             client = clients.get(fd)
             if client is not None:
@@ -124,9 +130,9 @@ class DataPlane:
         keyspace = self.server.keyspace
         now_ms = keyspace.now_ms
         in_pass = self._in_pass
-        mine = [client for client in self._touched if client is caller]
-        self._touched = [client for client in self._touched if client is not caller]
-        if self._touched:
+        mine = [client for client in self.touched if client is caller]
+        self.touched = [client for client in self.touched if client is not caller]
+        if self.touched:
             self.flush()  # of the pass that the script belongs to
         for _ in range(BUSY_PASSES):
             # What the caller sends meanwhile waits in its socket, where level-triggered epoll finds it again.
@@ -134,7 +140,7 @@ class DataPlane:
             if not events:
                 break
             self.run_pass(events)
-        self._touched = mine + self._touched
+        self.touched = mine + self.touched
         self._in_pass = in_pass
         keyspace.now_ms = now_ms
 
@@ -143,9 +149,11 @@ class DataPlane:
         self._in_pass = True  # whoever is touched now is served below; no need to wake the loop
         self.server.before_replies()
         self._in_pass = False
-        touched, self._touched = self._touched, []
+        touched, self.touched = self.touched, []
         cluster = self.server.cluster
         unsafe = cluster is not None and cluster.lease_outlasted()
+        if self._turn is not None and not unsafe:
+            touched = self._turn.send(touched)
         for client in touched:
             client.pending = False
             if client.sock is None:
@@ -161,8 +169,8 @@ class DataPlane:
 
     def touch(self, client: Client) -> None:
         """`client` has replies to be sent at the end of this pass, or soon if no pass is under way."""
-        self._touched.append(client)
-        if not self._in_pass and len(self._touched) == 1:
+        self.touched.append(client)
+        if not self._in_pass and len(self.touched) == 1:
             self._wake()
 
     def resume(self, client: Client) -> None:
@@ -231,9 +239,13 @@ class DataPlane:
         except OSError:
             self.drop(client)
             return
-        if not chunk:
+        if chunk:
+            self.take_chunk(client, chunk)
+        else:
             self.drop(client)
-            return
+
+    def take_chunk(self, client: Client, chunk: bytes) -> None:
+        """Parse what a client sent, with what it sent before, and run it."""
         server = self.server
         stats = server.stats
         stats.input_bytes += len(chunk)
@@ -306,12 +318,13 @@ class DataPlane:
 
     def _run(self, client: Client, commands: list[list[bytes]]) -> None:
         """Run parsed commands in order; the replies gather in `client.out`."""
+        self.run_from(client, commands, self._road.run(client, commands, 0))
+
+    def run_from(self, client: Client, commands: list[list[bytes]], position: int) -> None:
+        """Go on where the straight road stopped: run what it leaves, and enter it again."""
         server = self.server
-        road = self._road
         total = len(commands)
-        position = 0
         while True:
-            position = road.run(client, commands, position)
             if position < 0:
                 position = -position
                 client.commands = commands[position:]
@@ -331,11 +344,12 @@ class DataPlane:
                 break
             if not self._goes_on(client) or position == total:
                 break
+            position = self._road.run(client, commands, position)
         server.stats.commands += position
         client.commands_run += position
         if client.out and not client.pending:
             client.pending = True
-            self._touched.append(client)
+            self.touched.append(client)
         if client.close_at_once:
             self.drop(client)
 

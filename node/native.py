@@ -1,8 +1,7 @@
 """Whether the compiled twins of the hot path are here.
 
-`compiled` is the extension module built from `node/compiled.pyx`, or None: where there was no C compiler when the
-package was installed, and where `SLOTMESH_PLAIN=1` asks for plain Python (to compare the two, or to step through the
-hot path with a debugger). Whoever has a twin asks here, once, when its module is imported.
+`compiled` is the package `node/compiled/`, or None: where there was no C compiler at installation, and where
+`SLOTMESH_PLAIN=1` asks for plain Python (to compare the two, or to step through the hot path with a debugger). Whoever has a twin asks here, once, when its module is imported.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ long road): no gate is raised, the command has no subcommands, the number of its
 if it has one, lies in a slot that this node serves. That is nearly every command of nearly every client, so this loop
 is the hot path of the whole server, and the one place where a few nanoseconds are worth a line.
 
-It has a twin in `node/compiled.pyx` with the same contract, which is used where it was built; `best_road` chooses.
-What is here is what it means. Both are given `finish`, which takes over a reply of an unusual kind and says whether it
+It has a twin in `node/compiled/road.pyx` with the same contract, used where it was built; `best_road` chooses. What is
+here is what it means. Both are given `finish`, which takes over a reply of an unusual kind and says whether it
 blocks the client.
 """
 

@@ -2,7 +2,7 @@
 
 It appends to a list of `bytes` that the data plane joins once per client and pass, so no reply is copied twice. `bytes`
 and `int` replies are handled inline by the data plane; all else comes through `encode`. Arrays and commands have a
-compiled twin (`node/compiled.pyx`).
+compiled twin (`node/compiled/codec.pyx`).
 
 Doubles print as the stock server of the 7.0 line prints them: 17 significant digits, trailing zeros dropped, `inf`,
 `-inf`, `nan`.

@@ -84,3 +84,16 @@ def test_value_longer_than_any_chunk_between_short_commands_is_stored_whole() ->
         stream = encode_command([b"PING"]) + encode_command([b"SET", b"k", value]) + encode_command([b"STRLEN", b"k"])
         replies = b"".join(client.send(stream[i : i + 50_000]) for i in range(0, len(stream), 50_000))
     assert replies == b"+PONG\r\n+OK\r\n:%d\r\n" % len(value)
+
+
+@pytest.mark.parametrize("size", [100, 1000, 9000, 20_000])
+def test_client_that_reads_late_gets_every_reply_once_and_in_order(size: int) -> None:
+    with InProcessNode() as node:
+        client = node.client()
+        count = 2_000_000 // size  # more than a socket takes
+        for number in range(count):
+            client.sock.send(encode_command([b"SET", b"k", b"%0*d" % (size, number)]) + encode_command([b"GET", b"k"]))
+            node.pump()
+        replies = client.received()
+        assert client.call("PING") == b"PONG"
+    assert replies == b"".join(b"+OK\r\n$%d\r\n%0*d\r\n" % (size, size, number) for number in range(count))

@@ -1,0 +1,21 @@
+"""What the turn needs of the straight road."""
+
+
+cdef class StraightRoad:
+    cdef object server, keyspace, stream, propagation, finish
+    cdef type client_class, spec_class
+    cdef dict lookup, ready
+    cdef list feeds
+    cdef bint clustered
+    cdef object command_error, ok, block
+    cdef int latency_shift
+    # offsets of slots
+    cdef Py_ssize_t gates, out, resp3, rewritten, write_offset, sock, close_after_reply, last_command
+    cdef Py_ssize_t minds, quick, min_arity, max_arity, single_key, run_slot, calls, nanos, timings, failed_calls, full_name
+    cdef Py_ssize_t dirty, hot_key, hot_slot
+
+    cdef Py_ssize_t run_commands(self, object client, list commands, Py_ssize_t position) except? -1
+    cdef bint _finish(self, object client, object spec, list argv, object result, list out) except -1
+    cdef int _account(
+        self, object client, object spec, list argv, object result, long long spent, long long slow_nanos
+    ) except -1
