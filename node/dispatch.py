@@ -55,6 +55,7 @@ SERVER_STALE: Final = 1 << 8  # a replica that lost its primary and may not serv
 SERVER_BUSY: Final = 1 << 9  # a script has exceeded its time limit and still runs
 SERVER_SLOT_STATS: Final = 1 << 10  # what each slot costs is counted (`observe/slot_stats.py`)
 SERVER_COMMAND_LOG: Final = 1 << 11  # commands of any size may be worth a log (`observe/command_log.py`)
+SERVER_HOT_KEYS: Final = 1 << 12  # what keys cost is measured (`observe/hot_keys.py`)
 _LOOK_AT_DATA: Final = SERVER_LOADING | SERVER_ASYNC_LOADING | SERVER_STALE
 assert registry.GATES_OF_WRITES == SERVER_REPLICA | SERVER_WRITES_REFUSED
 
@@ -358,6 +359,8 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
         client.write_offset = server.write_offset()
     if slot_stats is not None and slot != NO_SLOT:
         slot_stats.called(slot, client, spec, argv, nanos, result, again=again)
+    if server.gates & SERVER_HOT_KEYS:
+        server.hot_keys.called(client, spec, argv, nanos, result)
     if nanos >= server.slow_nanos and type(result) is not Block:
         server.note_slow(client, spec, argv, nanos)
     if server.gates & SERVER_MONITORS and not again and not spec.flags & (registry.SKIP_MONITOR | registry.ADMIN):

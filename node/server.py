@@ -35,6 +35,7 @@ from node.native import HOT_PATH
 from node.observe import info_newer
 from node.observe.command_log import NEVER, CommandLogs
 from node.observe.histogram import Histogram
+from node.observe.hot_keys import HotKeys
 from node.observe.info import Info
 from node.observe.info_sections import BASE
 from node.observe.latency import LatencyMonitor
@@ -122,6 +123,7 @@ class Server:
         self.replication = Replication(self)
         self.data_plane = DataPlane(self)
         self.importing = Importing(self)
+        self.hot_keys = HotKeys(self)
         self.shutdown = Shutdown(self)
         self.listeners = Listeners(self)
         self.oom_score = OomScore(config)
