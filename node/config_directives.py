@@ -164,7 +164,12 @@ DIRECTIVES: Final = (
     Directive("replica-announced", YES_NO, True),
     Directive("replica-ignore-disk-write-errors", YES_NO, False),
     Directive("replica-announce-ip", OPTIONAL_TEXT, "", alias="slave-announce-ip"),
-    Directive("repl-diskless-load", Word("disabled", "on-empty-db", "swapdb"), "disabled", not_while_loading=True),
+    Directive(
+        "repl-diskless-load",
+        Word("disabled", "on-empty-db", "swapdb", newer=("flush-before-load",)),
+        "disabled",
+        not_while_loading=True,
+    ),
     Directive("propagation-error-behavior", Word("ignore", "panic", "panic-on-replicas"), "ignore"),
     Directive("replica-priority", NATURAL, 100, alias="slave-priority"),
     Directive("repl-diskless-sync-delay", NATURAL, 5),

@@ -1,8 +1,9 @@
-"""Taking in the snapshot of a full sync. Three ways, by `repl-diskless-load`:
+"""Taking in the snapshot of a full sync. Four ways, by `repl-diskless-load`:
 
 - `disabled`: it is written to a file; when it is whole, the file becomes `dbfilename` and is loaded. The old data is
   served until then.
 - `on-empty-db`: where there is no data to lose, it is loaded as it arrives.
+- `flush-before-load` (of Valkey 8): so it is wherever there is some; the old data goes first.
 - `swapdb`: it is loaded into a second keyspace as it arrives; the two are swapped when it is whole. The old data is
   served all the time if it is from the same history, at the price of holding both.
 

@@ -209,6 +209,23 @@ def test_writable_replica_expires_what_was_written_to_it(pair: tuple[ServerHandl
     assert replica.call("TTL", "theirs") == -1
 
 
+def test_replica_that_flushes_first_has_nothing_while_it_loads_and_after_a_broken_load(tmp_path: Path) -> None:
+    with (
+        start_node(tmp_path / "p", *OPTIONS, "--rdb-key-save-delay", "20000") as primary,
+        start_node(tmp_path / "r", *OPTIONS, "--repl-diskless-load", "flush-before-load") as replica,
+    ):
+        for number in range(100):
+            primary.call("SET", number, "x" * 100_000)
+        replica.call("SET", "old", "data")
+        replica.call("REPLICAOF", "127.0.0.1", primary.port)
+        wait_until(lambda: replica.info("persistence")["loading"] == "1", 20, "it loads")
+        assert not list((tmp_path / "r").glob("temp-*")), "no file in between"
+        primary.call("CONFIG", "SET", "repl-diskless-sync-delay", "60")
+        primary.call("CLIENT", "KILL", "TYPE", "replica")
+        wait_until(lambda: replica.info("persistence")["loading"] == "0", 20, "the load broke off")
+        assert replica.call("DBSIZE") == 0
+
+
 def test_failover_without_a_caught_up_replica_is_aborted_by_its_timeout(
     pair: tuple[ServerHandle, ServerHandle],
 ) -> None:
