@@ -1,7 +1,8 @@
 """Whether the compiled twins of the hot path are here.
 
 `compiled` is the package `node/compiled/`, or None: where there was no C compiler at installation, and where
-`SLOTMESH_PLAIN=1` asks for plain Python (to compare the two, or to step through the hot path with a debugger). Whoever has a twin asks here, once, when its module is imported.
+`SLOTMESH_PLAIN=1` asks for plain Python (to compare the two, or to step through the hot path with a debugger).
+Whoever has a twin asks here, once, when its module is imported.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ its start. In any doubt the rest is left to `RequestParser`, a cursor parser tha
 server's limits and its error texts, and keeps an incomplete command between chunks.
 
 `parse_quick` has two forms with one contract. The compiled one (`node/compiled/codec.pyx`) walks the bytes. The plain
-one sends them through one shared hiredis reader. As hiredis parses *replies*, it accepts more than a request may be, and it
-cannot say where it stopped; so its result is proved: behind the chunk it is fed a marker reply, and only when every
+one sends them through one shared hiredis reader. As hiredis parses *replies*, it accepts more than a request may be,
+and it cannot say where it stopped; so its result is proved: behind the chunk it is fed a marker reply, and only when every
 value before the marker is an array of bulk strings and nothing follows it was the chunk whole. If it was not, all up to
 the last likely boundary is tried the same way.
 
