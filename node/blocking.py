@@ -153,9 +153,14 @@ class Blocking:
             for place in places:
                 if COMPAT.newer and self._keyspace.dbs[place[0]].is_past(place[1]):
                     continue  # nobody is woken for it, nor is it removed; 7.0 does the latter
+                db = self._keyspace.dbs[place[0]]
                 for client in list(self._waiters.get(place, ())):
                     block = client.blocked
-                    if block is not None:
+                    if block is None:
+                        continue
+                    # The one before may have emptied the key. The handler would then go on to its other keys, and take
+                    # what belongs to clients that wait for those longer.
+                    if block.needs_keys or db.stored(place[1]) is not None:
                         self._retry(client, block)
 
     def _retry(self, client: Client, block: Block) -> None:

@@ -8,12 +8,18 @@ and replicas). `observed` is the one flag that the hot path tests to learn wheth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+from node.compat import COMPAT
 from node.keyspace.database import DELETE, Database
 from node.keyspace.field_expiry import FieldExpiry
 from node.keyspace.lazy_free import LazyFree
 from node.keyspace.notify import EVICTED, EXPIRED, KEYEVENT, KEYSPACE, SUBKEYS
+
+#: Up to 7.0 nobody is woken when one of these replaces a value, whatever its type was; a new key wakes all the same.
+_OVERWRITES: Final = frozenset(
+    (b"sortstore", b"zunionstore", b"zinterstore", b"zdiffstore", b"zrangestore", b"geosearchstore", b"georadiusstore")
+)
 
 
 class AccessClock(Protocol):
@@ -126,7 +132,7 @@ class Keyspace:
         """Fan a change out to the observers."""
         if self.watched:
             self.on_touched(db_index, key)
-        if self.waiting:
+        if self.waiting and (event not in _OVERWRITES or COMPAT.newer):
             self.waiting_ready(db_index, key)
         if self.change_clock is not None and self.dbs[db_index].stored(key) is not None:
             self.change_clock.changed(db_index, key)

@@ -461,6 +461,25 @@ USERS: Scene = (
     ("y", "AUTH w any", {"y": b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"}),
 )
 
+#: Who waits longest for a key is served first, also when the element comes by way of another key.
+WAKING: Scene = (
+    ("a", "BLMOVE l d RIGHT LEFT 0", {}),
+    ("b", "BLMOVE d d LEFT RIGHT 0", {}),
+    ("c", "BRPOP l d 0", {}),
+    (
+        "d",
+        "RPUSH l x",
+        {"d": b":1\r\n", "a": b"$1\r\nx\r\n", "b": b"$1\r\nx\r\n", "c": b"*2\r\n$1\r\nd\r\n$1\r\nx\r\n"},
+    ),
+    # A value that takes the place of another wakes nobody, a new one does.
+    ("a", "BLPOP l 0", {}),
+    ("d", "ZADD l 1 1", {"d": b":1\r\n"}),
+    ("d", "SORT l STORE l", {"d": b":1\r\n"}),
+    ("d", "DEL l", {"d": b":1\r\n"}),
+    ("d", "RPUSH m 5", {"d": b":1\r\n"}),
+    ("d", "SORT m STORE l", {"d": b":1\r\n", "a": b"*2\r\n$1\r\nl\r\n$1\r\n5\r\n"}),
+)
+
 SCENES: dict[str, Scene] = {
     "messages": MESSAGES,
     "shard channels": SHARD_CHANNELS,
@@ -471,6 +490,7 @@ SCENES: dict[str, Scene] = {
     "redirection": REDIRECTION,
     "silence": SILENCE,
     "blocked": BLOCKED,
+    "waking": WAKING,
     "pause": PAUSE,
     "users": USERS,
 }
