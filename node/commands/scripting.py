@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from node.commands.help import help_reply
+from node.commands.stream_once import obey_remark
 from node.errors import CommandError
 from node.key_specs import keys_counted
 from node.registry import (
@@ -54,6 +55,8 @@ def _judged_by_script(client: Client, spec: CommandSpec, argv: list[bytes]) -> i
     judge=_judged_by_script,
 )
 def cmd_eval(client: Client, argv: list[bytes]) -> Any:
+    if argv[1].startswith(b"-- ") and obey_remark(client, argv):
+        return None
     return client.server.scripting.eval(client, _EVAL, argv, by_sha=False, read_only=False)
 
 

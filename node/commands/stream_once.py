@@ -4,8 +4,8 @@ A producer that does not know whether its message arrived sends it again, under 
 entry that it became the first time. With IDMPAUTO the name is a digest of the message's fields and values, in whatever
 order they come. What is remembered, and for how long, is `node/types/stream_once.py`'s.
 
-AOF and replicas get the XADD with its ID, as always, and an XIDMPRECORD behind it. A 7.0 server does not know that one:
-as a replica it keeps the entry and logs an error, but it loads no log with such a command (docs/differences.md).
+AOF and replicas get the XADD with its ID, as always, and an XIDMPRECORD behind it, as a remark that means nothing to
+servers that know no such command (`node/keyspace/remarks.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from node.commands.stream_new_id import AUTO
 from node.errors import CommandError
 from node.key_specs import KEY_UPDATE
 from node.keyspace.notify import NO_EVENT
+from node.keyspace.remarks import remark, remarked
 from node.registry import DENYOOM, FAST, WRITE, command
 from node.resp.values import OK
 from node.types.stream import StreamValue
@@ -93,7 +94,7 @@ class Once:
             value.sent = SentMessages()
         value.sent.remember(self._producer, self._message, strict_id(text), client.db.keyspace.now_ms)
         told = client.rewritten or [[b"XADD", key, text, *flat]]
-        client.propagate_as(*told, [b"XIDMPRECORD", key, self._producer, self._message, text])
+        client.propagate_as(*told, remark(b"XIDMPRECORD", key, self._producer, self._message, text))
 
 
 def _digest(flat: list[bytes]) -> bytes:
@@ -139,6 +140,7 @@ def cmd_xcfgset(client: Client, argv: list[bytes]) -> Any:
     sent = value.sent
     sent.configure(duration_s or sent.duration_s, max_messages or sent.max_messages)
     db.changed(key, NO_EVENT, b"xcfgset")
+    client.propagate_as(remark(b"XCFGSET", *argv[1:]))
     return OK
 
 
@@ -178,4 +180,18 @@ def cmd_xidmprecord(client: Client, argv: list[bytes]) -> Any:
     if known is None:
         value.sent.remember(producer, message, entry_id, now_ms)
         db.changed(key, NO_EVENT, b"xidmprecord")
+        client.propagate_as(remark(b"XIDMPRECORD", *argv[1:]))
     return OK
+
+
+_REMARKS: Final = {b"XCFGSET": cmd_xcfgset, b"XIDMPRECORD": cmd_xidmprecord}
+
+
+def obey_remark(client: Client, argv: list[bytes]) -> bool:
+    """Take an EVAL from our primary or from the log for the command that it stands for; False: it is a script."""
+    told = remarked(argv)
+    handler = None if told is None else _REMARKS.get(told[0])
+    if told is None or handler is None or not must_obey(client):
+        return False
+    handler(client, told)
+    return True

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from node.keyspace.keyspace import Keyspace
 from node.keyspace.releases import release_command
+from node.keyspace.remarks import remark
 from node.persistence.snapshot import SnapshotOptions
 from node.resp.encoder import encode_command, format_double
 from node.types.hash import HashValue
@@ -107,9 +108,9 @@ def _stream_commands(key: bytes, stream: StreamValue) -> Iterator[Command]:
     sent = stream.sent
     if sent is not None:
         settings = (b"IDMP-DURATION", b"%d" % sent.duration_s, b"IDMP-MAXSIZE", b"%d" % sent.max_messages)
-        yield [b"XCFGSET", key, *settings]
+        yield remark(b"XCFGSET", key, *settings)
         for producer, message, entry_id in sent.listed():
-            yield [b"XIDMPRECORD", key, producer, message, format_id(entry_id)]
+            yield remark(b"XIDMPRECORD", key, producer, message, format_id(entry_id))
 
 
 def _group_commands(key: bytes, group: Group) -> Iterator[Command]:

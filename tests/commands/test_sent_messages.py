@@ -122,10 +122,23 @@ def test_message_is_told_to_replicas_beside_its_entry(node: InProcessNode, clien
     told = [b" ".join(argv).decode() for argv in node.take_propagated() if argv[0] not in (b"MULTI", b"EXEC")]
     assert told == [
         f"XADD s {text} f v",
-        f"XIDMPRECORD s p a {text}",
+        f"EVAL -- XIDMPRECORD 1 s p a {text}",
         f"XADD s MAXLEN = 2 {START_MS}-1 f v",
-        f"XIDMPRECORD s p b {START_MS}-1",
+        f"EVAL -- XIDMPRECORD 1 s p b {START_MS}-1",
     ]
+
+
+def test_remark_of_a_client_is_a_script_that_does_nothing(node: InProcessNode, client: InProcessClient) -> None:
+    text = _add(client, "p", "a")
+    node.take_propagated()
+    assert client.call("EVAL", "-- XIDMPRECORD", 1, "s", "p", "b", text) is None
+    assert client.call("EVAL", "-- XCFGSET", 1, "s", "IDMP-MAXSIZE", 7) is None
+    assert node.take_propagated() == []
+    assert _about(client)[b"iids-tracked"] == 1
+    replica = node.client()
+    replica.served.set_gate(GATE_PRIMARY, True)
+    replica.call("EVAL", "-- XNOTHING", 1, "s", "p", "b", text)
+    assert _about(client)[b"iids-tracked"] == 1
 
 
 def test_replica_remembers_what_its_primary_does(node: InProcessNode, client: InProcessClient) -> None:

@@ -128,6 +128,23 @@ def test_pending_entries_are_the_same_on_stock(
     assert claimed[1] == released
 
 
+def test_entries_of_transactions_and_scripts_reach_stock(
+    node: InProcessNode, client: InProcessClient, stock: redis.Redis
+) -> None:
+    client.call("MULTI")
+    client.call("XADD", "s", "IDMP", "p", "a", "*", "f", "1")
+    client.call("XCFGSET", "s", "IDMP-MAXSIZE", 5)
+    client.call("SET", "k", "v")
+    client.call("EXEC")
+    client.call("EVAL", "return redis.call('XADD', KEYS[1], 'IDMP', 'p', 'b', '*', 'f', '2')", 1, "s")
+    propagated = node.take_propagated()
+    assert [argv[0] for argv in propagated].count(b"MULTI") == 2
+    for argv in propagated:
+        stock.execute_command(*argv)
+    assert stock.execute_command("GET", "k") == b"v"
+    assert stock.execute_command("XRANGE", "s", "-", "+") == client.call("XRANGE", "s", "-", "+")
+
+
 def test_stock_loads_files_and_payloads_with_released_entries_and_sent_messages(
     node: InProcessNode, client: InProcessClient, stock: redis.Redis, tmp_path: Path
 ) -> None:
