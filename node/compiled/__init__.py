@@ -7,7 +7,17 @@ both. Nothing here decides anything of its own: what is not the plain case is le
 """
 
 from node.compiled.codec import encode_array, encode_command, parse_quick, slot_of
+from node.compiled.hyperloglog import add_dense, murmur64a
 from node.compiled.road import StraightRoad
 from node.compiled.turn import Turn
 
-__all__ = ["StraightRoad", "Turn", "encode_array", "encode_command", "parse_quick", "slot_of"]
+__all__ = [
+    "StraightRoad",
+    "Turn",
+    "add_dense",
+    "encode_array",
+    "encode_command",
+    "murmur64a",
+    "parse_quick",
+    "slot_of",
+]

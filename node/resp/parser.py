@@ -6,9 +6,9 @@ server's limits and its error texts, and keeps an incomplete command between chu
 
 `parse_quick` has two forms with one contract. The compiled one (`node/compiled/codec.pyx`) walks the bytes. The plain
 one sends them through one shared hiredis reader. As hiredis parses *replies*, it accepts more than a request may be,
-and it cannot say where it stopped; so its result is proved: behind the chunk it is fed a marker reply, and only when every
-value before the marker is an array of bulk strings and nothing follows it was the chunk whole. If it was not, all up to
-the last likely boundary is tried the same way.
+and it cannot say where it stopped; so its result is proved: behind the chunk it is fed a marker reply, and only when
+every value before the marker is an array of bulk strings and nothing follows it was the chunk whole. If it was not, all
+up to the last likely boundary is tried the same way.
 
 Limits and texts are those of the stock server: at most 2**31-1 arguments (10 before authentication), bulk strings up to
 `proto-max-bulk-len` (16384 bytes before authentication), lines up to 64 KiB.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import random
 
 import pytest
 
+from node.native import compiled
 from node.types import murmur
 
 _M64 = (1 << 64) - 1
@@ -44,14 +44,12 @@ def test_element_hash_of_any_size_equals_murmur64a(size: int) -> None:
     rng = random.Random(size)
     for data in (rng.randbytes(size), bytes(size), b"\xff" * size):
         assert murmur.hash_element(data) == murmur.murmur64a(data)
-        if size < len(murmur.C_SIZES):
-            for function in (murmur.hash_sized, murmur._sized_hash):
-                assert function(data, murmur.C_SIZES[size], murmur.C_SEED) == murmur.murmur64a(data)
 
 
-def test_element_hash_without_a_runtime_library_is_murmur64a(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> None:
-        raise OSError(name)
-
-    monkeypatch.setattr(ctypes, "PyDLL", refuse)
-    assert murmur._load_native() is None
+@pytest.mark.skipif(compiled is None, reason="the compiled twins were not built here")
+@pytest.mark.parametrize("size", SIZES)
+def test_compiled_twin_with_any_seed_equals_murmur64a(size: int) -> None:
+    rng = random.Random(size)
+    for seed in (0, murmur.SEED, rng.getrandbits(64)):
+        data = rng.randbytes(size)
+        assert compiled.murmur64a(data, seed) == murmur.murmur64a(data, seed)
