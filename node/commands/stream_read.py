@@ -85,9 +85,6 @@ def _parse(client: Client, argv: list[bytes], for_group: bool) -> ReadRequest:
         elif option == b"count" and left:
             request.count = max(0, integer(argv[i + 1]))
             i += 2
-        elif option in (b"maxcount", b"maxsize", b"claim") and left:
-            _take_bound(request, option, argv[i + 1], for_group)
-            i += 2
         elif option == b"streams" and left:
             if left & 1:
                 raise _unbalanced(for_group)
@@ -103,6 +100,9 @@ def _parse(client: Client, argv: list[bytes], for_group: bool) -> ReadRequest:
                 raise _NOACK_IN_XREAD
             request.noack = True
             i += 1
+        elif option in (b"maxcount", b"maxsize", b"claim") and left:
+            _take_bound(request, option, argv[i + 1], for_group)
+            i += 2
         else:
             raise errors.SYNTAX
     if not request.keys_at:

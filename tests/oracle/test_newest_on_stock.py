@@ -176,3 +176,51 @@ def test_stock_loads_files_and_payloads_with_released_entries_and_sent_messages(
         assert _pending(other.execute_command("XPENDING", "s", "g", "-", "+", 9)) == rows
         assert other.execute_command("PEXPIRETIME", "text") == 32503680000000
         other.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_moving_one_by_one_is_moving_one_element_again_and_again(
+    client: InProcessClient, stock: redis.Redis, seed: int
+) -> None:
+    rng = random.Random(seed)
+    for _ in range(60):
+        ends, count = [rng.choice(_SIDES), rng.choice(_SIDES)], rng.randrange(1, 8)
+        source, target = range(rng.randrange(1, 6)), range(10, 10 + rng.randrange(4))
+        for key, elements in (("l", source), ("m", target)):
+            for call in (client.call, stock.execute_command):
+                call("DEL", key)
+                if elements:
+                    call("RPUSH", key, *elements)
+        moved = client.call("LMOVEM", "l", "m", *ends, "COUNT", count, "OBO")
+        singly = [stock.execute_command("LMOVE", "l", "m", *ends) for _ in range(min(count, len(source)))]
+        assert moved == (singly[::-1] if ends[1] == "LEFT" else singly)
+        for key in "lm":
+            assert client.call("LRANGE", key, 0, -1) == stock.execute_command("LRANGE", key, 0, -1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cardinalities_are_those_of_the_sets_that_stock_computes(
+    client: InProcessClient, stock: redis.Redis, seed: int
+) -> None:
+    rng = random.Random(seed)
+    for key in "abcd":
+        members = rng.sample(range(40), rng.randrange(1, 25))
+        for call in (client.call, stock.execute_command):
+            call("SADD", key, *members)
+    for _ in range(100):
+        keys = [rng.choice("abcdx") for _ in range(rng.randrange(1, 5))]
+        limit = rng.choice((0, 0, 1, 5, 30, 99))
+        for ours, theirs in (("SUNIONCARD", "SUNION"), ("SDIFFCARD", "SDIFF")):
+            size = len(stock.execute_command(theirs, *keys))
+            assert client.call(ours, len(keys), *keys, "LIMIT", limit) == (min(size, limit) if limit else size)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counting_within_no_bounds_is_stock_counting(client: InProcessClient, stock: redis.Redis, seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(100):
+        amount = rng.choice(("0.1", "-2.75", "1e15", "3.0e-7", str(rng.uniform(-9, 9))))
+        stored = stock.execute_command("INCRBYFLOAT", "f", amount)
+        assert client.call("INCREX", "f", "BYFLOAT", amount)[0] == stored == client.call("GET", "f")
+        step = rng.randrange(-(10**12), 10**12)
+        assert client.call("INCREX", "n", "BYINT", step) == [stock.execute_command("INCRBY", "n", step), step]
