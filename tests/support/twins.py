@@ -93,6 +93,7 @@ class Twins:
     """Both servers."""
 
     def __init__(self, stock_port: int, our_port: int) -> None:
+        self.ports = (stock_port, our_port)
         self.stock = Wire(stock_port)
         self.ours = Wire(our_port)
 
