@@ -121,12 +121,13 @@ class Gossip:
             send_heartbeat(view, oldest.link, Ping)
 
     def maybe_ping_due(self, member: Member) -> None:
-        """Ping a member not heard of for half a node timeout.
+        """Ping a member not heard of for a ping interval, by default half a node timeout.
 
         The wait for its answer starts even while there is no link to send on: not getting one *is* the silence.
         """
         view = self._view
-        if member.ping_sent_ms or view.now_ms - member.pong_received_ms <= view.config.node_timeout_ms // 2:
+        interval_ms = view.config.ping_interval_ms or view.config.node_timeout_ms // 2
+        if member.ping_sent_ms or view.now_ms - member.pong_received_ms <= interval_ms:
             return
         send_heartbeat(view, member.link, Ping)
         member.ping_sent_ms = view.now_ms

@@ -59,6 +59,7 @@ LEASE_MARGIN_MS: Final = 20
 #: Settings that make up the core's `ClusterConfig`.
 _WATCHED: Final = (
     "cluster-node-timeout",
+    "cluster-ping-interval",
     "cluster-require-full-coverage",
     "cluster-replica-validity-factor",
     "cluster-replica-no-failover",
@@ -121,6 +122,7 @@ class ClusterHost:
             port=config.port,
             cport=config.cluster_port or config.port + 10000,
             node_timeout_ms=config.cluster_node_timeout,
+            ping_interval_ms=config.cluster_ping_interval,
             require_full_coverage=config.cluster_require_full_coverage,
             replica_validity_factor=config.cluster_replica_validity_factor,
             repl_ping_period_ms=config.repl_ping_replica_period * 1000,

@@ -109,7 +109,6 @@ EFFECTS: Final[dict[str, Effect]] = {
     "cluster-announce-client-ipv6": Effect(NONE, "clients and nodes are told the same address"),
     "cluster-announce-human-nodename": Effect(NONE, "the bus speaks the protocol of 7.0, which lacks it"),
     "cluster-blacklist-ttl": Effect(NONE, "a forgotten node is kept out for the minute of 7.0"),
-    "cluster-ping-interval": Effect(NONE, "the pace of the bus is that of 7.0"),
     "cluster-slot-stats-enabled": Effect(
         PARTLY, "what goes to replicas and to subscribers of shard channels is not counted"
     ),

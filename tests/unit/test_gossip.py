@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import pytest
 
 from cluster.messages import Extensions, ForgottenNode, GossipEntry, Meet, Ping, Pong
 from cluster.terms import FLAG_HANDSHAKE, FLAG_NOADDR, FLAG_PFAIL, MESSAGE_EXTENSIONS
@@ -106,6 +107,15 @@ def test_stranger_is_answered_but_its_gossip_is_not_believed() -> None:
     lone.say("X1", Ping(stranger, (lone.about("X1", node_id="9" * 40),)))
     assert lone.receivers(Pong) == ["X1"]
     assert len(lone.core.view.members) == 6
+
+
+@pytest.mark.parametrize(("settings", "pinged"), [({}, False), ({"ping_interval_ms": 300}, True)])
+def test_every_member_is_pinged_once_its_answer_is_a_ping_interval_old(settings: dict[str, int], pinged: bool) -> None:
+    lone = LoneCore("P1", **settings)
+    lone.greet()
+    lone.drain()
+    lone.pass_ms(500, silent=())
+    assert (set(lone.receivers(Ping)) == set(lone.others())) is pinged
 
 
 def test_newer_sign_of_life_in_gossip_saves_a_ping() -> None:
