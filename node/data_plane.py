@@ -27,10 +27,11 @@ import trio
 
 from node.accepting import Acceptor
 from node.blocking import Block
-from node.client import GATE_PRIMARY, Client
+from node.client import GATE_LARGE_REQUEST, GATE_PRIMARY, Client
 from node.dispatch import SERVER_BUSY, Deferred, execute
 from node.errors import CommandError
 from node.native import compiled
+from node.observe.command_log import request_bytes
 from node.output import IN, OUT, Output
 from node.registry import UNKNOWN, CommandSpec
 from node.resp.encoder import encode
@@ -314,6 +315,8 @@ class DataPlane:
                 if parser.idle:
                     client.parser = None
                 return
+            if request_bytes(argv) >= self.server.request_limit:
+                client.set_gate(GATE_LARGE_REQUEST, True)
             self._run(client, [argv])
 
     def _run(self, client: Client, commands: list[list[bytes]]) -> None:
@@ -366,11 +369,16 @@ class DataPlane:
         if type(result) is Block:
             self._block(client, result, spec, argv)
             return True
+        out = client.out
+        before = len(out)
         try:
-            encode(client.out, result, client.resp3)
+            encode(out, result, client.resp3)
         except KeyError:
             log.exception("a handler returned what no reply can be: %r", type(result))
-            encode(client.out, self.server.internal_error, client.resp3)
+            encode(out, self.server.internal_error, client.resp3)
+        size = sum(map(len, out[before:]))
+        if size >= self.server.reply_limit:
+            self.server.note_large_reply(client, argv, size)
         return False
 
     def _block(self, client: Client, block: Block, spec: CommandSpec, argv: list[bytes]) -> None:

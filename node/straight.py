@@ -116,7 +116,11 @@ class StraightRoad:
                 if size < 1024:
                     out.append(BULK_HEADER[size] + result + CRLF)
                 else:
-                    out += (b"$%d\r\n" % size, result, CRLF)
+                    header = b"$%d\r\n" % size
+                    out += (header, result, CRLF)
+                    size += len(header) + 2
+                    if size >= server.reply_limit:
+                        server.note_large_reply(client, argv, size)
             elif result is OK:
                 out.append(b"+OK\r\n")
             elif kind is int and 0 <= result < 1024:

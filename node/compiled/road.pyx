@@ -63,11 +63,11 @@ cdef class StraightRoad:
         """`run` for C."""
         cdef Py_ssize_t total = PyList_GET_SIZE(commands)
         cdef Py_ssize_t words, key_at
-        cdef long long last, now, slow_nanos, dirty
+        cdef long long last, now, slow_nanos, reply_limit, dirty
         cdef int place
         cdef list argv
         cdef list out
-        cdef object spec, result, key, ran = None
+        cdef object spec, result, key, made, ran = None
         cdef PyObject* found
         cdef object keyspace = self.keyspace
         cdef object server = self.server
@@ -77,6 +77,7 @@ cdef class StraightRoad:
             raise TypeError("the straight road is for clients")
         out = <list>get(client, self.out)
         slow_nanos = server.slow_nanos
+        reply_limit = server.reply_limit
         last = nanos_now()
         while position < total:
             argv = <list>PyList_GET_ITEM(commands, position)
@@ -126,7 +127,10 @@ cdef class StraightRoad:
             self._account(client, spec, argv, result, now - last, slow_nanos)
             last = now
             if PyBytes_CheckExact(result):
-                PyList_Append(out, bulk(<bytes>result))
+                made = bulk(<bytes>result)
+                PyList_Append(out, made)
+                if PyBytes_GET_SIZE(made) >= reply_limit:
+                    server.note_large_reply(client, argv, PyBytes_GET_SIZE(made))
             elif result is self.ok:
                 PyList_Append(out, b"+OK\r\n")
             elif PyLong_CheckExact(result):
@@ -149,6 +153,8 @@ cdef class StraightRoad:
             made = encode_array(result, holds(client, self.resp3, True))
             if made is not None:
                 PyList_Append(out, made)
+                if PyBytes_GET_SIZE(made) >= <long long>self.server.reply_limit:
+                    self.server.note_large_reply(client, argv, PyBytes_GET_SIZE(made))
                 return False
         return self.finish(client, spec, argv, result)
 

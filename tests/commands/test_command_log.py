@@ -240,3 +240,22 @@ def test_reply_that_came_late_is_logged_when_it_comes(node: InProcessNode) -> No
     assert len(client.received()) > 5000
     (entry,) = logged(other, "large-reply")
     assert (entry[3], entry[4]) == ([b"BLPOP", b"list", b"0"], b"127.0.0.1:1")
+
+
+def test_logs_see_what_comes_and_goes_on_the_hot_path() -> None:
+    with InProcessNode() as node:
+        client = node.client()
+        value = b"x" * 2_000_000
+        assert client.call("SET", "k", value) == b"OK"
+        assert client.call("GET", "k") == value
+        client.call("RPUSH", "list", *[b"y" * 1000] * 120)
+        for _ in range(10):
+            client.call("RPUSH", "list", *[b"y" * 1000] * 120)
+        assert len(client.call("LRANGE", "list", "0", "-1")) == 1320
+        requests = client.call("COMMANDLOG", "GET", "-1", "large-request")
+        replies = client.call("COMMANDLOG", "GET", "-1", "large-reply")
+    assert [(entry[2], entry[3][:2]) for entry in requests] == [(2_000_000 + 32, [b"SET", b"k"])]
+    assert [(entry[2], entry[3][:2]) for entry in replies] == [
+        (1320 * 1009 + 7, [b"LRANGE", b"list"]),
+        (2_000_000 + 12, [b"GET", b"k"]),
+    ]
