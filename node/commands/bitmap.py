@@ -253,6 +253,8 @@ class _FieldOperation:
         wanted = old + self.operand if self.increments else self.operand
         if not self.signed and not self.increments:
             wanted &= (1 << 64) - 1  # a negative value is a very large one here, as it is in stock
+        if self.overflow == bits.SAT and not self.increments and wanted < (1 << self.width - 1) - (1 << 63) < 0:
+            wanted = 1 << 63  # so far below the least value that stock's difference wraps: it saturates at the greatest
         new = bits.fit(wanted, self.width, self.signed, self.overflow)
         if new is None:
             return None, False

@@ -73,6 +73,12 @@ BITS: Table = (
 FIELDS: Table = (
     ("BITFIELD k", array()),
     ("BITFIELD k SET u8 0 255 GET u8 0 GET i8 0", array(number(0), number(255), number(-1))),
+    ("BITFIELD far OVERFLOW SAT SET i5 0 -9223372036854775793 GET u5 0", array(number(0), number(15))),
+    ("BITFIELD far OVERFLOW SAT SET i5 0 -9223372036854775792 GET u5 0", array(number(15), number(16))),
+    (
+        "BITFIELD far OVERFLOW SAT SET i64 0 -9223372036854775808 GET u1 0",
+        array(number(-9223372036854775808), number(1)),
+    ),
     ("BITFIELD k INCRBY u2 100 1 OVERFLOW SAT INCRBY u2 102 1", array(number(1), number(1))),
     ("BITFIELD k SET u8 #1 300", array(number(0))),
     ("BITFIELD k GET u8 8", array(number(44))),
