@@ -35,6 +35,8 @@ class Routing:
         self._view = view
         self.served = bytearray(SLOT_COUNT)
         self._key: tuple[int, bool, bool] | None = None
+        self._run_ends: list[int] = []
+        self._run_ends_version = -1
 
     def refresh(self) -> bool:
         """Bring `served` up to date; true when anything that redirections depend on has changed."""
@@ -51,6 +53,17 @@ class Routing:
             for slot in open_slots:
                 self.served[slot] = 0
         return True
+
+    def run_end(self, slot: int) -> int:
+        """Where the run of slots ends that have the owner of `slot` and, but for `slot` itself, are not moving away."""
+        slots = self._view.slots
+        if self._run_ends_version != slots.version:
+            ends = list(range(1, SLOT_COUNT + 1))
+            for at in range(SLOT_COUNT - 2, -1, -1):
+                if slots.owners[at + 1] is slots.owners[at] and at + 1 not in slots.migrating_to:
+                    ends[at] = ends[at + 1]
+            self._run_ends, self._run_ends_version = ends, slots.version
+        return self._run_ends[slot]
 
     # -- the full rule ---------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cluster.members import Member
     from cluster.view import ClusterView
     from node.client import Client
+    from node.routing import Routing
 
 _CURSOR: Final = re.compile(rb"([0-9A-Za-z]+)-\{[^{}]+\}-([0-9]{1,20})")
 _BAD_CURSOR: Final = CommandError("ERR Invalid cursor")
@@ -79,7 +80,7 @@ def cmd_clusterscan(client: Client, argv: list[bytes]) -> Any:
     if wanted is not None and wanted != slot:  # the only slot that can match lies ahead, or behind
         return [_fresh(wanted) if wanted > slot else b"0", []]
     view = host.core.view
-    walk = _Walk(client, view, slot, fingerprint, place)
+    walk = _Walk(client, host.routing, view, slot, fingerprint, place)
     if walk.elsewhere is not None:
         raise errors.ask(slot, *host.routing.endpoint(walk.elsewhere, client))
     end = min(walk.end, slot + 1 if wanted is not None else SLOT_COUNT)
@@ -92,7 +93,9 @@ class _Walk:
 
     __slots__ = ("elsewhere", "end", "fingerprint", "place", "then")
 
-    def __init__(self, client: Client, view: ClusterView, slot: int, fingerprint: bytes, place: int) -> None:
+    def __init__(
+        self, client: Client, routing: Routing, view: ClusterView, slot: int, fingerprint: bytes, place: int
+    ) -> None:
         me, slots = view.myself, view.slots
         run_id = client.server.run_id[:8].encode()
         #: Another node that must be asked first.
@@ -113,7 +116,7 @@ class _Walk:
         else:
             self.fingerprint = on_target if fingerprint == on_target else _WHOLE + run_id
             if self.fingerprint != on_target:
-                self.end = _end_of_range(view, slot)
+                self.end = routing.run_end(slot)
         self.place = place
         if fingerprint == self.fingerprint:
             return
@@ -149,16 +152,6 @@ def _parse(cursor: bytes) -> tuple[bytes, int, int]:
 def _mark(*members: Member) -> bytes:
     """A short word for one node or a pair of them, the same on every node."""
     return b"%08x" % crc32("-".join(member.node_id for member in members).encode())
-
-
-def _end_of_range(view: ClusterView, slot: int) -> int:
-    """Where the run of slots ends that this shard owns as a whole, `slot` being one of them."""
-    slots = view.slots
-    owner = slots.owners[slot]
-    end = slot + 1
-    while end < SLOT_COUNT and slots.owners[end] is owner and end not in slots.migrating_to:
-        end += 1
-    return end
 
 
 def slot_of_pattern(pattern: bytes | None) -> int | None:

@@ -170,6 +170,22 @@ def test_cursor_of_another_node_goes_on_at_its_place(node: InProcessNode) -> Non
             assert len(rest) < 450  # it did not start again
 
 
+def test_scan_leads_to_the_next_slot_that_is_not_ours(node: InProcessNode) -> None:
+    client = node.client()
+    assert node.server.cluster is not None
+    client.call("CONFIG", "SET", "cluster-require-full-coverage", "no")
+    client.call("CLUSTER", "DELSLOTSRANGE", "10", "16383")
+    node.server.cluster.core.view.cluster_ok = True
+    node.server.cluster.settled()
+    client.call("SET", "{06S}a", "1")
+    assert client.raw("CLUSTERSCAN", "0-{06S}-0") == page(f"0-{{{slot_tag(10).decode()}}}-0", "{06S}a")
+    assert client.raw("CLUSTERSCAN", "0-{06S}-0", "SLOT", "0") == page("0", "{06S}a")
+    assert client.raw("CLUSTERSCAN", b"0-{%b}-0" % slot_tag(10)) == error("CLUSTERDOWN Hash slot not served")
+    node.server.cluster.core.view.cluster_ok = False
+    node.server.cluster.settled()
+    assert client.raw("CLUSTERSCAN", "0-{06S}-0") == error("CLUSTERDOWN The cluster is down")
+
+
 @pytest.mark.parametrize("strange", ["aBcDeF", "m01234567", "t01234567", "0B3a21"])
 def test_unknown_fingerprint_starts_the_slot_again(node: InProcessNode, strange: str) -> None:
     client = node.client()

@@ -231,6 +231,24 @@ def test_scan_of_all_slots_during_reshards_misses_nothing(cluster: ClusterHandle
     assert not failures
 
 
+def test_replica_serves_a_scan_to_a_readonly_client_only(cluster: ClusterHandle) -> None:
+    source, _ = owner_and_other(cluster)
+    fill(source)
+    replica = next(
+        node for node in cluster.nodes if node.call("ROLE")[0] == b"slave" and node.call("ROLE")[2] == source.port
+    )
+    wait_until(lambda: replica.call("DBSIZE") == source.call("DBSIZE"), 20, "the replica has all keys")
+    client = replica.client()
+    request = ("CLUSTERSCAN", b"0-{06S}-0", "COUNT", 1000, "SLOT", SLOT)
+    pipe = client.pipeline(transaction=False)
+    for words in (request, ("READONLY",), request, ("READWRITE",)):
+        pipe.execute_command(*words)
+    moved, _, (cursor, keys), _ = pipe.execute(raise_on_error=False)
+    assert isinstance(moved, redis.exceptions.MovedError)
+    assert moved.port == source.port
+    assert (cursor, set(keys)) == (b"0", KEYS)
+
+
 def test_scan_goes_on_at_its_place_after_a_failover(cluster: ClusterHandle) -> None:
     source, _ = owner_and_other(cluster)
     fill(source)
