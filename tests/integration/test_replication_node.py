@@ -211,7 +211,7 @@ def test_writable_replica_expires_what_was_written_to_it(pair: tuple[ServerHandl
 
 def test_replica_that_flushes_first_has_nothing_while_it_loads_and_after_a_broken_load(tmp_path: Path) -> None:
     with (
-        start_node(tmp_path / "p", *OPTIONS, "--rdb-key-save-delay", "20000") as primary,
+        start_node(tmp_path / "p", *OPTIONS, "--rdb-key-save-delay", "200000") as primary,
         start_node(tmp_path / "r", *OPTIONS, "--repl-diskless-load", "flush-before-load") as replica,
     ):
         for number in range(100):
