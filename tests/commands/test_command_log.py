@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from node.client import GATE_LARGE_REQUEST
+from node.config import Config
 from node.dispatch import SERVER_COMMAND_LOG
 from node.observe.command_log import NEVER, QUICK_REQUEST, SHORT_REPLY, request_bytes
 from node.resp.encoder import encode_command
@@ -114,6 +116,19 @@ def test_thresholds_are_a_mebibyte_and_lengths_128_by_default(client: InProcessC
 
 def test_glob_patterns_of_config_get_do_not_show_what_7_0_lacks(client: InProcessClient) -> None:
     assert client.call("CONFIG", "GET", "commandlog*") == []
+
+
+def test_files_may_use_the_newer_names(tmp_path: Path) -> None:
+    path = tmp_path / "node.conf"
+    path.write_text("commandlog-execution-slower-than 123\ncommandlog-request-larger-than -1\n")
+    config = Config.load([str(path)])
+    assert (config.slowlog_log_slower_than, config.commandlog_request_larger_than) == (123, -1)
+    config.set([(b"commandlog-execution-slower-than", b"456"), (b"commandlog-large-reply-max-len", b"7")])
+    config.rewrite()
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    assert sum("slower-than" in line for line in lines) == 1
+    again = Config.load([str(path)])
+    assert (again.slowlog_log_slower_than, again.commandlog_large_reply_max_len) == (456, 7)
 
 
 # -- what is measured ------------------------------------------------------------------------------------------

@@ -231,6 +231,26 @@ def test_scan_of_all_slots_during_reshards_misses_nothing(cluster: ClusterHandle
     assert not failures
 
 
+def test_stock_cluster_client_scans_everything_by_routing_the_cursor(cluster: ClusterHandle) -> None:
+    keys = {b"stock:%d" % n for n in range(300)}
+    client = cluster.client()
+    try:
+        for key in keys:
+            client.set(key, "v")
+        found: set[bytes] = set()
+        cursor, calls = b"0", 0
+        while calls < 1000:
+            cursor, listed = client.execute_command("CLUSTERSCAN", cursor, "COUNT", 20)
+            found.update(listed)
+            calls += 1
+            if cursor == b"0":
+                break
+    finally:
+        client.close()
+    assert cursor == b"0"
+    assert found == keys
+
+
 def test_replica_serves_a_scan_to_a_readonly_client_only(cluster: ClusterHandle) -> None:
     source, _ = owner_and_other(cluster)
     fill(source)
