@@ -104,6 +104,8 @@ class DataPlane:
         server.keyspace.now_ms = server.clock.now_ms
         if server.cluster is not None:
             server.cluster.begin_pass()
+        if server.config.maxmemory:
+            server.eviction.look()
         self._in_pass = True
         clients = self._clients
         if self._turn is not None:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 # Server-wide reasons for the long road (`Server.gates`).
 SERVER_LOADING: Final = 1 << 0
 SERVER_PAUSED: Final = 1 << 1
-SERVER_MEMORY: Final = 1 << 2  # maxmemory is set
+SERVER_MEMORY: Final = 1 << 2  # the data use more than maxmemory
 SERVER_MONITORS: Final = 1 << 3
 SERVER_REPLICA: Final = 1 << 4  # this node is a replica
 SERVER_WRITES_REFUSED: Final = 1 << 5  # a failed save, too few replicas, a lost lease

@@ -1,9 +1,10 @@
 """Eviction: which keys go when the data use more than `maxmemory`.
 
-Before a command, and with the housekeeping, `make_room` compares the use of memory with the limit. Over it, values that
-are deleted already but not yet freed are freed first, as what they hold is no reason to evict more. Then keys go one by
-one until the excess is gone, or the time is up that one command may spend (`maxmemory-eviction-tenacity`); the
-housekeeping goes on from there.
+Once per pass `look` compares the use of memory with the limit. While it is over the limit, a gate sends every command
+through dispatch, which has `make_room` called first, and the housekeeping works on it, too. Values that are deleted
+already but not yet freed are freed first, as what they hold is no reason to evict more. Then keys go one by one until
+the excess is gone, or the time is up that one command may spend (`maxmemory-eviction-tenacity`); the housekeeping goes
+on from there.
 
 A look at the allocators is too dear to have one per key (`memory.py`), so each key that goes is credited with what it
 is estimated to hold, and the next look, milliseconds later, corrects the sum.
@@ -85,6 +86,7 @@ class Eviction:
 
     def _limit_changed(self, limit: int) -> None:
         self._memory.sample(self._server.clock.mono_ms, limit)
+        self.look()
         if not limit:
             self._within()
         elif self._memory.used > limit:
@@ -109,14 +111,22 @@ class Eviction:
 
     # -- the limit -------------------------------------------------------------------------------------------
 
-    def make_room(self) -> bool:
-        """Evict what the limit demands, within the time of one command. False: over the limit, and nothing may go."""
-        server = self._server
+    def look(self) -> None:
+        """At the start of a pass: compare the use with the limit, and raise or lower the gate before the commands."""
+        server, memory = self._server, self._memory
         limit = server.config.maxmemory
         now_ms = server.clock.mono_ms
-        if now_ms >= self._memory.next_look_ms:
-            self._memory.sample(now_ms, limit)
-        if self._memory.used <= limit:
+        if limit and now_ms >= memory.next_look_ms:
+            memory.sample(now_ms, limit)
+        over = 0 < limit < memory.used
+        if over != bool(server.gates & dispatch.SERVER_MEMORY):
+            server.set_gate(dispatch.SERVER_MEMORY, over)
+
+    def make_room(self) -> bool:
+        """Evict what the limit demands, within the time of one command. False: over the limit, and nothing may go."""
+        self.look()
+        server = self._server
+        if not server.gates & dispatch.SERVER_MEMORY:
             self._within()
             return True
         end = perf_counter_ns() + time_limit_ns(server.config.maxmemory_eviction_tenacity)

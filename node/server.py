@@ -144,8 +144,6 @@ class Server:
         config.on_change("notify-keyspace-events", keyspace.set_notify_mask)
         keyspace.set_notify_mask(config.notify_keyspace_events)
         config.on_change("latency-monitor-threshold", lambda _: self.set_slow_threshold())
-        config.on_change("maxmemory", self._limit_memory)
-        self._limit_memory(config.maxmemory)
         self.command_logs.wire()
         config.on_change("latency-tracking", self._set_latency_tracking)
         self._set_latency_tracking(config.latency_tracking)
@@ -171,9 +169,6 @@ class Server:
             for key in gone:
                 self.watching.touched(db_index, key)
         self.tracking.flushed()
-
-    def _limit_memory(self, limit: int) -> None:
-        self.set_gate(dispatch.SERVER_MEMORY, limit > 0)
 
     def set_slow_threshold(self) -> None:
         """What the data plane reports to `note_slow`: whatever the slow log or the latency monitor may want."""
