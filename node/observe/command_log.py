@@ -23,6 +23,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from node import registry
+from node.client import GATE_AUTH
 from node.dispatch import SERVER_COMMAND_LOG
 from node.errors import CommandError
 from node.observe.monitors import redacted
@@ -142,6 +143,8 @@ class CommandLogs:
 
     def note_reply(self, client: Client, argv: list[bytes], size: int) -> None:
         """A reply of `size` bytes was encoded."""
+        if client.gates & GATE_AUTH:
+            return  # a refusal, and what strangers say is not to push others out
         try:
             spec = registry.find(argv)
         except CommandError:

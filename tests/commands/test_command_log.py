@@ -274,3 +274,55 @@ def test_logs_see_what_comes_and_goes_on_the_hot_path() -> None:
         (1320 * 1009 + 7, [b"LRANGE", b"list"]),
         (2_000_000 + 12, [b"GET", b"k"]),
     ]
+
+
+@pytest.mark.parametrize("limit", [0, 100, SHORT_REPLY, SHORT_REPLY + 1, 4096])
+@pytest.mark.parametrize("resp3", [False, True], ids=["resp2", "resp3"])
+def test_replies_of_every_kind_are_logged_with_their_exact_size(resp3: bool, limit: int) -> None:
+    with InProcessNode() as node:
+        client = node.client(resp3=resp3)
+        client.call("MSET", "small", "v" * 50, "middle", "v" * 1500, "large", "v" * 5000)
+        client.call("SADD", "set", *(f"member:{n}" for n in range(1000)))
+        client.call("HSET", "hash", *(f"{n}" for n in range(2000)))
+        client.call("ZADD", "zset", *(f"{n}" for n in range(2000)))
+        client.call("RPUSH", "list", *(f"{n}" for n in range(2000)))
+        set_config(client, "commandlog-reply-larger-than", limit)
+        wanted = []
+        for request in (
+            "GET small",
+            "GET middle",
+            "GET large",
+            "GET nosuch",
+            "STRLEN large",
+            "SET new 1",
+            "MGET small small",
+            "MGET large small",
+            "SMEMBERS set",
+            "HGETALL hash",
+            "ZRANGE zset 0 -1 WITHSCORES",
+            "LRANGE list 0 -1",
+            "LRANGE list 0 1",
+            "HELLO",
+            "PING",
+        ):
+            words = request.split()
+            size = len(client.raw(*words))
+            if size >= limit:
+                wanted.append((size, [word.encode() for word in words]))
+        found = [(entry[2], entry[3]) for entry in reversed(logged(client, "large-reply"))]
+        assert [entry for entry in found if entry[1][0] not in (b"COMMANDLOG", b"CONFIG")] == wanted
+
+
+def test_pipelined_replies_are_measured_one_by_one(client: InProcessClient) -> None:
+    client.call("SET", "k", "v" * 3000)
+    set_config(client, "commandlog-reply-larger-than", 4000)
+    client.send(encode_command([b"GET", b"k"]) * 50 + encode_command([b"MGET", b"k", b"k"]))
+    assert [entry[3][0] for entry in logged(client, "large-reply")] == [b"MGET"]
+
+
+def test_refusals_before_authentication_are_no_replies_to_log() -> None:
+    with InProcessNode("--requirepass", "secret", "--commandlog-reply-larger-than", "0") as node:
+        stranger, client = node.client(), node.client()
+        assert stranger.raw("GET", "k").startswith(b"-NOAUTH")
+        client.call("AUTH", "secret")
+        assert not any(entry[3][0] == b"GET" for entry in logged(client, "large-reply"))

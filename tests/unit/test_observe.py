@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node import commands, registry
+from node.observe.command_log import shortened
 from node.observe.histogram import SHIFT, Histogram
 from node.observe.info import human_bytes, merge, ratio
 from node.observe.latency import LatencyMonitor, Series, draw_graph, summarize
 from node.observe.monitors import redacted
-from node.observe.command_log import shortened
 
 # -- histogram -------------------------------------------------------------------------------------------------
 
