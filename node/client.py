@@ -15,6 +15,7 @@ from node.resp.encoder import encode
 from node.resp.parser import RequestParser
 
 if TYPE_CHECKING:
+    from node.acl.grants import Grants
     from node.blocking import Block
     from node.keyspace.database import Database
     from node.server import Server
@@ -66,6 +67,7 @@ class Client:
         "fd",
         "fieldsets",
         "gates",
+        "grants",
         "id",
         "in_exec",
         "input_bytes",
@@ -117,6 +119,8 @@ class Client:
         self.gates = 0
         self.authenticated = True
         self.user: Any = None
+        #: With GATE_ACL: what the user may do for sure (`node/acl/grants.py`).
+        self.grants: Grants = {}
         self.name = b""
         self.lib_name = b""
         self.lib_ver = b""

@@ -107,6 +107,7 @@ class ClusterHost:
         self._pass_began_ms = NEVER_MS
         self._settle_due = False
         server.served = self.routing.served
+        server.readable = self.routing.readable
         for name in _WATCHED:
             server.config.on_change(name, lambda _value: self._settings_changed())
         if text:

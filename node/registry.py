@@ -80,6 +80,8 @@ FLAG_NAMES: Final = (
 
 #: The server's gates that commands which only read need not heed (dispatch: SERVER_REPLICA, SERVER_WRITES_REFUSED).
 GATES_OF_WRITES: Final = 1 << 4 | 1 << 5
+#: What commands that only read heed (`CommandSpec.minds`).
+GATES_OF_READERS: Final = ~GATES_OF_WRITES
 
 
 def _refuse(client: Client, argv: list[bytes]) -> Any:
@@ -181,7 +183,7 @@ class CommandSpec:
         #: Fit for the data plane's short road: no subcommands, nothing that changes the client's own standing.
         self.quick = handler is not None and not flags & NOT_QUEUED
         #: The server's gates that this command must heed.
-        self.minds = ~GATES_OF_WRITES if flags & READONLY and not flags & WRITE else ~0
+        self.minds = GATES_OF_READERS if flags & READONLY and not flags & WRITE else ~0
         self.categories = acl_categories(group, flags, categories)
         self.calls = self.nanos = self.rejected_calls = self.failed_calls = 0
         #: The histogram of this command's latencies, and the list in it that every call increments

@@ -34,24 +34,28 @@ class Routing:
         self._server = server
         self._view = view
         self.served = bytearray(SLOT_COUNT)
-        self._key: tuple[int, bool, bool] | None = None
+        #: By slot: whether this node is a replica of its owner, so that a READONLY client may read here.
+        self.readable = bytearray(SLOT_COUNT)
+        self._key: tuple[int, bool, str] | None = None
         self._run_ends: list[int] = []
         self._run_ends_version = -1
 
     def refresh(self) -> bool:
         """Bring `served` up to date; true when anything that redirections depend on has changed."""
         view = self._view
-        key = (view.slots.version, view.cluster_ok, view.myself.is_primary)
+        primary = view.myself if view.myself.is_primary else view.myself.primary
+        key = (view.slots.version, view.cluster_ok, "" if primary is None else primary.node_id)
         if key == self._key:
             return False
         self._key = key
         open_slots = (*view.slots.migrating_to, *view.slots.importing_from)
-        self.served[:] = bytes(SLOT_COUNT)
-        if view.cluster_ok and view.myself.is_primary:
-            for first, last in view.myself.slots.ranges():
-                self.served[first : last + 1] = b"\x01" * (last - first + 1)
+        self.served[:] = self.readable[:] = bytes(SLOT_COUNT)
+        if view.cluster_ok and primary is not None:
+            table = self.served if primary is view.myself else self.readable
+            for first, last in primary.slots.ranges():
+                table[first : last + 1] = b"\x01" * (last - first + 1)
             for slot in open_slots:
-                self.served[slot] = 0
+                table[slot] = 0
         return True
 
     def run_end(self, slot: int) -> int:

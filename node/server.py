@@ -100,8 +100,10 @@ class Server:
         self.slow_nanos = self.request_limit = self.reply_limit = NEVER
         #: What the last look at `maxmemory` found. Scripts ask no more often than their caller was asked.
         self.out_of_memory = False
-        #: For each slot, whether commands on it may take the short road; None outside a cluster.
+        #: For each slot, whether commands on it may take the short road, and whether those of READONLY clients may that
+        #: only read; None outside a cluster.
         self.served: bytearray | None = None
+        self.readable: bytearray | None = None
         self.cluster: ClusterHost | None = None  # set below: the host looks at the parts above
         self.scripting = Scripting(self)
         self.persistence = Persistence(self)

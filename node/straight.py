@@ -1,9 +1,9 @@
 """The straight road: commands that need no closer look, run one after the other.
 
 A command takes it when nothing about the client, the server or the command asks for more (`node/dispatch.py` is the
-long road): no gate is raised, the command has no subcommands, the number of its arguments is right, and its only key,
-if it has one, lies in a slot that this node serves. That is nearly every command of nearly every client, so this loop
-is the hot path of the whole server, and the one place where a few nanoseconds are worth a line.
+long road): no gate is raised that concerns it, the command has no subcommands, the number of its arguments is right,
+and its only key, if it has one, lies in a slot that this node serves. That is nearly every command of nearly every
+client, so this loop is the hot path of the whole server, and the one place where a few nanoseconds are worth a line.
 
 It has a twin in `node/compiled/road.pyx` with the same contract, used where it was built; `best_road` chooses. What is
 here is what it means. Both are given `finish`, which takes over a reply of an unusual kind and says whether it
@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cluster.slots import key_slot
 from node.blocking import Block
-from node.client import Client
+from node.client import GATE_ACL, GATE_READONLY, Client
 from node.errors import CommandError
 from node.native import compiled
 from node.observe.histogram import SHIFT as LATENCY_SHIFT
-from node.registry import LOOKUP, UNKNOWN, CommandSpec
+from node.registry import GATES_OF_READERS, LOOKUP, UNKNOWN, CommandSpec
 from node.resp.encoder import BULK_HEADER, CRLF, INTEGER
 from node.resp.values import OK
 
@@ -32,6 +32,21 @@ if TYPE_CHECKING:
 
 #: Takes (client, spec, argv, result); True when the result is a Block, that is: the client waits from here on.
 Finish = Callable[[Client, CommandSpec, list[bytes], Any], bool]
+
+
+#: Gates of a client that concern only some of its commands.
+_SELECTIVE: Final = GATE_ACL | GATE_READONLY
+
+
+def gates_are_open(client: Client, spec: CommandSpec, argv: list[bytes]) -> bool:
+    """Whether the gates of this client, one of which is raised at least, have nothing against this command for sure."""
+    gates = client.gates
+    if gates & ~_SELECTIVE:
+        return False
+    if gates & GATE_ACL:
+        prefixes = client.grants.get(spec, ())
+        return prefixes is None or argv[spec.single_key].startswith(prefixes)
+    return True
 
 
 class Road(Protocol):
@@ -56,7 +71,7 @@ class StraightRoad:
         """See `Road.run`."""
         server = self._server
         keyspace = server.keyspace
-        served = server.served
+        tables = server.served, server.readable
         ready = server.blocking.ready
         stream = server.replication.stream
         out = client.out
@@ -68,12 +83,13 @@ class StraightRoad:
             argv = commands[position]
             spec = lookup.get(argv[0], UNKNOWN)
             if (
-                client.gates
-                or server.gates & spec.minds
+                server.gates & spec.minds
                 or not spec.quick
                 or not spec.min_arity <= len(argv) <= spec.max_arity
+                or (client.gates and not gates_are_open(client, spec, argv))
             ):
                 break
+            served = tables[client.gates & GATE_READONLY and spec.minds == GATES_OF_READERS]
             if served is not None and spec.single_key:
                 if spec.single_key < 0:
                     break
@@ -145,6 +161,9 @@ class Kinds:
     block: Final = Block
     ok: Final = OK
     latency_shift: Final = LATENCY_SHIFT
+    gates_are_open: Final = staticmethod(gates_are_open)
+    readonly_gate: Final = GATE_READONLY
+    gates_of_readers: Final = GATES_OF_READERS
 
 
 def best_road(server: Server, finish: Finish) -> Road:

@@ -32,7 +32,7 @@ DENIED_CHANNEL: Final = 4
 DENIED_AUTH: Final = 5
 
 #: Commands with channels: (last argument that is one, whether they are patterns). Leaving a channel needs no right.
-_CHANNELS: Final = {
+CHANNEL_COMMANDS: Final = {
     b"subscribe": (-1, False),
     b"ssubscribe": (-1, False),
     b"psubscribe": (-1, True),
@@ -119,7 +119,7 @@ def _judge_selector(
         for index, needed in access:
             if not may_touch(selector, argv[index], needed):
                 return DENIED_KEY, index
-    channels = _CHANNELS.get(spec.full_name)
+    channels = CHANNEL_COMMANDS.get(spec.full_name)
     if channels is not None and not selector.all_channels:
         last, are_patterns = channels
         for index in range(1, len(argv) if last < 0 else last + 1):

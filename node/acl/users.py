@@ -17,6 +17,7 @@ from node import registry
 from node.acl import rules
 from node.acl.check import DENIED_AUTH, may_listen
 from node.acl.describe import describe_user
+from node.acl.grants import Grants, grants_of
 from node.acl.rules import Catalogue, RuleError, UnmatchedParenthesis, User, join_selectors, password_hash
 from node.client import GATE_ACL, GATE_AUTH, KIND_PUBSUB, Client
 from node.compat import COMPAT
@@ -99,6 +100,7 @@ class Acl:
         self.catalogue = Catalogue(known, server.config.databases)
         self.log = AclLog(server)
         self.default = self._new_default()
+        self._grants: dict[User, Grants] = {}
         self.users: dict[bytes, User] = {b"default": self.default}
         self._config.on_change("requirepass", self.set_default_password)
         self._config.user_lines = lambda: [line.removeprefix(b"user ") for line in self.lines()]
@@ -150,9 +152,17 @@ class Acl:
         open_to_all = self.default.no_password and self.default.enabled
         client.set_gate(GATE_AUTH, not client.authenticated and not open_to_all)
         client.set_gate(GATE_ACL, not client.user.unlimited)
+        client.grants = {} if client.user.unlimited else self._grants_of(client.user)
+
+    def _grants_of(self, user: User) -> Grants:
+        found = self._grants.get(user)
+        if found is None:
+            found = self._grants[user] = grants_of(user, registry.every_spec())
+        return found
 
     def refresh_clients(self) -> None:
         """Rights changed: the gates of all clients follow."""
+        self._grants.clear()
         for client in self._server.clients.values():
             if client.user is not None:  # None: the link to our primary, which no rights apply to
                 self._refresh(client)

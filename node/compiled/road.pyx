@@ -31,6 +31,9 @@ cdef class StraightRoad:
         self.ok = kinds.ok
         self.block = kinds.block
         self.latency_shift = kinds.latency_shift
+        self.gates_are_open = kinds.gates_are_open
+        self.readonly_gate = kinds.readonly_gate
+        self.gates_of_readers = kinds.gates_of_readers
         client, spec, keyspace = kinds.client, kinds.spec, type(server.keyspace)
         self.gates = slot(client, "gates")
         self.out = slot(client, "out")
@@ -63,7 +66,7 @@ cdef class StraightRoad:
         """`run` for C."""
         cdef Py_ssize_t total = PyList_GET_SIZE(commands)
         cdef Py_ssize_t words, key_at
-        cdef long long last, now, slow_nanos, reply_limit, dirty
+        cdef long long last, now, slow_nanos, reply_limit, dirty, gates
         cdef int place
         cdef list argv
         cdef list out
@@ -72,7 +75,8 @@ cdef class StraightRoad:
         cdef object keyspace = self.keyspace
         cdef object server = self.server
         cdef bytearray held = server.served
-        cdef const char* served = NULL if held is None else PyByteArray_AS_STRING(held)
+        cdef bytearray readable = server.readable
+        cdef const char* served
         if type(client) is not self.client_class:
             raise TypeError("the straight road is for clients")
         out = <list>get(client, self.out)
@@ -81,8 +85,6 @@ cdef class StraightRoad:
         last = nanos_now()
         while position < total:
             argv = <list>PyList_GET_ITEM(commands, position)
-            if get_int(client, self.gates):
-                break
             found = PyDict_GetItem(self.lookup, <object>PyList_GET_ITEM(argv, 0))
             if found == NULL:
                 break
@@ -95,6 +97,13 @@ cdef class StraightRoad:
                 or <long long>server.gates & get_int(spec, self.minds)
             ):
                 break
+            served = NULL if held is None else PyByteArray_AS_STRING(held)
+            gates = get_int(client, self.gates)
+            if gates:
+                if not self.gates_are_open(client, spec, argv):
+                    break
+                if served != NULL and gates & self.readonly_gate and get_int(spec, self.minds) == self.gates_of_readers:
+                    served = PyByteArray_AS_STRING(readable)
             key_at = get_int(spec, self.single_key)
             if key_at > 0:
                 key = <object>PyList_GET_ITEM(argv, key_at)
