@@ -229,7 +229,7 @@ class Eviction:
             while self._pool:
                 noted, index, key = self._pool.pop()
                 db = dbs[index]
-                known = key in db.expires.at if volatile else db.stored(key) is not None
+                known = key in db.expires if volatile else db.stored(key) is not None
                 if known and score(index, key) >= noted:
                     return db, key
 
@@ -266,7 +266,7 @@ class Eviction:
             counts = record_frequencies(keyspace, self._server.rng, config.lfu_log_factor, config.lfu_decay_time)
             return lambda index, key: -counts.frequency(index, key)
         dbs = keyspace.dbs
-        return lambda index, key: -dbs[index].expires.at[key]
+        return lambda index, key: -(dbs[index].expires.get(key) or 0)
 
     def _choose_random(self, volatile: bool) -> tuple[Database, bytes] | None:
         """A random key of the next database, in turn, that has one."""

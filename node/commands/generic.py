@@ -302,7 +302,7 @@ def cmd_keys(client: Client, argv: list[bytes]) -> Any:
     if pattern != b"*":
         fits = glob.fits
         keys = [key for key in keys if fits(key)]
-    timed = db.expires.at
+    timed = db.expires
     return [key for key in keys if key not in timed or not db.is_past(key)] if timed else keys
 
 

@@ -92,7 +92,7 @@ def shown(db: Database, keys: list[bytes], options: ScanOptions, *, strict: bool
     kind = options.kind
     if kind is not None and strict:
         keys = [key for key in keys if type_word(db.stored(key)) == kind]
-    if db.expires.at:
+    if db.expires.count:
         keys = [key for key in keys if not db.expire_if_past(key)]
     if kind is not None and not strict:
         keys = [key for key in keys if type_word(db.peek(key)) == kind]

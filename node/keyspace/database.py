@@ -21,7 +21,7 @@ from zlib import crc32
 
 from cluster.slots import SLOT_COUNT, key_slot
 from node import errors
-from node.keyspace.expiry import ExpiryIndex
+from node.keyspace.expiry import PART, ExpiryIndex
 from node.keyspace.notify import GENERIC, KEY_MISS, NEW
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ class Database:
             held = self.slots[key_slot(key) if keyspace.clustered else crc32(key) & 0x3FFF]
         if held is not None:
             value = held.get(key)
-            if value is not None and not (key in self.expires.at and self._expired(key)):
+            if value is not None and not (
+                self.expires.count and key in self.expires.parts[hash(key) & PART] and self._expired(key)
+            ):
                 keyspace.hits += 1
                 if keyspace.access is not None:
                     keyspace.access.touch(self.index, key)
@@ -94,7 +96,9 @@ class Database:
         if held is None:
             return None
         value = held.get(key)
-        if value is None or (key in self.expires.at and self._made_room(key)):
+        if value is None or (
+            self.expires.count and key in self.expires.parts[hash(key) & PART] and self._made_room(key)
+        ):
             return None
         if keyspace.access is not None:
             keyspace.access.touch(self.index, key)
@@ -107,7 +111,7 @@ class Database:
         """
         held = self.slots[self.slot_of(key)]
         value = None if held is None else held.get(key)
-        if value is None or (key in self.expires.at and self._expired(key)):
+        if value is None or (key in self.expires and self._expired(key)):
             if quiet:
                 self.keyspace.misses += 1
             else:
@@ -118,13 +122,13 @@ class Database:
 
     def expire_if_past(self, key: bytes) -> bool:
         """Whether the key's time has come; then it is removed, where this node may do that."""
-        return key in self.expires.at and self._expired(key)
+        return key in self.expires and self._expired(key)
 
     def peek(self, key: bytes) -> Any:
         """The value without counting or touching; a key past its expiry is None, but stays for the cycle to remove."""
         held = self.slots[self.slot_of(key)]
         value = None if held is None else held.get(key)
-        if value is not None and key in self.expires.at and self.is_past(key):
+        if value is not None and key in self.expires and self.is_past(key):
             return None
         return value
 
@@ -202,8 +206,9 @@ class Database:
             slot = keyspace.hot_slot
         else:
             slot = key_slot(key) if keyspace.clustered else crc32(key) & 0x3FFF
-        if key in self.expires.at and not self._made_room(key):
-            self.expires.drop(key)
+        expires = self.expires
+        if expires.count and key in expires.parts[hash(key) & PART] and not self._made_room(key):
+            expires.drop(key)
         held = self.slots[slot]
         if held is None:
             held = self.slots[slot] = {}
@@ -219,11 +224,11 @@ class Database:
 
     def set_all(self, keys: list[bytes], values: list[bytes]) -> None:
         """`set` of several keys that nobody observes. (Written out: this is the hot path of MSET.)"""
-        keyspace, slots, expiries = self.keyspace, self.slots, self.expires.at
+        keyspace, slots, expires = self.keyspace, self.slots, self.expires
         lazy_free, access, clustered = keyspace.lazy_free, keyspace.access, keyspace.clustered
         for key, value in zip(keys, values, strict=True):
-            if key in expiries and not self._made_room(key):
-                self.expires.drop(key)
+            if expires.count and key in expires and not self._made_room(key):
+                expires.drop(key)
             slot = key_slot(key) if clustered else crc32(key) & 0x3FFF
             held = slots[slot]
             if held is None:
@@ -250,7 +255,7 @@ class Database:
             keyspace.lazy_free.add(value)
         if keyspace.access is not None:
             keyspace.access.forget(self.index, key)
-        if key in self.expires.at:
+        if self.expires.count:
             self.expires.drop(key)
         self.size -= 1
         if not held:
@@ -263,7 +268,7 @@ class Database:
         held = self.slots[slot]
         assert held is not None
         value = held.pop(key)
-        at_ms = self.expires.at.get(key)
+        at_ms = self.expires.get(key)
         if at_ms is not None:
             self.expires.drop(key)
         if self.keyspace.access is not None:
@@ -300,7 +305,7 @@ class Database:
 
     def expire_at(self, key: bytes) -> int | None:
         """The absolute expiry in ms, or None."""
-        return self.expires.at.get(key)
+        return self.expires.get(key)
 
     def set_expire(self, key: bytes, at_ms: int) -> None:
         """Give an existing key an expiry."""
@@ -312,7 +317,7 @@ class Database:
 
     def is_past(self, key: bytes) -> bool:
         """True when the key's expiry has come, whatever this node may do about it."""
-        at_ms = self.expires.at.get(key)
+        at_ms = self.expires.get(key)
         return at_ms is not None and self.keyspace.now_ms > at_ms and self.keyspace.expiry_mode != IGNORE
 
     def _expired(self, key: bytes) -> bool:
@@ -345,11 +350,11 @@ class Database:
 
     def items(self) -> Iterator[tuple[bytes, Any, int | None]]:
         """All (key, value, expiry) triples, slot by slot. The database must not change meanwhile."""
-        at = self.expires.at
+        expiry_of = self.expires.get
         for held in self.slots:
             if held:
                 for key, value in held.items():
-                    yield key, value, at.get(key)
+                    yield key, value, expiry_of(key)
 
     def keys(self) -> list[bytes]:
         """All keys, those past their expiry included."""

@@ -102,3 +102,18 @@ def test_crowded_bucket_is_emptied_without_being_walked() -> None:
             index.drop(key)
     assert sorted(gone) == sorted(keys)
     assert index._heap == []
+
+
+def test_times_lie_in_many_dicts_so_that_none_grows_large() -> None:
+    index = ExpiryIndex()
+    for number in range(10_000):
+        index.set(b"key:%d" % number, number)
+    assert sum(map(len, index.parts)) == len(index) == 10_000
+    assert max(map(len, index.parts)) < 200
+    for number in range(0, 10_000, 2):
+        assert index.drop(b"key:%d" % number)
+    assert len(index) == index.count == 5_000
+    assert b"key:1" in index
+    assert b"key:2" not in index
+    assert index.get(b"key:3") == 3
+    assert not index.drop(b"key:4")

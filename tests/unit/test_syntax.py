@@ -105,7 +105,7 @@ def every_argument(arguments: Sequence[Argument]) -> Iterator[Argument]:
 
 #: Commands that a few words more or less still reach; their handlers say what is missing.
 LENIENT = {
-    *("cluster|guard", "cluster|setslot", "command", "debug", "psync", "quit", "replconf"),
+    *("cluster|guard", "cluster|setslot", "command", "debug", "hotkeys|start", "psync", "quit", "replconf"),
 }
 
 
