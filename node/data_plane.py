@@ -45,6 +45,8 @@ log = logging.getLogger("node")
 
 SLICE_NS: Final = 2_000_000
 READ_SIZE: Final = 64 * 1024
+#: In the middle of a long command.
+LONG_READ_SIZE: Final = 1024 * 1024
 #: Passes in a row that others get while a script is too long.
 BUSY_PASSES: Final = 4
 
@@ -235,8 +237,9 @@ class DataPlane:
         assert client.sock is not None
         if self.stopping:
             return
+        parser = client.parser
         try:
-            chunk = client.sock.recv(READ_SIZE)
+            chunk = client.sock.recv(READ_SIZE if parser is None or parser.untouched else LONG_READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
