@@ -153,6 +153,7 @@ def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
     finally:
         server.propagation.end_unit()
         client.in_exec = False
+        client.last_command = b"exec"  # as CLIENT LIST shows it, not the last one of the queue
         client.propagate_as()  # the unit has brought its own EXEC
     whole = b"".join(replies)
     if len(whole) >= server.reply_limit:

@@ -250,3 +250,10 @@ def test_slow_log_names_the_client_whose_script_called(client: InProcessClient) 
     client.call("EVAL", "return redis.call('ping')", "0")
     (inner,) = (entry for entry in client.call("SLOWLOG", "GET") if entry[3] == [b"ping"])
     assert inner[5] == b"me"
+
+
+def test_last_command_of_a_transaction_is_exec(client: InProcessClient) -> None:
+    client.call("MULTI")
+    client.call("GET", "k")
+    client.call("EXEC")
+    assert client.served.last_command == b"exec"
