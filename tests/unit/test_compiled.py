@@ -31,7 +31,8 @@ pytestmark = pytest.mark.skipif(os.environ.get("SLOTMESH_PLAIN") == "1", reason=
 
 def test_compiled_twins_are_built_where_a_compiler_is() -> None:
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
-    if shutil.which("cc") is None or not header.exists():
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    if shutil.which(compiler) is None or not header.exists():
         pytest.skip("no C compiler, or no headers of Python")
     assert compiled is not None, "reinstall the package: pip install -e ."
 
