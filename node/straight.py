@@ -24,7 +24,7 @@ from node.errors import CommandError
 from node.native import compiled
 from node.observe.histogram import SHIFT as LATENCY_SHIFT
 from node.registry import GATES_OF_READERS, LOOKUP, UNKNOWN, CommandSpec
-from node.resp.encoder import BULK_HEADER, CRLF, INTEGER
+from node.resp.encoder import BULK_HEADER, CRLF, INTEGER, NULL3, NULL_BULK
 from node.resp.values import OK
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class StraightRoad:
         """See `Road.run`."""
         server = self._server
         keyspace = server.keyspace
-        tables = server.served, server.readable
+        own_slots = server.served
+        slow_nanos = server.slow_nanos
         ready = server.blocking.ready
         stream = server.replication.stream
         out = client.out
@@ -82,14 +83,14 @@ class StraightRoad:
         while position < total:
             argv = commands[position]
             spec = lookup.get(argv[0], UNKNOWN)
-            if (
-                server.gates & spec.minds
-                or not spec.quick
-                or not spec.min_arity <= len(argv) <= spec.max_arity
-                or (client.gates and not gates_are_open(client, spec, argv))
-            ):
+            if server.gates & spec.minds or not spec.quick or not spec.min_arity <= len(argv) <= spec.max_arity:
                 break
-            served = tables[client.gates & GATE_READONLY and spec.minds == GATES_OF_READERS]
+            served = own_slots
+            if client.gates:
+                if not gates_are_open(client, spec, argv):
+                    break
+                if client.gates & GATE_READONLY and spec.minds == GATES_OF_READERS:
+                    served = server.readable
             if served is not None and spec.single_key:
                 if spec.single_key < 0:
                     break
@@ -124,7 +125,7 @@ class StraightRoad:
                     timings[now - last >> LATENCY_SHIFT] += 1
                 except IndexError:
                     server.note_latency(spec, now - last)
-            if now - last >= server.slow_nanos and kind is not Block:
+            if now - last >= slow_nanos and kind is not Block:
                 server.note_slow(client, spec, argv, now - last)
             last = now
             if kind is bytes:
@@ -141,6 +142,8 @@ class StraightRoad:
                 out.append(b"+OK\r\n")
             elif kind is int and 0 <= result < 1024:
                 out.append(INTEGER[result])
+            elif result is None:
+                out.append(NULL3 if client.resp3 else NULL_BULK)
             elif self._finish(client, spec, argv, result):
                 position = -position
                 break
