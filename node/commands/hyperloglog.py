@@ -13,6 +13,7 @@ from node.keyspace.notify import STRING
 from node.registry import ADMIN, DENYOOM, FAST, MAY_REPLICATE, READONLY, WRITE, command
 from node.resp.values import OK, Status
 from node.types import hyperloglog as hll
+from node.types.cardinality import estimate
 
 _NOT_ONE: Final = CommandError("WRONGTYPE Key is not a valid HyperLogLog string value.")
 _CORRUPT: Final = CommandError("INVALIDOBJ Corrupted HLL object detected")
@@ -98,7 +99,7 @@ def cmd_pfcount(client: Client, argv: list[bytes]) -> Any:
     db = client.db
     try:
         if len(argv) > 2:
-            return hll.estimate(_union(client, argv[1:])[0])
+            return estimate(_union(client, argv[1:])[0])
         key = argv[1]
         found = db.read(key)
         if found is None:
@@ -106,7 +107,7 @@ def cmd_pfcount(client: Client, argv: list[bytes]) -> Any:
         value = _checked(found)
         count = hll.cached_count(value)
         if count is None:
-            count = hll.estimate(hll.registers(value))
+            count = estimate(hll.registers(value))
             hll.set_cached_count(_editable(client, key, value), count)
             db.changed(key, 0, b"")  # the cache is part of the value; it has no event of its own
         return count
@@ -232,7 +233,7 @@ def _failure(rng: random.Random, sparse_max: int) -> str:
             hll.add(sparse, element, sparse_max)
         if number != checkpoint:
             continue
-        count = hll.estimate(hll.registers(dense))
+        count = estimate(hll.registers(dense))
         if number <= 1000 and hll.registers(sparse) != hll.registers(dense):
             return "sparse and dense disagree"
         # Six standard errors, but one more at least: a collision among ten is no failure.

@@ -11,10 +11,9 @@ the lowest bit on. Sparse: a sequence of opcodes,
     01llllll llllllll    l+1 registers are 0 ("XZERO")
     1vvvvvll             l+1 registers are v+1 ("VAL"), v+1 <= 32
 
-A register holds the longest run of zeros (plus one) seen in the hashes that fall to it. The estimator is Ertl's ("New
-cardinality estimation algorithms for HyperLogLog sketches", arXiv:1702.01284) and its arithmetic is done in the same
-order as stock does it, so counts agree exactly. How an opcode is split and merged on update follows stock as well: the
-bytes agree, too.
+A register holds the longest run of zeros (plus one) seen in the hashes that fall to it; what they say about the number
+of elements is in `cardinality.py`. How an opcode is split and merged on update follows stock, so that the bytes agree,
+too.
 
 Whole register files are handled as 16384 bytes; unpacking, packing and merging them is done by `bytes.translate` and
 big integers, in some 50 us.
@@ -22,11 +21,11 @@ big integers, in some 50 us.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from node.native import compiled
+from node.types.cardinality import HASH_BITS
 from node.types.murmur import hash_element
 
 REGISTERS: Final = 1 << 14
@@ -38,13 +37,11 @@ MAGIC: Final = b"HYLL"
 _DENSE_HEAD: Final = MAGIC + bytes((DENSE,))
 _SPARSE_HEAD: Final = MAGIC + bytes((SPARSE,))
 
-_Q: Final = 50  # bits of the hash behind those that choose the register
 _VAL_MAX: Final = 32
 _VAL_RUN_MAX: Final = 4
 _ZERO_RUN_MAX: Final = 64
-_ALPHA_INF: Final = 0.721347520444481703680  # 0.5 / ln 2
 _INDEX_MASK: Final = REGISTERS - 1
-_TAIL_END: Final = 1 << _Q
+_TAIL_END: Final = 1 << HASH_BITS
 #: By the value of a register: the bits of a hash that are all zero if it raises the register.
 _RUN_MASKS: Final = tuple((1 << value) - 1 << 14 for value in range(64))
 #: Opcodes looked at for a merge after an update (the same number as stock, or the bytes would differ).
@@ -397,45 +394,7 @@ def _encode_sparse(values: bytearray) -> bytearray | None:
     return out
 
 
-# -- counting ----------------------------------------------------------------------------------------------------------
-
-
-def estimate(values: bytearray) -> int:
-    """The number of distinct elements that led to these registers."""
-    m = float(REGISTERS)
-    histogram = [values.count(value) for value in range(_Q + 2)]
-    z = m * _tau((m - histogram[_Q + 1]) / m)
-    for value in range(_Q, 0, -1):
-        z += histogram[value]
-        z *= 0.5
-    z += m * _sigma(histogram[0] / m)
-    return math.floor(_ALPHA_INF * m * m / z + 0.5)
-
-
-def _sigma(x: float) -> float:
-    if x == 1.0:
-        return math.inf
-    y, z = 1.0, x
-    while True:
-        x *= x
-        before = z
-        z += x * y
-        y += y
-        if z == before:
-            return z
-
-
-def _tau(x: float) -> float:
-    if x in (0.0, 1.0):
-        return 0.0
-    y, z = 1.0, 1 - x
-    while True:
-        x = math.sqrt(x)
-        before = z
-        y *= 0.5
-        z -= (1 - x) ** 2 * y
-        if z == before:
-            return z / 3
+# -- the cached cardinality --------------------------------------------------------------------------------------------
 
 
 def invalidate(data: bytearray) -> None:
