@@ -48,8 +48,9 @@ class Output:
             client.unsent_bytes += len(data)
             self._must_keep(client, len(data))
             return
+        assert client.sock is not None
         try:
-            sent = client.sock.send(data)  # type: ignore[union-attr]  # the caller knows that it is connected
+            sent = client.sock.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:

@@ -71,7 +71,7 @@ _BASE: tuple[tuple[str, int, str, str, str, str, str], ...] = (
 
 
 def _rows() -> dict[bytes, Row]:
-    rows = [Row(name.encode(), *rest) for name, *rest in _BASE]  # type: ignore[arg-type]
+    rows = [Row(base[0].encode(), *base[1:]) for base in _BASE]
     for name, (_, least, most) in SUBCOMMANDS.items():
         arity = -(least + 2) if most == ANY else least + 2
         facts = (_ANYTIME, "slow") if name == "help" else ("admin", "admin slow dangerous")

@@ -3,7 +3,7 @@
 
 cdef class StraightRoad:
     cdef object server, keyspace, stream, propagation, finish
-    cdef type client_class, spec_class
+    cdef type client_class
     cdef dict lookup, ready
     cdef list feeds
     cdef bint clustered

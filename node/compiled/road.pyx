@@ -26,7 +26,6 @@ cdef class StraightRoad:
         self.finish = finish
         self.lookup = kinds.lookup
         self.client_class = kinds.client
-        self.spec_class = kinds.spec
         self.command_error = kinds.error
         self.ok = kinds.ok
         self.block = kinds.block

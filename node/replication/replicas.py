@@ -39,9 +39,9 @@ class Replicas:
 
     def introduction(self, client: Client) -> Introduction:
         """What a connection has said of itself so far, to be read and added to."""
-        replica = client.replica
+        replica: Replica | None = client.replica
         if replica is not None:
-            return replica.intro  # type: ignore[no-any-return]
+            return replica.intro
         return self._introductions.setdefault(client.id, Introduction())
 
     def attach(self, client: Client) -> Replica:

@@ -193,8 +193,9 @@ class Calls:
             if served[slot]:
                 keyspace.hot_key, keyspace.hot_slot = key, slot
         if keyspace.hot_key is None:
+            assert server.cluster is not None
             try:
-                server.cluster.routing.check(client, spec, argv)  # type: ignore[union-attr]  # the caller has looked
+                server.cluster.routing.check(client, spec, argv)
             except CommandError as error:
                 raise self._rejected(spec, cluster_text(error, spec.full_name)) from None
             if keyspace.hot_key is None:

@@ -8,7 +8,7 @@ for whoever reads it: a third less memory, and so much less to write and to free
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Final
+from typing import Any, Final
 
 from node.types.limits import LIMITS
 from node.types.listpack_size import INTEGER_LENGTH, MANY_BYTES, SIZES, integer_size, text_size
@@ -63,7 +63,7 @@ class StreamNode:
         self._field = names[0] if len(names) == 1 else None
         self.ids: list[int] = []
         #: The entries; of one with nothing but `_field`, the value.
-        self._items: list[Entry | bytes] = []
+        self._items: list[Any] = []
         #: Entries deleted one by one since, and the last ID ever added, deleted or not.
         self.deleted = 0
         self.last_id = master_id
@@ -152,8 +152,8 @@ class StreamNode:
         """The entries from one index to before another."""
         items, field = self._items[low:high], self._field
         if field is None:
-            return items  # type: ignore[return-value]
-        return [(field, item) if type(item) is bytes else item for item in items]  # type: ignore[misc]
+            return items
+        return [(field, item) if type(item) is bytes else item for item in items]
 
     def objects_bytes(self) -> int:
         """Estimated memory of the entries, beside their texts."""
