@@ -31,7 +31,7 @@ from node.client import GATE_LARGE_REQUEST, GATE_PRIMARY, Client
 from node.dispatch import SERVER_BUSY, Deferred, execute
 from node.errors import CommandError
 from node.native import compiled
-from node.observe.command_log import request_bytes
+from node.observe.command_log import has_bytes
 from node.output import IN, OUT, Output
 from node.registry import UNKNOWN, CommandSpec
 from node.resp.encoder import encode
@@ -320,7 +320,7 @@ class DataPlane:
                 if parser.idle:
                     client.parser = None
                 return
-            if request_bytes(argv) >= self.server.request_limit:
+            if has_bytes(argv, self.server.request_limit):
                 client.set_gate(GATE_LARGE_REQUEST, True)
             self._run(client, [argv])
 

@@ -40,6 +40,8 @@ QUICK_REQUEST: Final = 128 * 1024
 #: Replies of the straight road that are not measured are shorter.
 SHORT_REPLY: Final = 2048
 
+#: What RESP puts around a word, at most: a header of a sign, ten digits and a line end, and another line end.
+_MOST_FRAMING: Final = 15
 _MAX_ARGS: Final = 32
 _MAX_ARG_BYTES: Final = 128
 
@@ -155,6 +157,12 @@ class CommandLogs:
 def request_bytes(argv: list[bytes]) -> int:
     """The size of a request on the wire, as RESP."""
     return len(b"*%d\r\n" % len(argv)) + sum([len(b"$%d\r\n" % len(word)) + len(word) + 2 for word in argv])
+
+
+def has_bytes(argv: list[bytes], limit: int) -> bool:
+    """Whether a request takes `limit` bytes. Adds up exactly only when its words alone leave that open."""
+    words = sum(map(len, argv))
+    return words + _MOST_FRAMING * (len(argv) + 1) >= limit and (words >= limit or request_bytes(argv) >= limit)
 
 
 def shortened(argv: list[bytes]) -> list[bytes]:

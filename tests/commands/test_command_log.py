@@ -11,7 +11,7 @@ import pytest
 from node.client import GATE_LARGE_REQUEST
 from node.config import Config
 from node.dispatch import SERVER_COMMAND_LOG
-from node.observe.command_log import NEVER, QUICK_REQUEST, SHORT_REPLY, request_bytes
+from node.observe.command_log import NEVER, QUICK_REQUEST, SHORT_REPLY, has_bytes, request_bytes
 from node.resp.encoder import encode_command
 from tests.support.inprocess import START_MS, InProcessClient, InProcessNode
 from tests.support.tables import OK, Table, array, bulk, error, number, play, texts, wrong_arity
@@ -167,6 +167,13 @@ def test_size_of_a_request_is_that_of_its_resp(argv: list[bytes]) -> None:
 
 
 # -- large requests --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argv", [[b"PING"], [b"SET", b"k", b"v" * 1000], [b"MSET", *[b"", b"x" * 12] * 500]], ids=len)
+def test_whether_a_request_has_so_many_bytes_is_exact(argv: list[bytes]) -> None:
+    size = len(encode_command(argv))
+    assert has_bytes(argv, size)
+    assert not has_bytes(argv, size + 1)
 
 
 def test_request_at_the_limit_is_logged_and_one_below_is_not(client: InProcessClient) -> None:
