@@ -6,32 +6,20 @@ import math
 import re
 from typing import Final
 
+from cluster.numbers import INT64_MAX as INT64_MAX
+from cluster.numbers import to_int64 as to_int64
 from node import errors
 from node.errors import CommandError
 from node.types.sorted_set import LexBound, ScoreBound
 
-INT64_MAX: Final = 2**63 - 1
-INT64_MIN: Final = -(2**63)
-#: Fewer digits than this are always an int64, and a finite double.
+#: Fewer digits than this are always a finite double.
 _SAFE_DIGITS: Final = 19
-_ZERO: Final = 0x30
 #: Indexes and counts are mostly small: a look-up takes a quarter of the time that reading digits takes.
 _SMALL_INTEGERS: Final = {b"%d" % number: number for number in range(-1024, 1025)}
 _NOT_POSITIVE: Final = CommandError("ERR value is out of range, must be positive")
 _NOT_INT32: Final = CommandError("ERR value is out of range, value must between -2147483648 and 2147483647")
-_INTEGER: Final = re.compile(rb"-?[1-9][0-9]{0,18}|0")
 _FLOAT: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|inf(?:inity)?)", re.I)
 _HEX_FLOAT: Final = re.compile(rb"[+-]?0x[0-9a-f]+\.?[0-9a-f]*(?:p[+-]?[0-9]+)?", re.I)
-
-
-def to_int64(text: bytes | bytearray) -> int | None:
-    """A canonical decimal int64 (no spaces, no plus, no leading zeros), else None."""
-    if len(text) < _SAFE_DIGITS and text.isdigit() and (text[0] != _ZERO or len(text) == 1):
-        return int(text)
-    if _INTEGER.fullmatch(text) is None:
-        return None
-    value = int(text)
-    return value if INT64_MIN <= value <= INT64_MAX else None
 
 
 def integer(text: bytes, error: CommandError = errors.NOT_INTEGER) -> int:
