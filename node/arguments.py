@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from cluster.numbers import INT64_MAX as INT64_MAX
+from cluster.numbers import INT64_MIN as INT64_MIN
 from cluster.numbers import to_int64 as to_int64
 from node import errors
 from node.errors import CommandError
