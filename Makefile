@@ -12,7 +12,7 @@ SUITE  ?= ../valkey
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard node/compiled/*.px?)
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard node/compiled/*.pyx node/compiled/*.pxd)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)

@@ -10,34 +10,34 @@ from cluster.numbers import INT64_MAX as INT64_MAX
 from cluster.numbers import INT64_MIN as INT64_MIN
 from cluster.numbers import to_int64 as to_int64
 from node import errors
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.types.sorted_set import LexBound, ScoreBound
 
 #: Fewer digits than this are always a finite double.
 _SAFE_DIGITS: Final = 19
 #: Indexes and counts are mostly small: a look-up takes a quarter of the time that reading digits takes.
 _SMALL_INTEGERS: Final = {b"%d" % number: number for number in range(-1024, 1025)}
-_NOT_POSITIVE: Final = CommandError("ERR value is out of range, must be positive")
-_NOT_INT32: Final = CommandError("ERR value is out of range, value must between -2147483648 and 2147483647")
+_NOT_POSITIVE: Final = ErrorReply("ERR value is out of range, must be positive")
+_NOT_INT32: Final = ErrorReply("ERR value is out of range, value must between -2147483648 and 2147483647")
 _FLOAT: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|inf(?:inity)?)", re.I)
 _HEX_FLOAT: Final = re.compile(rb"[+-]?0x[0-9a-f]+\.?[0-9a-f]*(?:p[+-]?[0-9]+)?", re.I)
 
 
-def integer(text: bytes, error: CommandError = errors.NOT_INTEGER) -> int:
+def integer(text: bytes, error: ErrorReply = errors.NOT_INTEGER) -> int:
     """An int64 argument. Raises `error` otherwise."""
     value = _SMALL_INTEGERS.get(text)
     if value is None:
         value = to_int64(text)
         if value is None:
-            raise error
+            raise CommandError(error)
     return value
 
 
-def integer_between(text: bytes, low: int, high: int, error: CommandError) -> int:
+def integer_between(text: bytes, low: int, high: int, error: ErrorReply) -> int:
     """An integer argument in [low, high]. Raises `error` when out of range or no integer."""
     value = integer(text, error)
     if not low <= value <= high:
-        raise error
+        raise CommandError(error)
     return value
 
 
@@ -45,7 +45,7 @@ def int32(text: bytes) -> int:
     """An integer that fits into 32 bits, as the number of a database. Raises CommandError with the stock text."""
     value = integer(text)
     if not -(1 << 31) <= value < 1 << 31:
-        raise _NOT_INT32
+        raise CommandError(_NOT_INT32)
     return value
 
 
@@ -77,11 +77,11 @@ def _from_hex(text: bytes | bytearray) -> float:
         return -math.inf if text[:1] == b"-" else math.inf
 
 
-def floating(text: bytes, error: CommandError = errors.NOT_FLOAT) -> float:
+def floating(text: bytes, error: ErrorReply = errors.NOT_FLOAT) -> float:
     """A double argument. Raises `error` otherwise."""
     value = to_float(text)
     if value is None:
-        raise error
+        raise CommandError(error)
     return value
 
 
@@ -92,14 +92,14 @@ def timeout_ms(text: bytes) -> int:
     """
     seconds = floating(text, errors.TIMEOUT_NOT_FLOAT)
     if seconds < 0:
-        raise errors.TIMEOUT_NEGATIVE
+        raise CommandError(errors.TIMEOUT_NEGATIVE)
     if math.isinf(seconds) or seconds * 1000 > INT64_MAX:
         raise CommandError("ERR timeout is out of range")
     return math.ceil(seconds * 1000)
 
 
-_OUT_OF_RANGE: Final = CommandError("ERR value is out of range")
-_NOT_NEGATABLE: Final = CommandError(f"ERR value is out of range, value must between {-INT64_MAX} and {INT64_MAX}")
+_OUT_OF_RANGE: Final = ErrorReply("ERR value is out of range")
+_NOT_NEGATABLE: Final = ErrorReply(f"ERR value is out of range, value must between {-INT64_MAX} and {INT64_MAX}")
 #: Most elements that one command may pick with repetition; stock has no bound but memory.
 _MAX_PICKS: Final = 1 << 27
 
@@ -108,7 +108,7 @@ def negatable(text: bytes) -> int:
     """An int64 whose negative is one as well."""
     value = integer(text)
     if value < -INT64_MAX:
-        raise _NOT_NEGATABLE
+        raise CommandError(_NOT_NEGATABLE)
     return value
 
 
@@ -119,12 +119,12 @@ def random_count(text: bytes, doubled: bool = False) -> int:
     """
     count = negatable(text)
     if (doubled and abs(count) > INT64_MAX // 2) or count < -_MAX_PICKS:
-        raise _OUT_OF_RANGE
+        raise CommandError(_OUT_OF_RANGE)
     return count
 
 
-_BAD_SCORE_RANGE: Final = CommandError("ERR min or max is not a float")
-_BAD_LEX_RANGE: Final = CommandError("ERR min or max not valid string range item")
+_BAD_SCORE_RANGE: Final = ErrorReply("ERR min or max is not a float")
+_BAD_LEX_RANGE: Final = ErrorReply("ERR min or max not valid string range item")
 _SPACES: Final = b" \t\n\v\f\r"
 
 
@@ -140,7 +140,7 @@ def score_bound(text: bytes) -> ScoreBound:
         return _from_hex(number), exclusive
     if b"\0" in text:
         return score_bound(text.partition(b"\0")[0])  # for C the text ends here
-    raise _BAD_SCORE_RANGE
+    raise CommandError(_BAD_SCORE_RANGE)
 
 
 def lex_bound(text: bytes) -> LexBound:
@@ -153,4 +153,4 @@ def lex_bound(text: bytes) -> LexBound:
         return 0, text[1:], True
     if text[:1] == b"[":
         return 0, text[1:], False
-    raise _BAD_LEX_RANGE
+    raise CommandError(_BAD_LEX_RANGE)

@@ -113,7 +113,7 @@ class Blocking:
         client.commands_run += 1
         if not counted:
             block.spec.calls += 1
-            if isinstance(reply, errors.CommandError):
+            if isinstance(reply, errors.ErrorReply):
                 block.spec.failed_calls += 1
                 client.server.stats.count_error(reply)
         before = len(client.out)
@@ -168,7 +168,7 @@ class Blocking:
         try:
             reply = self._run_again(client, block)
         except errors.CommandError as error:
-            reply = error
+            reply = error.reply
         if not isinstance(reply, Block):
             self.complete(client, reply, counted=True)
         elif reply.retry_ms:
@@ -198,7 +198,7 @@ class Blocking:
                 self._retry(client, block)
                 self.serve_ready()
 
-    def abort(self, error: errors.CommandError, only: Callable[[Client, Block], bool]) -> None:
+    def abort(self, error: errors.ErrorReply, only: Callable[[Client, Block], bool]) -> None:
         """Wake every client for which `only` holds with an error: the role changed, its slot went away."""
         for client, block in list(self.blocked.items()):
             if only(client, block):

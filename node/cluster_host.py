@@ -329,7 +329,7 @@ class ClusterHost:
             return False
         return self.clock.now_ms() + LEASE_MARGIN_MS >= guard.writable_until_ms
 
-    def write_refusal(self) -> errors.CommandError | None:
+    def write_refusal(self) -> errors.ErrorReply | None:
         """The error for writes while fenced."""
         return errors.FENCED if self.fenced() else None
 

@@ -23,7 +23,7 @@ from node.config_directives import ALL_DIRECTIVES, BY_NAME
 from node.config_kinds import ConfigError, ConfigFileError, bytes_of, text_of
 from node.config_newer import GONE_SINCE, NEWER_NAMES
 from node.config_values import ConfigValues
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.glob import match as glob_match
 
 __all__ = ["Config", "ConfigError", "ConfigFileError"]
@@ -110,7 +110,7 @@ class Config(ConfigValues):
             try:
                 parsed.append((directive, directive.kind.parse(words, self._base(directive))))
             except ConfigError as error:
-                raise _refusal(bytes_of(directive.name), error) from error
+                raise CommandError(_refusal(bytes_of(directive.name), error)) from error
         self.assign(parsed)
 
     def _base(self, directive: Directive) -> Any:
@@ -126,14 +126,14 @@ class Config(ConfigValues):
                 raise CommandError(b"ERR Unknown option or number of arguments for CONFIG SET - '%b'" % name)
             allowed = self.enable_protected_configs
             if directive.immutable:
-                raise _refusal(name, ConfigError("can't set immutable config"))
+                raise CommandError(_refusal(name, ConfigError("can't set immutable config")))
             if directive.protected and not (allowed == "yes" or (allowed == "local" and local_client)):
-                raise _refusal(name, ConfigError("can't set protected config"))
+                raise CommandError(_refusal(name, ConfigError("can't set protected config")))
             if directive.not_while_loading and loading:
-                raise errors.LOADING
+                raise CommandError(errors.LOADING)
             spelling = text_of(name).lower()  # an alias may stand beside the name: the last one counts, as in stock
             if spelling in chosen:
-                raise _refusal(name, ConfigError("duplicate parameter"))
+                raise CommandError(_refusal(name, ConfigError("duplicate parameter")))
             chosen[spelling] = (directive, raw)
         return list(chosen.values())
 
@@ -155,7 +155,7 @@ class Config(ConfigValues):
                     setattr(self, was_directive.attribute, was_value)
                 for reached in told:
                     self._tell(reached)
-                raise _refusal(bytes_of(directive.name), error) from error
+                raise CommandError(_refusal(bytes_of(directive.name), error)) from error
 
     def _tell(self, directive: Directive) -> None:
         value = self.value(directive)
@@ -184,7 +184,7 @@ def change_directory(path: str) -> None:
         raise ConfigError(os.strerror(error.errno or 0)) from error
 
 
-def _refusal(name: bytes, error: ConfigError) -> CommandError:
-    return CommandError(
+def _refusal(name: bytes, error: ConfigError) -> ErrorReply:
+    return ErrorReply(
         b"ERR CONFIG SET failed (possibly related to argument '%b') - %b" % (name, bytes_of(error.args[0]))
     )

@@ -29,7 +29,7 @@ from node.accepting import Acceptor
 from node.blocking import Block
 from node.client import GATE_LARGE_REQUEST, GATE_PRIMARY, Client
 from node.dispatch import SERVER_BUSY, Deferred, execute
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.native import compiled
 from node.observe.command_log import has_bytes
 from node.output import IN, OUT, Output
@@ -312,7 +312,7 @@ class DataPlane:
                 argv = parser.next_command()
             except ProtocolError as error:
                 client.parser = None
-                self.server.stats.count_error(CommandError(f"ERR {error}"))
+                self.server.stats.count_error(ErrorReply(f"ERR {error}"))
                 client.reply(CommandError(f"ERR {error}"))
                 client.close_after_reply = True
                 return

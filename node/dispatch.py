@@ -35,7 +35,7 @@ from node.client import (
     Client,
 )
 from node.compat import COMPAT
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.registry import CommandSpec
 from node.resp.values import NO_REPLY, QUEUED, Many, Push
 
@@ -59,14 +59,14 @@ SERVER_HOT_KEYS: Final = 1 << 12  # what keys cost is measured (`observe/hot_key
 _LOOK_AT_DATA: Final = SERVER_LOADING | SERVER_ASYNC_LOADING | SERVER_STALE
 assert registry.GATES_OF_WRITES == SERVER_REPLICA | SERVER_WRITES_REFUSED
 
-INTERNAL_ERROR: Final = CommandError(
+INTERNAL_ERROR: Final = ErrorReply(
     "ERR internal error: the command failed in a way that is a bug of this server; see its log"
 )
 
 
 #: A command that counts for no slot: it has no keys, or another one runs it.
 NO_SLOT: Final = -1
-_NO_KEYSPACE: Final = CommandError("ERR Replica can't interact with the keyspace")
+_NO_KEYSPACE: Final = ErrorReply("ERR Replica can't interact with the keyspace")
 #: Level 7.2 refuses these inside MULTI before the handler does, which spoils the transaction.
 _NO_NESTING: Final = frozenset((b"multi", b"watch"))
 #: Inside MULTI these may always come, however little memory is left. EXEC is judged by what it would run.
@@ -82,20 +82,20 @@ class Deferred(Exception):
 def check_arity(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """The number of arguments, and that the bare name of a container is not a command by itself."""
     if not spec.min_arity <= len(argv) <= spec.max_arity or spec.handler is None:
-        raise errors.wrong_arity(spec.full_name)
+        raise CommandError(errors.wrong_arity(spec.full_name))
 
 
 def check_replica(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """A replica speaks of replication only: a pause does not hold it back, and a reply would end up in its stream."""
     if client.gates & GATE_REPLICA and spec.name not in _WORDS_OF_REPLICAS:
         client.server.replication.replicas.turn_out(client, spec)
-        raise _NO_KEYSPACE
+        raise CommandError(_NO_KEYSPACE)
 
 
 def check_auth(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """Before authentication only commands that need none may run."""
     if client.gates & GATE_AUTH and not spec.flags & registry.NO_AUTH:
-        raise errors.NO_AUTH
+        raise CommandError(errors.NO_AUTH)
 
 
 def check_multi_allowed(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
@@ -138,7 +138,7 @@ def check_memory(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     if not server.gates & SERVER_BUSY:  # evictions must not get between the changes of a script
         server.out_of_memory = not server.eviction.make_room()
     if server.out_of_memory and _needs_memory(client, spec):
-        raise errors.OOM
+        raise CommandError(errors.OOM)
 
 
 def _needs_memory(client: Client, spec: CommandSpec) -> bool:
@@ -159,7 +159,7 @@ def check_write_allowed(client: Client, spec: CommandSpec, argv: list[bytes]) ->
         return
     refusal = server.write_refusal()
     if refusal is not None:
-        raise refusal
+        raise CommandError(refusal)
 
 
 def check_subscribed(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
@@ -177,17 +177,17 @@ def check_loading(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     if not server.gates & _LOOK_AT_DATA or client.gates & GATE_PRIMARY or client.sock is None:
         return
     if server.gates & SERVER_STALE and not spec.flags & registry.STALE:
-        raise errors.MASTER_DOWN
+        raise CommandError(errors.MASTER_DOWN)
     if server.gates & SERVER_LOADING and not spec.flags & registry.LOADING:
-        raise errors.LOADING
+        raise CommandError(errors.LOADING)
     if server.gates & SERVER_ASYNC_LOADING and spec.flags & registry.NO_ASYNC_LOADING:
-        raise errors.LOADING
+        raise CommandError(errors.LOADING)
 
 
 def check_busy(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """While a script exceeds its time limit, only what may end it, and what changes nothing, is served."""
     if client.server.gates & SERVER_BUSY and not spec.flags & registry.ALLOW_BUSY:
-        raise client.server.scripting.busy_error
+        raise CommandError(client.server.scripting.busy_error)
 
 
 def check_paused(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
@@ -239,11 +239,13 @@ def execute(client: Client, argv: list[bytes]) -> Any:
         if spec is not None:
             spec.rejected_calls += 1
         if spec is not None and spec.full_name == b"exec":
-            error = _reject_exec(client, error)
-        elif client.multi is not None:
-            client.multi_failed = True
-        client.server.stats.count_error(error)
-        return _spoken(client, error)
+            refusal = _reject_exec(client, error.reply)
+        else:
+            refusal = error.reply
+            if client.multi is not None:
+                client.multi_failed = True
+        client.server.stats.count_error(refusal)
+        return _spoken(client, refusal)
     if client.multi is not None and not spec.flags & registry.NOT_QUEUED:
         client.multi.append((spec, argv))
         if spec.name == b"select" and argv[1].isdigit():
@@ -289,12 +291,12 @@ def leave_multi(client: Client) -> None:
     client.server.watching.unwatch(client)
 
 
-def _reject_exec(client: Client, error: CommandError) -> CommandError:
+def _reject_exec(client: Client, error: ErrorReply) -> ErrorReply:
     """EXEC may not run: the transaction is over. A redirection stays one, so that clients understand it."""
     leave_multi(client)
     if error.code in _REDIRECTIONS:
         return error
-    return CommandError(b"EXECABORT Transaction discarded because of: " + error.line.removeprefix(b"ERR "))
+    return ErrorReply(b"EXECABORT Transaction discarded because of: " + error.line.removeprefix(b"ERR "))
 
 
 def _spoken(client: Client, result: Any) -> Any:
@@ -340,8 +342,8 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
         result = spec.handler(client, argv)
     except CommandError as error:
         spec.failed_calls += 1
-        server.stats.count_error(error)
-        result = error
+        server.stats.count_error(error.reply)
+        result = error.reply
     except Exception:  # a bug of ours, as in the data plane
         result = server.handler_failed(spec, argv)
     if quiet and keyspace.access is None:
@@ -384,6 +386,6 @@ def run_again(client: Client, block: Block) -> Any:
             check_acl(client, block.spec, block.argv)
         except CommandError as error:
             block.spec.rejected_calls += 1
-            client.server.stats.count_error(error)
-            return error
+            client.server.stats.count_error(error.reply)
+            return error.reply
     return call(client, block.spec, block.argv, again=True)

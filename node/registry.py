@@ -16,6 +16,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
+from node.errors import CommandError
 from node.key_specs import NO_KEYS, KeySpec, is_movable, legacy_range
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ GATES_OF_READERS: Final = ~GATES_OF_WRITES
 
 def _refuse(client: Client, argv: list[bytes]) -> Any:
     """Instead of the handler of a container: its bare name is no command."""
-    raise errors.wrong_arity(argv[0].lower())
+    raise CommandError(errors.wrong_arity(argv[0].lower()))
 
 
 class CommandSpec:
@@ -368,12 +369,12 @@ def find(argv: list[bytes]) -> CommandSpec:
     """
     spec = LOOKUP.get(argv[0]) or LOOKUP.get(argv[0].lower())
     if spec is None:
-        raise errors.unknown_command(argv)
+        raise CommandError(errors.unknown_command(argv))
     if spec.subcommands is None or len(argv) == 1:
         return spec
     sub = spec.subcommands.get(argv[1]) or spec.subcommands.get(argv[1].lower())
     if sub is None:
-        raise errors.unknown_subcommand(spec.name, argv[1])
+        raise CommandError(errors.unknown_subcommand(spec.name, argv[1]))
     return sub
 
 

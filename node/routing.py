@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from cluster.slots import SLOT_COUNT, key_slot
 from node import errors, registry
 from node.client import GATE_ASKING
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 
 if TYPE_CHECKING:
     from cluster.members import Member
@@ -86,10 +86,10 @@ class Routing:
             return
         slot = key_slot(keys[0])
         if self._view.slots.owners[slot] is None:
-            raise errors.CLUSTER_DOWN_UNBOUND
+            raise CommandError(errors.CLUSTER_DOWN_UNBOUND)
         for key in keys:
             if key_slot(key) != slot:
-                raise errors.CROSS_SLOT
+                raise CommandError(errors.CROSS_SLOT)
         self._check_slot(client, spec, slot, keys, writes)
         keyspace = self._server.keyspace
         keyspace.hot_key, keyspace.hot_slot = keys[0], slot
@@ -111,17 +111,17 @@ class Routing:
             missing = 0 if spec.full_name in _CURSORS else self._missing(keys)
             if target is not None and missing:
                 if missing != len(keys):
-                    raise errors.TRY_AGAIN
-                raise errors.ask(slot, *self.endpoint(target, client))
+                    raise CommandError(errors.TRY_AGAIN)
+                raise CommandError(errors.ask(slot, *self.endpoint(target, client)))
             if importing and (client.gates & GATE_ASKING or spec.flags & registry.ASKING):
                 if len(keys) > 1 and missing:
-                    raise errors.TRY_AGAIN
+                    raise CommandError(errors.TRY_AGAIN)
                 return
         if owner is me:
             return
         if me.primary is owner and (is_message or (client.readonly and not writes and self._reads(client, spec))):
             return
-        raise errors.moved(slot, *self.endpoint(owner, client))
+        raise CommandError(errors.moved(slot, *self.endpoint(owner, client)))
 
     @staticmethod
     def _reads(client: Client, spec: CommandSpec) -> bool:
@@ -132,11 +132,11 @@ class Routing:
         config = self._server.config
         if spec.group == "pubsub":
             if not config.cluster_allow_pubsubshard_when_down:
-                raise errors.CLUSTER_DOWN
+                raise CommandError(errors.CLUSTER_DOWN)
         elif not config.cluster_allow_reads_when_down:
-            raise errors.CLUSTER_DOWN
+            raise CommandError(errors.CLUSTER_DOWN)
         elif writes:
-            raise errors.CLUSTER_DOWN_READ_ONLY
+            raise CommandError(errors.CLUSTER_DOWN_READ_ONLY)
 
     def _missing(self, keys: list[bytes]) -> int:
         db = self._server.keyspace.dbs[0]
@@ -168,7 +168,7 @@ class Routing:
             return ""  # a unix socket
         return next((told for network, told in views if address in network), "")
 
-    def blocked_error(self, client: Client, keys: list[bytes]) -> CommandError | None:
+    def blocked_error(self, client: Client, keys: list[bytes]) -> ErrorReply | None:
         """What to tell a client that waits for `keys`, now that the map has changed; None: let it wait."""
         view = self._view
         if not view.cluster_ok:

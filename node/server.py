@@ -25,7 +25,7 @@ from node.compat import COMPAT
 from node.config import Config
 from node.cron import Cron
 from node.data_plane import DataPlane
-from node.errors import CommandError
+from node.errors import ErrorReply
 from node.eviction import Eviction
 from node.importing import Importing
 from node.keyspace.keyspace import Keyspace
@@ -75,7 +75,7 @@ _DENIED = (
 class Server:
     """One node process."""
 
-    internal_error = CommandError("ERR internal error: the reply could not be encoded; see the server's log")
+    internal_error = ErrorReply("ERR internal error: the reply could not be encoded; see the server's log")
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -239,9 +239,9 @@ class Server:
         """Raise or lower one of the SERVER_ gates of dispatch."""
         self.gates = self.gates | gate if on else self.gates & ~gate
 
-    def write_refusal(self, spec: CommandSpec | None = None) -> CommandError | None:
+    def write_refusal(self, spec: CommandSpec | None = None) -> ErrorReply | None:
         """Why this node takes no writes now, or None. Dispatch asks only while a gate that concerns writes is up."""
-        refusal: CommandError | None = None
+        refusal: ErrorReply | None = None
         if self.cluster is not None:
             refusal = self.cluster.write_refusal()
         if refusal is None:
@@ -277,7 +277,7 @@ class Server:
         for spec in registry.every_spec():
             spec.timings = None if not on else [] if spec.latency is None else spec.latency.counts
 
-    def handler_failed(self, spec: CommandSpec, argv: list[bytes]) -> CommandError:
+    def handler_failed(self, spec: CommandSpec, argv: list[bytes]) -> ErrorReply:
         """A handler raised something else than CommandError: a bug of ours, which must not take the data with it."""
         log.exception("a handler failed: command %r with %d arguments", spec.full_name, len(argv))
         spec.failed_calls += 1

@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from node.blocking import Block
-from node.errors import CommandError
+from node.errors import ErrorReply
 from node.pause import FOREVER_MS, SHUTDOWN, WRITES
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("node")
 
-FAILED: Final = CommandError("ERR Errors trying to SHUTDOWN. Check logs.")
+FAILED: Final = ErrorReply("ERR Errors trying to SHUTDOWN. Check logs.")
 
 # How a request for a shutdown went.
 ENDING: Final = "ending"

@@ -106,9 +106,9 @@ class StraightRoad:
             try:
                 result = spec.run(client, argv)
             except CommandError as error:
-                result = error
+                result = error.reply
                 spec.failed_calls += 1
-                server.stats.count_error(error)
+                server.stats.count_error(result)
             except Exception:  # a bug of ours: it is logged, and must not end the process that holds the data
                 result = server.handler_failed(spec, argv)
             if keyspace.dirty > dirty or client.rewritten is not None:

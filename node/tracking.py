@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from node import registry
 from node.client import GATE_TRACKING, Client
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.resp.values import Push
 
 if TYPE_CHECKING:
@@ -150,10 +150,10 @@ class Tracking:
         for i, prefix in enumerate(prefixes):
             for other in held:
                 if prefix.startswith(other) or other.startswith(prefix):
-                    raise _overlap(prefix, b"an existing prefix", other)
+                    raise CommandError(_overlap(prefix, b"an existing prefix", other))
             for other in prefixes[i + 1 :]:
                 if prefix.startswith(other) or other.startswith(prefix):
-                    raise _overlap(prefix, b"another provided prefix", other)
+                    raise CommandError(_overlap(prefix, b"another provided prefix", other))
 
     # -- around a command of a tracking client ---------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class Tracking:
             self._invalidate(key)
 
 
-def _overlap(prefix: bytes, kind: bytes, other: bytes) -> CommandError:
-    return CommandError(
+def _overlap(prefix: bytes, kind: bytes, other: bytes) -> ErrorReply:
+    return ErrorReply(
         b"ERR Prefix '%b' overlaps with %b '%b'. Prefixes for a single client must not overlap." % (prefix, kind, other)
     )

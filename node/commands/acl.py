@@ -24,7 +24,7 @@ from node.acl.rules import CATEGORIES, Selector
 from node.arguments import integer
 from node.commands.help import help_reply
 from node.compat import COMPAT
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.registry import ADMIN, LOADING, NOSCRIPT, STALE, Handler, command, container
 from node.resp.values import OK, OrderedSet
 
@@ -36,7 +36,7 @@ log = logging.getLogger("node")
 
 _FLAGS: Final = NOSCRIPT | LOADING | STALE
 _MAX_PASSWORD_BITS: Final = 4096
-_NO_FILE: Final = CommandError(
+_NO_FILE: Final = ErrorReply(
     "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER "
     "command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store "
     "users in the Redis configuration."
@@ -193,7 +193,7 @@ def cmd_acl_dryrun(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_acl_load(client: Client, argv: list[bytes]) -> Any:
     if not client.server.config.aclfile:
-        raise _NO_FILE
+        raise CommandError(_NO_FILE)
     problems = client.server.acl.load_file(client)
     if problems:
         raise CommandError(b"ERR " + problems)
@@ -205,7 +205,7 @@ def cmd_acl_load(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_acl_save(client: Client, argv: list[bytes]) -> Any:
     if not client.server.config.aclfile:
-        raise _NO_FILE
+        raise CommandError(_NO_FILE)
     try:
         client.server.acl.save_file()
     except OSError as error:
@@ -228,7 +228,7 @@ def cmd_acl_save(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_acl_cat(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 3:
-        raise _wrong_arguments(argv[1])
+        raise CommandError(_wrong_arguments(argv[1]))
     if len(argv) == 2:
         return [category.encode() for category in CATEGORIES]
     category = argv[2].decode("latin-1").lower()
@@ -237,8 +237,8 @@ def cmd_acl_cat(client: Client, argv: list[bytes]) -> Any:
     return client.server.acl.catalogue.in_category(category)
 
 
-def _wrong_arguments(sub: bytes) -> CommandError:
-    return CommandError(b"ERR unknown subcommand or wrong number of arguments for '%b'. Try ACL HELP." % sub[:128])
+def _wrong_arguments(sub: bytes) -> ErrorReply:
+    return ErrorReply(b"ERR unknown subcommand or wrong number of arguments for '%b'. Try ACL HELP." % sub[:128])
 
 
 @_declare(
@@ -250,7 +250,7 @@ def _wrong_arguments(sub: bytes) -> CommandError:
 )
 def cmd_acl_genpass(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 3:
-        raise _wrong_arguments(argv[1])
+        raise CommandError(_wrong_arguments(argv[1]))
     bits = integer(argv[2]) if len(argv) == 3 else 256
     if not 0 < bits <= _MAX_PASSWORD_BITS:
         raise CommandError(
@@ -271,7 +271,7 @@ def cmd_acl_genpass(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_acl_log(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 3:
-        raise _wrong_arguments(argv[1])
+        raise CommandError(_wrong_arguments(argv[1]))
     denials = client.server.acl.log
     count = 10
     if len(argv) == 3:

@@ -9,16 +9,16 @@ from node.arguments import integer, to_int64
 from node.client import Client
 from node.commands.string_options import editable_string, is_trusted, read_string
 from node.compat import COMPAT
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
 from node.keyspace.notify import GENERIC, STRING
 from node.registry import DENYOOM, FAST, READONLY, WRITE, command
 from node.types import bits
 from node.types.string import clamp_range
 
-_BAD_OFFSET: Final = CommandError("ERR bit offset is not an integer or out of range")
-_BAD_BIT: Final = CommandError("ERR bit is not an integer or out of range")
-_BAD_TYPE: Final = CommandError(
+_BAD_OFFSET: Final = ErrorReply("ERR bit offset is not an integer or out of range")
+_BAD_BIT: Final = ErrorReply("ERR bit is not an integer or out of range")
+_BAD_TYPE: Final = ErrorReply(
     "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is."
 )
 _BITS: Final = {b"0": 0, b"1": 1}
@@ -33,10 +33,10 @@ def _offset(client: Client, text: bytes, width: int = 0) -> int:
     else:
         found = to_int64(text)
         if found is None:
-            raise _BAD_OFFSET
+            raise CommandError(_BAD_OFFSET)
         value = found
     if value < 0 or (value >> 3 >= client.server.config.proto_max_bulk_len and not is_trusted(client)):
-        raise _BAD_OFFSET
+        raise CommandError(_BAD_OFFSET)
     return value
 
 
@@ -69,7 +69,7 @@ def cmd_setbit(client: Client, argv: list[bytes]) -> Any:
     position = _offset(client, argv[2])
     bit = _BITS.get(argv[3])
     if bit is None:
-        raise _BAD_BIT
+        raise CommandError(_BAD_BIT)
     db, key = client.db, argv[1]
     data = db.write(key)
     byte = position >> 3
@@ -109,14 +109,14 @@ def _unit(word: bytes) -> bool:
     """True for BIT, False for BYTE. Raises CommandError."""
     word = word.upper()
     if word not in (b"BIT", b"BYTE"):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     return word == b"BIT"
 
 
 def _check_range(argv: list[bytes], at: int) -> None:
     """7.2 refuses a bad `[start [end [unit]]]` (from `at` on) before it looks for the key. Raises CommandError."""
     if len(argv) > at + 3:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     if len(argv) > at:
         integer(argv[at])
     if len(argv) == at + 3:
@@ -145,7 +145,7 @@ def cmd_bitcount(client: Client, argv: list[bytes]) -> Any:
     if len(argv) == 2:
         return bits.count_ones(data)
     if len(argv) not in (4, 5) and not (len(argv) == 3 and COMPAT.newer):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     start, end = integer(argv[2]), integer(argv[3]) if len(argv) > 3 else -1
     if start < 0 and end < 0 and start > end:
         return 0
@@ -177,7 +177,7 @@ def cmd_bitpos(client: Client, argv: list[bytes]) -> Any:
     if data is None:
         return -1 if bit else 0
     if len(argv) > 6:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     start = integer(argv[3]) if len(argv) > 3 else 0
     in_bits = len(argv) == 6 and _unit(argv[5])
     end = integer(argv[4]) if len(argv) > 4 else len(data) - 1
@@ -210,7 +210,7 @@ def cmd_bitpos(client: Client, argv: list[bytes]) -> Any:
 def cmd_bitop(client: Client, argv: list[bytes]) -> Any:
     name, target = argv[1].upper(), argv[2]
     if name not in bits.OPERATIONS:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     if name == b"NOT" and len(argv) != 4:
         raise CommandError("ERR BITOP NOT must be called with a single source key.")
     if name in _NEED_TWO and len(argv) < 5:
@@ -235,7 +235,7 @@ class _FieldOperation:
         self.signed = type_text.startswith(b"i")
         width = to_int64(type_text[1:])
         if not type_text.startswith((b"i", b"u")) or width is None or not 1 <= width <= (64 if self.signed else 63):
-            raise _BAD_TYPE
+            raise CommandError(_BAD_TYPE)
         self.width = width
         self.position = _offset(client, offset, width)
         self.overflow = overflow
@@ -284,7 +284,7 @@ def _parse_operations(client: Client, argv: list[bytes]) -> list[_FieldOperation
             operations.append(operation)
             i += 4
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
     return operations
 
 

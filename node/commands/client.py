@@ -10,7 +10,7 @@ from node.arguments import INT64_MAX, integer, integer_between
 from node.client import GATE_NO_TOUCH, GATE_REDIRECT, GATE_REPLY, REPLY_OFF, REPLY_ON, REPLY_SKIP_NEXT
 from node.commands.connection import checked_name
 from node.commands.help import help_reply
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.observe.client_info import TYPE_NAMES, describe_client
 from node.registry import ADMIN, LOADING, NOSCRIPT, STALE, Handler, command, container
 from node.resp.values import NO_REPLY, OK, Verbatim
@@ -157,9 +157,9 @@ def cmd_client_list(client: Client, argv: list[bytes]) -> Any:
         kind = _type_of(argv[3])
         return _lines(client, argv, (each for each in clients.values() if each.kind == kind))
     if option == b"id" and len(argv) > 3:
-        ids = [integer(word, CommandError("ERR Invalid client ID")) for word in argv[3:]]
+        ids = [integer(word, ErrorReply("ERR Invalid client ID")) for word in argv[3:]]
         return _lines(client, argv, (clients[number] for number in ids if number in clients))
-    raise errors.SYNTAX
+    raise CommandError(errors.SYNTAX)
 
 
 @declare(
@@ -189,7 +189,7 @@ def cmd_client_kill(client: Client, argv: list[bytes]) -> Any:
 
 def _max_age_s(word: bytes) -> int:
     """MAXAGE: a connection that is this many seconds old is closed."""
-    age_s = integer(word, CommandError("ERR maxage is not an integer or out of range"))
+    age_s = integer(word, ErrorReply("ERR maxage is not an integer or out of range"))
     if age_s <= 0:
         raise CommandError("ERR maxage should be greater than 0")
     return age_s
@@ -208,13 +208,13 @@ def _kill(caller: Client, victims: list[Client]) -> int:
 def _kill_filters(client: Client, argv: list[bytes]) -> tuple[bool, list[Any]]:
     """(spare the caller?, tests that a victim must pass)."""
     if len(argv) % 2:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     skip_me = True
     filters: list[Any] = []
     for option, word in zip(argv[2::2], argv[3::2], strict=True):
         name = option.lower()
         if name == b"id":
-            error = CommandError("ERR client-id should be greater than 0")
+            error = ErrorReply("ERR client-id should be greater than 0")
             wanted_id = integer_between(word, 1, INT64_MAX, error)
             filters.append(lambda each, wanted=wanted_id: each.id == wanted)
         elif name == b"type":
@@ -234,7 +234,7 @@ def _kill_filters(client: Client, argv: list[bytes]) -> tuple[bool, list[Any]]:
         elif name == b"skipme" and word.lower() in (b"yes", b"no"):
             skip_me = word.lower() == b"yes"
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
     return skip_me, filters
 
 
@@ -249,7 +249,7 @@ def _kill_filters(client: Client, argv: list[bytes]) -> tuple[bool, list[Any]]:
 )
 def cmd_client_unblock(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 4:
-        raise errors.unknown_subcommand(b"client", argv[1])
+        raise CommandError(errors.unknown_subcommand(b"client", argv[1]))
     reason = argv[3].lower() if len(argv) == 4 else b"timeout"
     if reason not in (b"timeout", b"error"):
         raise CommandError("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
@@ -277,13 +277,13 @@ def cmd_client_unblock(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_client_pause(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 4:
-        raise errors.unknown_subcommand(b"client", argv[1])
+        raise CommandError(errors.unknown_subcommand(b"client", argv[1]))
     mode = argv[3].lower() if len(argv) == 4 else b"all"
     if mode not in (b"write", b"all"):
         raise CommandError("ERR CLIENT PAUSE mode must be WRITE or ALL")
-    timeout_ms = integer(argv[2], CommandError("ERR timeout is not an integer or out of range"))
+    timeout_ms = integer(argv[2], ErrorReply("ERR timeout is not an integer or out of range"))
     if timeout_ms < 0:
-        raise errors.TIMEOUT_NEGATIVE
+        raise CommandError(errors.TIMEOUT_NEGATIVE)
     kind = pause.WRITES if mode == b"write" else pause.ALL
     client.server.pause.start(pause.BY_CLIENT, kind, timeout_ms)
     return OK
@@ -308,7 +308,7 @@ def cmd_client_unpause(client: Client, argv: list[bytes]) -> Any:
 def _on_off(word: bytes) -> bool:
     lower = word.lower()
     if lower not in (b"on", b"off"):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     return lower == b"on"
 
 
@@ -327,7 +327,7 @@ def cmd_client_reply(client: Client, argv: list[bytes]) -> Any:
         client.set_gate(GATE_REPLY, False)
         return OK
     if mode not in (b"off", b"skip"):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     if mode == b"off":
         client.reply_mode = REPLY_OFF
     elif client.reply_mode != REPLY_OFF:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.client import GATE_IMPORT
 from node.commands.client import declare
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.registry import LOADING, NOSCRIPT, STALE
 from node.resp.values import OK
 
 if TYPE_CHECKING:
     from node.client import Client
 
-_NOT_IMPORTING: Final = CommandError("ERR Server is not in import mode")
+_NOT_IMPORTING: Final = ErrorReply("ERR Server is not in import mode")
 
 
 @declare(
@@ -28,9 +28,9 @@ _NOT_IMPORTING: Final = CommandError("ERR Server is not in import mode")
 )
 def cmd_client_import_source(client: Client, argv: list[bytes]) -> Any:
     if not client.server.config.import_mode:
-        raise _NOT_IMPORTING
+        raise CommandError(_NOT_IMPORTING)
     word = argv[2].lower()
     if word not in (b"on", b"off"):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     client.set_gate(GATE_IMPORT, word == b"on")
     return OK

@@ -42,7 +42,7 @@ class _Options:
             elif word == b"noloop":
                 self.noloop = True
             else:
-                raise errors.SYNTAX
+                raise CommandError(errors.SYNTAX)
             i += 1
 
     def _set_redirect(self, client: Client, word: bytes) -> None:
@@ -101,7 +101,7 @@ def cmd_client_tracking(client: Client, argv: list[bytes]) -> Any:
         )
         client.server.client_eviction.named(len(options.prefixes))
     else:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     return OK
 
 
@@ -122,7 +122,7 @@ def cmd_client_caching(client: Client, argv: list[bytes]) -> Any:
         )
     word = argv[2].lower()
     if word not in (b"yes", b"no"):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     if word == b"yes" and not state.optin:
         raise CommandError("ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.")
     if word == b"no" and not state.optout:

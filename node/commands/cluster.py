@@ -11,7 +11,7 @@ from node.arguments import integer, integer_between
 from node.commands.cluster_args import host_of
 from node.commands.help import help_reply
 from node.compat import COMPAT
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.registry import ADMIN, LOADING, STALE, command, container
 from node.resp.values import Verbatim
 
@@ -322,7 +322,7 @@ def cmd_countkeysinslot(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_getkeysinslot(client: Client, argv: list[bytes]) -> Any:
     host_of(client)
-    bad = CommandError("ERR Invalid slot or number of keys")
+    bad = ErrorReply("ERR Invalid slot or number of keys")
     slot = integer_between(argv[2], 0, SLOT_COUNT - 1, bad)
     count = integer_between(argv[3], 0, 2**63 - 1, bad)
     return client.server.keyspace.dbs[0].keys_in_slot(slot, count)

@@ -14,7 +14,7 @@ from node import errors
 from node.arguments import INT64_MAX, integer, integer_between
 from node.client import GATE_ASKING, GATE_READONLY, GATE_REDIRECT
 from node.commands.cluster_args import epoch, host_of, order, slot_number, slot_ranges
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.registry import ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, command
 from node.resp.values import OK, Status
 
@@ -44,12 +44,12 @@ def _empty(client: Client) -> bool:
 )
 def cmd_meet(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 5:
-        raise errors.bad_subcommand_use(b"cluster", argv[1])
+        raise CommandError(errors.bad_subcommand_use(b"cluster", argv[1]))
     host_of(client)
-    port = integer(argv[3], CommandError(b"ERR Invalid TCP base port specified: %b" % argv[3]))
+    port = integer(argv[3], ErrorReply(b"ERR Invalid TCP base port specified: %b" % argv[3]))
     cport = port + 10000
     if len(argv) == 5:
-        cport = integer(argv[4], CommandError(b"ERR Invalid TCP bus port specified: %b" % argv[4]))
+        cport = integer(argv[4], ErrorReply(b"ERR Invalid TCP bus port specified: %b" % argv[4]))
     order(client, Admin.meet, _name(argv[2]), port, cport)
     return OK
 
@@ -81,10 +81,10 @@ def cmd_forget(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_reset(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 3:
-        raise errors.bad_subcommand_use(b"cluster", argv[1])
+        raise CommandError(errors.bad_subcommand_use(b"cluster", argv[1]))
     word = argv[2].upper() if len(argv) == 3 else b"SOFT"
     if word not in (b"HARD", b"SOFT"):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     order(client, Admin.reset, hard=word == b"HARD", keyspace_empty=_empty(client))
     return OK
 
@@ -120,7 +120,7 @@ def cmd_addslots(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_addslotsrange(client: Client, argv: list[bytes]) -> Any:
     if len(argv) % 2:
-        raise errors.wrong_arity(b"cluster|addslotsrange")
+        raise CommandError(errors.wrong_arity(b"cluster|addslotsrange"))
     host_of(client)
     order(client, Admin.add_slots, slot_ranges(argv[2:]))
     return OK
@@ -154,7 +154,7 @@ def cmd_delslots(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_delslotsrange(client: Client, argv: list[bytes]) -> Any:
     if len(argv) % 2:
-        raise errors.wrong_arity(b"cluster|delslotsrange")
+        raise CommandError(errors.wrong_arity(b"cluster|delslotsrange"))
     host_of(client)
     order(client, Admin.del_slots, slot_ranges(argv[2:]))
     return OK
@@ -242,9 +242,9 @@ def cmd_failover(client: Client, argv: list[bytes]) -> Any:
             integer_between(argv[4], 0, INT64_MAX, errors.SYNTAX), integer_between(argv[5], 0, INT64_MAX, errors.SYNTAX)
         )
     elif len(argv) > 3:
-        raise errors.bad_subcommand_use(b"cluster", argv[1])
+        raise CommandError(errors.bad_subcommand_use(b"cluster", argv[1]))
     elif mode not in (b"", b"FORCE", b"TAKEOVER"):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     order(client, Admin.failover, force=mode == b"FORCE", takeover=mode == b"TAKEOVER", fence=fence)
     return OK
 
@@ -278,7 +278,7 @@ def cmd_set_config_epoch(client: Client, argv: list[bytes]) -> Any:
     host_of(client)
     wanted = epoch(argv[2])
     if wanted is None:
-        raise errors.NOT_INTEGER
+        raise CommandError(errors.NOT_INTEGER)
     order(client, Admin.set_config_epoch, wanted)
     return OK
 
@@ -321,7 +321,7 @@ def cmd_guard(client: Client, argv: list[bytes]) -> Any:
     lease_ms, voters, echo_ms = (integer_between(arg, 0, INT64_MAX, errors.NOT_INTEGER) for arg in argv[5:8])
     watch = len(argv) > 8
     if len(argv) > 9 or (watch and argv[8].upper() != b"WATCH"):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     name, sentinel_id = _name(argv[2]), _name(argv[3])
     try:
         reply = host.core.on_guard(host.clock.now_ms(), name, sentinel_id, lease_ms, voters, echo_ms, watch=watch)

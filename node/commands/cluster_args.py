@@ -12,13 +12,13 @@ from cluster.errors import ClusterRefusal
 from cluster.slots import SLOT_COUNT
 from node import errors
 from node.arguments import integer_between, to_int64
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 
 if TYPE_CHECKING:
     from node.client import Client
     from node.cluster_host import ClusterHost
 
-BAD_SLOT: Final = CommandError("ERR Invalid or out of range slot")
+BAD_SLOT: Final = ErrorReply("ERR Invalid or out of range slot")
 
 _BATCHED: Final = frozenset(
     {Admin.set_slot_stable, Admin.set_slot_migrating, Admin.set_slot_importing, Admin.set_slot_node}
@@ -30,7 +30,7 @@ def host_of(client: Client) -> ClusterHost:
     """The cluster part of this node. Raises CommandError outside a cluster."""
     host = client.server.cluster
     if host is None:
-        raise errors.NO_CLUSTER
+        raise CommandError(errors.NO_CLUSTER)
     return host
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.commands.cluster_args import host_of, slot_number
 from node.compat import deletion
+from node.errors import CommandError
 from node.registry import ADMIN, NO_ASYNC_LOADING, WRITE, command
 from node.resp.values import OK
 
@@ -35,7 +36,7 @@ def cmd_flushslot(client: Client, argv: list[bytes]) -> Any:
     slot = slot_number(argv[2])
     mode = argv[3].upper() if len(argv) == 4 else b""
     if len(argv) > 4 or mode not in (b"", b"ASYNC", b"SYNC"):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     lazy = mode == b"ASYNC" or (not mode and client.server.config.lazyfree_lazy_user_flush)
     db = client.server.keyspace.dbs[0]
     keys = db.keys_in_slot(slot)

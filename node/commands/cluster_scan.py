@@ -30,7 +30,7 @@ from cluster.slots import SLOT_COUNT, key_slot, slot_tag
 from node import errors
 from node.commands.cluster_args import host_of
 from node.commands.scan import ScanOptions, shown
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import key_at
 from node.keyspace.scan import SLOT_BITS, place_of, scan_keys
 from node.registry import READONLY, TOUCHES_ARBITRARY_KEYS, command
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from node.routing import Routing
 
 _CURSOR: Final = re.compile(rb"([0-9A-Za-z]+)-\{[^{}]+\}-([0-9]{1,20})")
-_BAD_CURSOR: Final = CommandError("ERR Invalid cursor")
-_BAD_SLOT: Final = CommandError("ERR Cursor slot mismatch")
+_BAD_CURSOR: Final = ErrorReply("ERR Invalid cursor")
+_BAD_SLOT: Final = ErrorReply("ERR Cursor slot mismatch")
 _FRESH: Final = b"0"
 _WHOLE, _MOVING, _TARGET = b"s", b"m", b"t"
 _WILD: Final = frozenset(b"*?[\\")
@@ -76,13 +76,13 @@ def cmd_clusterscan(client: Client, argv: list[bytes]) -> Any:
         return [_fresh(wanted or 0), []]
     fingerprint, slot, place = parsed
     if options.slot is not None and options.slot != slot:
-        raise _BAD_SLOT
+        raise CommandError(_BAD_SLOT)
     if wanted is not None and wanted != slot:  # the only slot that can match lies ahead, or behind
         return [_fresh(wanted) if wanted > slot else b"0", []]
     view = host.core.view
     walk = _Walk(client, host.routing, view, slot, fingerprint, place)
     if walk.elsewhere is not None:
-        raise errors.ask(slot, *host.routing.endpoint(walk.elsewhere, client))
+        raise CommandError(errors.ask(slot, *host.routing.endpoint(walk.elsewhere, client)))
     end = min(walk.end, slot + 1 if wanted is not None else SLOT_COUNT)
     cursor, keys = scan_keys(client.db, slot | walk.place << SLOT_BITS, options.count, end)
     return [walk.next_cursor(cursor, end, last=wanted is not None), shown(client.db, keys, options, strict=True)]
@@ -142,10 +142,10 @@ def _parse(cursor: bytes) -> tuple[bytes, int, int]:
     """(fingerprint, slot, place) of a cursor other than 0."""
     match = _CURSOR.fullmatch(cursor)
     if match is None:
-        raise _BAD_CURSOR
+        raise CommandError(_BAD_CURSOR)
     place = int(match[2])
     if place >= 1 << 64:
-        raise _BAD_CURSOR
+        raise CommandError(_BAD_CURSOR)
     return match[1], key_slot(cursor), place
 
 

@@ -9,7 +9,7 @@ from cluster.slots import SLOT_COUNT
 from node import errors
 from node.arguments import integer_between
 from node.commands.cluster_args import host_of, slot_number
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.registry import LOADING, STALE, command
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from node.cluster_host import ClusterHost
 
 _KEY_COUNT: Final = b"key-count"
-_BAD_METRIC: Final = CommandError("ERR Unrecognized sort metric for ORDERBY.")
-_BAD_LIMIT: Final = CommandError("ERR Limit has to lie in between 1 and 16384 (maximum number of slots).")
-_TWICE: Final = CommandError("ERR Multiple filters of the same type are disallowed.")
+_BAD_METRIC: Final = ErrorReply("ERR Unrecognized sort metric for ORDERBY.")
+_BAD_LIMIT: Final = ErrorReply("ERR Limit has to lie in between 1 and 16384 (maximum number of slots).")
+_TWICE: Final = ErrorReply("ERR Multiple filters of the same type are disallowed.")
 
 
 @command(
@@ -45,7 +45,7 @@ def cmd_slot_stats(client: Client, argv: list[bytes]) -> Any:
     elif kind == b"ORDERBY":
         chosen = _ordered(host, metrics, argv)
     else:
-        raise errors.subcommand_syntax(b"cluster", argv[1])
+        raise CommandError(errors.subcommand_syntax(b"cluster", argv[1]))
     return [[slot, {name: read(slot) for name, read in metrics.items()}] for slot in chosen]
 
 
@@ -70,7 +70,7 @@ def _ordered(host: ClusterHost, metrics: dict[bytes, Callable[[int], int]], argv
     """ORDERBY metric [LIMIT n] [ASC|DESC]."""
     read = metrics.get(argv[3].lower())
     if read is None:
-        raise _BAD_METRIC
+        raise CommandError(_BAD_METRIC)
     limit: int | None = None
     descending: bool | None = None
     words = iter(argv[4:])
@@ -78,14 +78,14 @@ def _ordered(host: ClusterHost, metrics: dict[bytes, Callable[[int], int]], argv
         option = word.upper()
         if option in (b"ASC", b"DESC"):
             if descending is not None:
-                raise _TWICE
+                raise CommandError(_TWICE)
             descending = option == b"DESC"
         elif option == b"LIMIT" and (number := next(words, None)) is not None:
             if limit is not None:
-                raise _TWICE
+                raise CommandError(_TWICE)
             limit = integer_between(number, 1, SLOT_COUNT, _BAD_LIMIT)
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
     sign = 1 if descending is False else -1
     slots = (slot for slot in range(SLOT_COUNT) if _is_ours(host, slot))
     return sorted(slots, key=lambda slot: (sign * read(slot), slot))[:limit]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from node.arguments import INT64_MAX, integer_between
 from node.commands.help import help_reply
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.observe.command_log import CommandLog
 from node.registry import ADMIN, LOADING, STALE, command, container
 from node.resp.values import OK
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _FLAGS = ADMIN | LOADING | STALE
 _KINDS = "<slow | large-request | large-reply>"
-_BAD_COUNT = CommandError("ERR count should be greater than or equal to -1")
-_BAD_KIND = CommandError("ERR type should be one of the following: slow, large-request, large-reply")
+_BAD_COUNT = ErrorReply("ERR count should be greater than or equal to -1")
+_BAD_KIND = ErrorReply("ERR type should be one of the following: slow, large-request, large-reply")
 
 container("commandlog", group="server", since="8.1.0", summary="Looks at the logs of slow and large commands.")
 
@@ -29,7 +29,7 @@ container("commandlog", group="server", since="8.1.0", summary="Looks at the log
 def _log(client: Client, kind: bytes) -> CommandLog:
     log = client.server.command_logs.by_kind.get(kind.lower())
     if log is None:
-        raise _BAD_KIND
+        raise CommandError(_BAD_KIND)
     return log
 
 

@@ -17,14 +17,14 @@ from node.client import (
 )
 from node.compat import COMPAT
 from node.dispatch import leave_multi
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.registry import ALLOW_BUSY, FAST, IN_SUBSCRIBED, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, command
 from node.resp.values import OK, PONG, Status
 
 if TYPE_CHECKING:
     from node.client import Client
 
-WRONG_PASSWORD: Final = CommandError("WRONGPASS invalid username-password pair or user is disabled.")
+WRONG_PASSWORD: Final = ErrorReply("WRONGPASS invalid username-password pair or user is disabled.")
 _RESET: Final = Status(b"RESET")
 
 
@@ -40,7 +40,7 @@ _RESET: Final = Status(b"RESET")
 )
 def cmd_auth(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 3:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     acl = client.server.acl
     if len(argv) == 2 and acl.default.no_password:
         raise CommandError(
@@ -49,7 +49,7 @@ def cmd_auth(client: Client, argv: list[bytes]) -> Any:
         )
     name = argv[1] if len(argv) == 3 else b"default"
     if not acl.log_in(client, name, argv[-1], argv[0]):
-        raise WRONG_PASSWORD
+        raise CommandError(WRONG_PASSWORD)
     return OK
 
 
@@ -66,7 +66,7 @@ def cmd_auth(client: Client, argv: list[bytes]) -> Any:
 def cmd_hello(client: Client, argv: list[bytes]) -> Any:
     version = 0
     if len(argv) >= 2:
-        not_a_number = CommandError("ERR Protocol version is not an integer or out of range")
+        not_a_number = ErrorReply("ERR Protocol version is not an integer or out of range")
         version = integer_between(argv[1], INT64_MIN, INT64_MAX, not_a_number)
         if version not in (2, 3):
             raise CommandError("NOPROTO unsupported protocol version")
@@ -117,7 +117,7 @@ def _hello_options(client: Client, argv: list[bytes]) -> None:
 
 def _log_in(client: Client, credentials: list[bytes], command: bytes) -> None:
     if not client.server.acl.log_in(client, credentials[0], credentials[1], command):
-        raise WRONG_PASSWORD
+        raise CommandError(WRONG_PASSWORD)
 
 
 def checked_name(name: bytes) -> bytes:
@@ -140,7 +140,7 @@ def checked_name(name: bytes) -> bytes:
 )
 def cmd_ping(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 2:
-        raise errors.wrong_arity(b"ping")
+        raise CommandError(errors.wrong_arity(b"ping"))
     if client.subscription_count and not client.resp3:
         return [b"pong", argv[1] if len(argv) == 2 else b""]
     return argv[1] if len(argv) == 2 else PONG
@@ -176,7 +176,7 @@ def cmd_select(client: Client, argv: list[bytes]) -> Any:
     if server.config.cluster_enabled and index != 0:
         raise CommandError("ERR SELECT is not allowed in cluster mode")
     if not 0 <= index < len(server.keyspace.dbs):
-        raise errors.DB_INDEX
+        raise CommandError(errors.DB_INDEX)
     client.db = server.keyspace.dbs[index]
     return OK
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from node import errors
 from node.arguments import integer_between
 from node.client import Client
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.keyspace.database import Database
 from node.registry import FAST, READONLY, WRITE, command
 from node.resp.values import OK
@@ -70,7 +70,7 @@ def _flush(client: Client, argv: list[bytes], dbs: list[Database]) -> None:
     """Empty databases. SYNC waits until their memory is free."""
     mode = argv[1].upper() if len(argv) == 2 else b""
     if len(argv) > 2 or mode not in (b"", b"SYNC", b"ASYNC"):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     keyspace = client.db.keyspace
     observed = keyspace.observed_keys(dbs)
     for db in dbs:
@@ -97,10 +97,10 @@ def cmd_swapdb(client: Client, argv: list[bytes]) -> Any:
     keyspace = client.db.keyspace
     if keyspace.clustered:
         raise CommandError("ERR SWAPDB is not allowed in cluster mode")
-    first = integer_between(argv[1], -_INT32_MAX - 1, _INT32_MAX, CommandError("ERR invalid first DB index"))
-    second = integer_between(argv[2], -_INT32_MAX - 1, _INT32_MAX, CommandError("ERR invalid second DB index"))
+    first = integer_between(argv[1], -_INT32_MAX - 1, _INT32_MAX, ErrorReply("ERR invalid first DB index"))
+    second = integer_between(argv[2], -_INT32_MAX - 1, _INT32_MAX, ErrorReply("ERR invalid second DB index"))
     if not (0 <= first < len(keyspace.dbs) and 0 <= second < len(keyspace.dbs)):
-        raise errors.DB_INDEX
+        raise CommandError(errors.DB_INDEX)
     keyspace.dirty += 1
     if first == second:
         return OK

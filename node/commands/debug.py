@@ -19,7 +19,7 @@ from node.arguments import floating, positive_count
 from node.commands import debug_faults
 from node.commands.help import help_reply
 from node.config_kinds import parse_memory
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.keyspace.access import AccessFrequencies, record_times
 from node.keyspace.notify import STRING
 from node.observe.client_info import is_local
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("node")
 
-_DENIED: Final = CommandError(
+_DENIED: Final = ErrorReply(
     'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a local '
     "connection, otherwise you need to set this option in the configuration file, and then restart the server."
 )
@@ -59,7 +59,7 @@ _MOST_ALONE_BYTES: Final = (1 << 32) - (1 << 20)
 def cmd_debug(client: Client, argv: list[bytes]) -> Any:
     allowed = client.server.config.enable_debug_command
     if allowed == "no" or (allowed == "local" and not is_local(client)):
-        raise _DENIED
+        raise CommandError(_DENIED)
     entry = _SUBCOMMANDS.get(argv[1].lower())
     if entry is None or not entry[1] <= len(argv) - 2 <= entry[2]:
         raise CommandError(
@@ -77,7 +77,7 @@ def _sleep(client: Client, argv: list[bytes]) -> Any:
 def _object(client: Client, argv: list[bytes]) -> Any:
     value = client.db.stored(argv[2])
     if value is None:
-        raise errors.NO_SUCH_KEY
+        raise CommandError(errors.NO_SUCH_KEY)
     is_string = isinstance(value, (bytes, bytearray))
     encoding = string_encoding(value) if is_string else value.encoding()
     length = len(value) if is_string else value.size_bytes()
@@ -104,7 +104,7 @@ def _quicklist_facts(value: Any, compress_depth: int) -> bytes:
 def _listpack(client: Client, argv: list[bytes]) -> Any:
     value = client.db.peek(argv[2])
     if value is None:
-        raise errors.NO_SUCH_KEY
+        raise CommandError(errors.NO_SUCH_KEY)
     if isinstance(value, (bytes, bytearray)) or value.encoding() != b"listpack":
         raise CommandError("ERR Not a listpack encoded object.")
     return Status(b"Value kept in Python containers; stock would keep a listpack of %d elements" % len(value))

@@ -10,7 +10,7 @@ import attrs
 from node import errors
 from node.arguments import integer
 from node.compat import server_deletion
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_READ, key_at
 from node.keyspace.access import record_frequencies, record_times
 from node.keyspace.database import DELETE
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("node")
 
-_BAD_FORMAT: Final = CommandError("ERR Bad data format")
-_BAD_TTL: Final = CommandError("ERR Invalid TTL value, must be >= 0")
-_BAD_IDLE: Final = CommandError("ERR Invalid IDLETIME value, must be >= 0")
-_BAD_FREQUENCY: Final = CommandError("ERR Invalid FREQ value, must be >= 0 and <= 255")
+_BAD_FORMAT: Final = ErrorReply("ERR Bad data format")
+_BAD_TTL: Final = ErrorReply("ERR Invalid TTL value, must be >= 0")
+_BAD_IDLE: Final = ErrorReply("ERR Invalid IDLETIME value, must be >= 0")
+_BAD_FREQUENCY: Final = ErrorReply("ERR Invalid FREQ value, must be >= 0 and <= 255")
 
 _RESTORE_COMPLEXITY: Final = (
     "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of "
@@ -76,14 +76,14 @@ def _parse_options(argv: list[bytes]) -> _Options:
             position += 1
             options.idle_s = integer(argv[position])
             if options.idle_s < 0:
-                raise _BAD_IDLE
+                raise CommandError(_BAD_IDLE)
         elif word == b"FREQ" and follows and options.idle_s is None:
             position += 1
             options.frequency = integer(argv[position])
             if not 0 <= options.frequency <= 255:
-                raise _BAD_FREQUENCY
+                raise CommandError(_BAD_FREQUENCY)
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         position += 1
     return options
 
@@ -92,17 +92,17 @@ def _restore(client: Client, argv: list[bytes]) -> Any:
     options = _parse_options(argv)
     key, db = argv[1], client.db
     if not options.replace and db.write(key) is not None:
-        raise errors.BUSY_KEY
+        raise CommandError(errors.BUSY_KEY)
     ttl_ms = integer(argv[2])
     if ttl_ms < 0:
-        raise _BAD_TTL
+        raise CommandError(_BAD_TTL)
     try:
         value = load_payload(argv[3], client.server.persistence.verify_checksums)
     except BadPayload:
-        raise errors.BAD_DUMP from None
+        raise CommandError(errors.BAD_DUMP) from None
     except FormatError as error:
         log.warning("RESTORE of a damaged payload refused: %s", error)
-        raise _BAD_FORMAT from None
+        raise CommandError(_BAD_FORMAT) from None
     deleted = options.replace and db.delete(key)
     now_ms = db.keyspace.now_ms
     expire_at_ms = 0 if not ttl_ms else ttl_ms if options.absolute else ttl_ms + now_ms

@@ -52,11 +52,11 @@ def _expire(client: Client, argv: list[bytes], name: bytes, unit_ms: int, *, rel
     at_ms = integer(argv[2]) * unit_ms
     # However far in the past is just past, but what does not fit 64 bits is a mistake.
     if at_ms < INT64_MIN:
-        raise errors.invalid_expire(name)
+        raise CommandError(errors.invalid_expire(name))
     if relative:
         at_ms += db.keyspace.now_ms
     if at_ms > INT64_MAX:
-        raise errors.invalid_expire(name)
+        raise CommandError(errors.invalid_expire(name))
     if db.write(key) is None or (bits and not _condition_holds(bits, db.expire_at(key), at_ms)):
         return 0
     if past(client, at_ms):

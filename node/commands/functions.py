@@ -140,7 +140,7 @@ def cmd_function_delete(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_function_flush(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 3:
-        raise errors.subcommand_syntax(b"function", argv[1])
+        raise CommandError(errors.subcommand_syntax(b"function", argv[1]))
     if len(argv) == 3 and argv[2].lower() not in (b"sync", b"async"):
         raise CommandError("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
     client.server.scripting.functions.clear()
@@ -175,14 +175,14 @@ def cmd_function_dump(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_function_restore(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 4:
-        raise errors.subcommand_syntax(b"function", argv[1])
+        raise CommandError(errors.subcommand_syntax(b"function", argv[1]))
     policy = argv[3].lower() if len(argv) == 4 else b"append"
     if policy not in _POLICIES:
         raise CommandError("ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.")
     try:
         codes = load_functions(argv[2], client.server.persistence.verify_checksums)
     except BadPayload:
-        raise errors.BAD_DUMP from None
+        raise CommandError(errors.BAD_DUMP) from None
     except FormatError as error:
         raise CommandError(f"ERR {error.what}") from None
     functions = client.server.scripting.functions
@@ -256,7 +256,7 @@ def cmd_function_stats(client: Client, argv: list[bytes]) -> Any:
     scripting = client.server.scripting
     run = scripting.running
     if run is not None and run.is_eval:
-        raise scripting.busy_error
+        raise CommandError(scripting.busy_error)
     running = None
     if run is not None:
         running = {b"name": run.name, b"command": run.argv, b"duration_ms": run.duration_ms}

@@ -181,7 +181,7 @@ def _rename(client: Client, source: bytes, target: bytes, *, overwrite: bool) ->
     """Move a value to another key; False when nothing was to be done. Raises CommandError without a source."""
     db = client.db
     if db.write(source) is None:
-        raise errors.NO_SUCH_KEY
+        raise CommandError(errors.NO_SUCH_KEY)
     if source == target:
         return False
     if db.write(target) is not None:
@@ -207,7 +207,7 @@ def database_at(client: Client, text: bytes) -> Database:
     index = int32(text)
     dbs = client.db.keyspace.dbs
     if not 0 <= index < len(dbs):
-        raise errors.DB_INDEX
+        raise CommandError(errors.DB_INDEX)
     return dbs[index]
 
 
@@ -228,7 +228,7 @@ def cmd_move(client: Client, argv: list[bytes]) -> Any:
         raise CommandError("ERR MOVE is not allowed in cluster mode")
     target = database_at(client, argv[2])
     if target is source:
-        raise errors.SAME_OBJECT
+        raise CommandError(errors.SAME_OBJECT)
     if source.write(key) is None or target.write(key) is not None:
         return 0
     _store(target, key, *source.take(key))
@@ -260,11 +260,11 @@ def cmd_copy(client: Client, argv: list[bytes]) -> Any:
             i += 1
             target = database_at(client, argv[i])
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         i += 1
     key, new_key = argv[1], argv[2]
     if source is target and key == new_key:
-        raise errors.SAME_OBJECT
+        raise CommandError(errors.SAME_OBJECT)
     value = source.read(key)
     if value is None:
         return 0

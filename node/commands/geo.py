@@ -9,7 +9,7 @@ from node import errors
 from node.arguments import floating
 from node.client import Client
 from node.commands.sorted_sets import cmd_zadd
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_READ, KEY_UPDATE
 from node.registry import DENYOOM, READONLY, WRITE, command
 from node.resp.values import NULL_ARRAY, Raw
@@ -19,7 +19,7 @@ from node.types.long_double import format_exact
 from node.types.sorted_set import SortedSetValue
 
 _UNITS: Final = {b"M": 1.0, b"KM": 1000.0, b"FT": 0.3048, b"MI": 1609.34}
-_BAD_UNIT: Final = CommandError("ERR unsupported unit provided. please use M, KM, FT, MI")
+_BAD_UNIT: Final = ErrorReply("ERR unsupported unit provided. please use M, KM, FT, MI")
 _ZADD_OPTIONS: Final = (b"NX", b"XX", b"CH")
 
 
@@ -27,7 +27,7 @@ def parse_unit(text: bytes) -> float:
     """Metres per unit. Raises CommandError."""
     metres = _UNITS.get(text.upper())
     if metres is None:
-        raise _BAD_UNIT
+        raise CommandError(_BAD_UNIT)
     return metres
 
 
@@ -73,7 +73,7 @@ def cmd_geoadd(client: Client, argv: list[bytes]) -> Any:
         options.add(argv[at].upper())
         at += 1
     if (len(argv) - at) % 3 or {b"NX", b"XX"} <= options:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     zadd = [b"zadd", *argv[1:at]]
     for i in range(at, len(argv), 3):
         zadd += (b"%d" % geohash.encode(parse_point(argv[i], argv[i + 1])), argv[i + 2])
@@ -136,7 +136,7 @@ def _scores(client: Client, key: bytes, members: list[bytes]) -> list[float | No
 )
 def cmd_geodist(client: Client, argv: list[bytes]) -> Any:
     if len(argv) > 5:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     unit = parse_unit(argv[4]) if len(argv) == 5 else 1.0
     first, second = _scores(client, argv[1], argv[2:4])
     if first is None or second is None:

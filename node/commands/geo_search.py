@@ -10,7 +10,7 @@ from node import errors
 from node.arguments import floating, integer
 from node.client import Client
 from node.commands.geo import distance_text, parse_point, parse_unit, point_reply, read_positions
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_READ, KeySpec, key_at
 from node.keyspace.notify import GENERIC, ZSET
 from node.registry import DENYOOM, READONLY, WRITE, command
@@ -21,7 +21,7 @@ from node.types.sorted_set import SortedSetValue
 Found = tuple[float, float, bytes, Point]
 """(distance in metres, score, member, position)."""
 
-_NO_POSITION: Final = CommandError("ERR could not decode requested zset member")
+_NO_POSITION: Final = ErrorReply("ERR could not decode requested zset member")
 _MIN_VERTICES: Final = 3
 
 
@@ -83,7 +83,7 @@ class _Search:
             return 0.0, 0.0
         score = self.positions.scores.get(member)
         if score is None:
-            raise _NO_POSITION
+            raise CommandError(_NO_POSITION)
         return geohash.decode(score)
 
     def check(self, store_name: str) -> None:
@@ -155,7 +155,7 @@ def _by_distance(item: Found) -> float:
 
 def _radius(search: _Search, text: bytes, unit: bytes) -> float:
     """A radius in metres; notes the unit. Raises CommandError."""
-    radius = floating(text, CommandError("ERR need numeric radius"))
+    radius = floating(text, ErrorReply("ERR need numeric radius"))
     if radius < 0:
         raise CommandError("ERR radius cannot be negative")
     search.unit = parse_unit(unit)
@@ -181,7 +181,7 @@ def _radius_search(client: Client, argv: list[bytes], *, by_member: bool, may_st
         if not taken:
             word = argv[at].upper()
             if word not in (b"STORE", b"STOREDIST") or not may_store or at + 1 == len(argv):
-                raise errors.SYNTAX
+                raise CommandError(errors.SYNTAX)
             search.store = argv[at + 1]
             search.store_distances = word == b"STOREDIST"
             taken = 2
@@ -319,8 +319,8 @@ class _Area:
             self.radius_m = _radius(search, argv[i + 1], argv[i + 2])
             return 3
         if word == b"BYBOX" and left >= 3 and self.radius_m is None and self.vertices is None:
-            width = floating(argv[i + 1], CommandError("ERR need numeric width"))
-            height = floating(argv[i + 2], CommandError("ERR need numeric height"))
+            width = floating(argv[i + 1], ErrorReply("ERR need numeric width"))
+            height = floating(argv[i + 2], ErrorReply("ERR need numeric height"))
             if width < 0 or height < 0:
                 raise CommandError("ERR height or width cannot be negative")
             search.unit = parse_unit(argv[i + 3])
@@ -331,17 +331,17 @@ class _Area:
             if count < _MIN_VERTICES:
                 raise CommandError("ERR GEOSEARCH BYPOLYGON must have at least 3 vertices")
             if left < 1 + 2 * count:
-                raise errors.SYNTAX
+                raise CommandError(errors.SYNTAX)
             ends = range(i + 2, i + 2 + 2 * count, 2)
             self.vertices = [parse_point(argv[j], argv[j + 1]) for j in ends]
             return 2 + 2 * count
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
 
     def shape(self, search: _Search, name: bytes) -> Shape:
         """The finished shape. Raises CommandError when something is missing."""
         if self.vertices is not None:
             if self.from_member or self.from_point:
-                raise errors.SYNTAX  # a polygon is where it is
+                raise CommandError(errors.SYNTAX)  # a polygon is where it is
             return Polygon(self.vertices)
         if search.center is None:
             raise CommandError(b"ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for %b" % name)

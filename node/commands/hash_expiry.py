@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import integer, integer_between
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_READ, KEY_UPDATE
 from node.keyspace.database import DELETE
 from node.keyspace.field_expiry import read_hash, write_hash
@@ -30,21 +30,21 @@ DELETED: Final = 2
 #: Times need 46 bits in the stock encodings.
 _MAX_AT_MS: Final = (1 << 46) - 1
 _MAX_COUNT: Final = 2**63 - 1
-_NEGATIVE: Final = CommandError("ERR invalid expire time, must be >= 0")
-_NO_FIELDS_WORD: Final = CommandError("ERR Mandatory argument FIELDS is missing or not at the right position")
-_COUNT_BELOW_ONE: Final = CommandError("ERR Parameter `numFields` should be greater than 0")
-_COUNT_NOT_POSITIVE: Final = CommandError("ERR Number of fields must be a positive integer")
-_COUNT_MISMATCH: Final = CommandError("ERR The `numfields` parameter must match the number of arguments")
+_NEGATIVE: Final = ErrorReply("ERR invalid expire time, must be >= 0")
+_NO_FIELDS_WORD: Final = ErrorReply("ERR Mandatory argument FIELDS is missing or not at the right position")
+_COUNT_BELOW_ONE: Final = ErrorReply("ERR Parameter `numFields` should be greater than 0")
+_COUNT_NOT_POSITIVE: Final = ErrorReply("ERR Number of fields must be a positive integer")
+_COUNT_MISMATCH: Final = ErrorReply("ERR The `numfields` parameter must match the number of arguments")
 _CONDITIONS: Final = frozenset((b"NX", b"XX", b"GT", b"LT"))
 
 
-def field_list(argv: list[bytes], at: int, width: int = 1, error: CommandError = _COUNT_NOT_POSITIVE) -> list[bytes]:
+def field_list(argv: list[bytes], at: int, width: int = 1, error: ErrorReply = _COUNT_NOT_POSITIVE) -> list[bytes]:
     """The arguments behind `FIELDS count` at index `at`; `width` arguments belong to each field."""
     if at + 1 >= len(argv) or argv[at].upper() != b"FIELDS":
-        raise _NO_FIELDS_WORD
+        raise CommandError(_NO_FIELDS_WORD)
     count = integer_between(argv[at + 1], 1, _MAX_COUNT, error)
     if count * width != len(argv) - at - 2:
-        raise _COUNT_MISMATCH
+        raise CommandError(_COUNT_MISMATCH)
     return argv[at + 2 :]
 
 
@@ -52,10 +52,10 @@ def absolute_ms(client: Client, text: bytes, unit_ms: int, relative: bool, name:
     """A time argument as Unix time in ms. Raises CommandError when negative or beyond the range."""
     number = integer(text)
     if number < 0:
-        raise _NEGATIVE
+        raise CommandError(_NEGATIVE)
     at_ms = number * unit_ms + (client.server.keyspace.now_ms if relative else 0)
     if at_ms > _MAX_AT_MS:
-        raise errors.invalid_expire(name)
+        raise CommandError(errors.invalid_expire(name))
     return at_ms
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.commands.hash_expiry import FieldChanges, absolute_ms, field_list, may_delete
+from node.errors import CommandError
 from node.key_specs import KEY_ACCESS_UPDATE, KEY_UPDATE, key_at
 from node.keyspace.field_expiry import write_hash
 from node.keyspace.notify import HASH
@@ -55,7 +56,7 @@ def _time_option(client: Client, argv: list[bytes], at: int, name: bytes) -> int
     if option is None:
         return None
     if at + 1 >= len(argv):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     return absolute_ms(client, argv[at + 1], *option, name)
 
 
@@ -130,7 +131,7 @@ def cmd_hsetex(client: Client, argv: list[bytes]) -> Any:
         elif not keep and at_ms is None and (at_ms := _time_option(client, argv, at, b"hsetex")) is not None:
             at += 2
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
     flat = field_list(argv, at, width=2)
     value = write_hash(db, key)
     held = {} if value is None else value.fields

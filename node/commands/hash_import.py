@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import key_at
 from node.keyspace.notify import HASH
 from node.registry import DENYOOM, WRITE, command, container
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from node.client import Client
 
 _ALL_SHARDS: Final = (b"request_policy:all_shards",)
-_DUPLICATE: Final = CommandError("ERR duplicate field name in fieldset")
-_NO_FIELDSET: Final = CommandError("ERR no such fieldset")
-_BAD_COUNT: Final = CommandError("ERR value count does not match the number of fields in the fieldset")
+_DUPLICATE: Final = ErrorReply("ERR duplicate field name in fieldset")
+_NO_FIELDSET: Final = ErrorReply("ERR no such fieldset")
+_BAD_COUNT: Final = ErrorReply("ERR value count does not match the number of fields in the fieldset")
 
 container("himport", group="hash", since="8.10.0", summary="Groups the commands that import hashes of equal fields.")
 
@@ -40,7 +40,7 @@ container("himport", group="hash", since="8.10.0", summary="Groups the commands 
 def cmd_himport_prepare(client: Client, argv: list[bytes]) -> Any:
     fields = tuple(argv[3:])
     if len(set(fields)) < len(fields):
-        raise _DUPLICATE
+        raise CommandError(_DUPLICATE)
     if client.fieldsets is None:
         client.fieldsets = {}
     client.fieldsets[argv[2]] = fields
@@ -61,10 +61,10 @@ def cmd_himport_prepare(client: Client, argv: list[bytes]) -> Any:
 def cmd_himport_set(client: Client, argv: list[bytes]) -> Any:
     fields = client.fieldsets.get(argv[3]) if client.fieldsets else None
     if fields is None:
-        raise _NO_FIELDSET
+        raise CommandError(_NO_FIELDSET)
     values = argv[4:]
     if len(values) != len(fields):
-        raise _BAD_COUNT
+        raise CommandError(_BAD_COUNT)
     db, key = client.db, argv[2]
     existed = db.write(key) is not None
     db.set(key, HashValue(dict(zip(fields, values, strict=True))))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import integer, negatable, random_count, to_int64
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_ACCESS_UPDATE, KEY_DELETE, KEY_INSERT, KEY_READ, KEY_UPDATE, key_at
 from node.keyspace.field_expiry import read_hash, write_hash
 from node.keyspace.notify import HASH
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 _KEY_LOOK: Final = key_at(b"RO")
 _ANY_ORDER: Final = (b"nondeterministic_output_order",)
 _ANY_OUTPUT: Final = (b"nondeterministic_output",)
-_NOT_INTEGER: Final = CommandError("ERR hash value is not an integer")
-_NOT_FLOAT: Final = CommandError("ERR hash value is not a float")
-_INFINITE: Final = CommandError("ERR value is NaN or Infinity")
-_WOULD_BE_INFINITE: Final = CommandError("ERR increment would produce NaN or Infinity")
+_NOT_INTEGER: Final = ErrorReply("ERR hash value is not an integer")
+_NOT_FLOAT: Final = ErrorReply("ERR hash value is not a float")
+_INFINITE: Final = ErrorReply("ERR value is NaN or Infinity")
+_WOULD_BE_INFINITE: Final = ErrorReply("ERR increment would produce NaN or Infinity")
 
 
 def _open(client: Client, key: bytes) -> HashValue:
@@ -52,7 +52,7 @@ def _open(client: Client, key: bytes) -> HashValue:
 )
 def cmd_hset(client: Client, argv: list[bytes]) -> Any:
     if len(argv) & 1:
-        raise errors.wrong_arity(b"hset")
+        raise CommandError(errors.wrong_arity(b"hset"))
     db, key = client.db, argv[1]
     value = write_hash(db, key)
     if value is None:
@@ -85,7 +85,7 @@ def cmd_hset(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_hmset(client: Client, argv: list[bytes]) -> Any:
     if len(argv) & 1:
-        raise errors.wrong_arity(b"hmset")
+        raise CommandError(errors.wrong_arity(b"hmset"))
     cmd_hset(client, argv)
     return OK
 
@@ -288,10 +288,10 @@ def cmd_hincrby(client: Client, argv: list[bytes]) -> Any:
     old = value.fields.get(field)
     number = 0 if old is None else to_int64(old)
     if number is None:
-        raise _NOT_INTEGER
+        raise CommandError(_NOT_INTEGER)
     number += step
     if not -(1 << 63) <= number < 1 << 63:
-        raise errors.INCREMENT_OVERFLOW
+        raise CommandError(errors.INCREMENT_OVERFLOW)
     value.replace(field, b"%d" % number)
     client.db.changed(key, HASH, b"hincrby")
     client.db.changed_fields(key, b"hincrby", argv[2:3])
@@ -314,16 +314,16 @@ def cmd_hincrbyfloat(client: Client, argv: list[bytes]) -> Any:
     _, key, field, text = argv
     step = long_double.parse(text)
     if step is None:
-        raise errors.NOT_FLOAT
+        raise CommandError(errors.NOT_FLOAT)
     if isinstance(step, float):
-        raise _INFINITE
+        raise CommandError(_INFINITE)
     value = _open(client, key)
     old = long_double.parse(value.fields.get(field, b"0"))
     if old is None:
-        raise _NOT_FLOAT
+        raise CommandError(_NOT_FLOAT)
     total = long_double.add(old, step)
     if total is None or isinstance(total, float):
-        raise _WOULD_BE_INFINITE
+        raise CommandError(_WOULD_BE_INFINITE)
     result = long_double.format_plain(total)
     value.replace(field, result)
     client.db.changed(key, HASH, b"hincrbyfloat")
@@ -353,7 +353,7 @@ def cmd_hrandfield(client: Client, argv: list[bytes]) -> Any:
     with_values = len(argv) == 4
     if len(argv) > 4 or (with_values and argv[3].lower() != b"withvalues"):
         negatable(argv[2])
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     count = random_count(argv[2], with_values)
     value = read_hash(client.db, argv[1])
     if value is None or not count:

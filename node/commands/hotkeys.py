@@ -10,7 +10,7 @@ from node import errors
 from node.arguments import integer_between
 from node.commands.cluster_args import slot_number
 from node.commands.help import help_reply
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.observe.hot_keys import Session
 from node.registry import ADMIN, NOSCRIPT, command, container
 from node.resp.values import OK
@@ -30,8 +30,8 @@ _NANOS: Final = 1000  # in a microsecond
 container("hotkeys", group="server", since="8.6.0", summary="Finds the keys that cost most.")
 
 
-def _refusal(text: str) -> CommandError:
-    return CommandError("ERR " + text)
+def _refusal(text: str) -> ErrorReply:
+    return ErrorReply("ERR " + text)
 
 
 class _Options:
@@ -40,7 +40,7 @@ class _Options:
     def __init__(self, client: Client, words: list[bytes]) -> None:
         """Parse them. Raises CommandError."""
         if len(words) < 2 or words[0].upper() != b"METRICS":
-            raise _refusal("METRICS parameter is required")
+            raise CommandError(_refusal("METRICS parameter is required"))
         few = _refusal(f"METRICS count must be > 0 and <= {len(_KINDS)}")
         count = integer_between(words[1], 1, len(_KINDS), few)
         self.kinds = self._kinds([word.upper() for word in words[2 : 2 + count]], count)
@@ -50,7 +50,7 @@ class _Options:
         while rest:
             word, rest = rest[0].upper(), rest[1:]
             if not rest:
-                raise errors.SYNTAX
+                raise CommandError(errors.SYNTAX)
             value = rest[0]
             if word == b"COUNT":
                 self.count = integer_between(value, 1, _MAX_COUNT, _refusal("COUNT must be between 1 and 64"))
@@ -62,7 +62,7 @@ class _Options:
             elif word == b"SLOTS":
                 rest = self._take_slots(client, rest)
             else:
-                raise errors.SYNTAX
+                raise CommandError(errors.SYNTAX)
             rest = rest[1:]
 
     @staticmethod
@@ -70,25 +70,25 @@ class _Options:
         """Which metrics are wanted. Unknown ones are read over, so that there may be more one day."""
         for kind in _KINDS:
             if named.count(kind) > 1:
-                raise _refusal(f"METRICS {kind.decode()} defined more than once!")
+                raise CommandError(_refusal(f"METRICS {kind.decode()} defined more than once!"))
         if len(named) != count:
-            raise _refusal("METRICS count does not match number of metric types provided")
+            raise CommandError(_refusal("METRICS count does not match number of metric types provided"))
         kinds = set(named).intersection(_KINDS)
         if not kinds:
-            raise _refusal("METRICS no valid metrics passed. Supported: CPU|NET")
+            raise CommandError(_refusal("METRICS no valid metrics passed. Supported: CPU|NET"))
         return kinds
 
     def _take_slots(self, client: Client, rest: list[bytes]) -> list[bytes]:
         """Read `count slot [slot ...]`; from its last word on."""
         cluster = client.server.cluster
         if cluster is None:
-            raise _refusal("SLOTS parameter cannot be used in non-cluster mode")
+            raise CommandError(_refusal("SLOTS parameter cannot be used in non-cluster mode"))
         if self.slots is not None:
-            raise _refusal("SLOTS parameter already specified")
+            raise CommandError(_refusal("SLOTS parameter already specified"))
         wrong = _refusal(f"SLOTS count must be between 1 and {SLOT_COUNT}")
         count = integer_between(rest[0], 1, SLOT_COUNT, wrong)
         if len(rest) <= count:
-            raise _refusal("not enough slot numbers provided")
+            raise CommandError(_refusal("not enough slot numbers provided"))
         view = cluster.core.view
         mine = view.slots.owners
         shard = view.myself.primary or view.myself
@@ -96,11 +96,11 @@ class _Options:
         for word in rest[1 : 1 + count]:
             slot = slot_number(word)
             if mine[slot] is not shard:
-                raise _refusal(f"slot {slot} not handled by this node")
+                raise CommandError(_refusal(f"slot {slot} not handled by this node"))
             slots.append(slot)
         self.slots = frozenset(slots)
         if len(self.slots) != count:
-            raise _refusal("duplicate slot number")
+            raise CommandError(_refusal("duplicate slot number"))
         return rest[count:]
 
 
@@ -120,7 +120,7 @@ def cmd_hotkeys_start(client: Client, argv: list[bytes]) -> Any:
     hot_keys = server.hot_keys
     hot_keys.check()
     if hot_keys.session is not None and hot_keys.session.active:
-        raise _refusal("hotkey tracking session already in progress")
+        raise CommandError(_refusal("hotkey tracking session already in progress"))
     options = _Options(client, argv[2:])
     session = Session(
         server.clock.now_ms,
@@ -227,7 +227,7 @@ def cmd_hotkeys_reset(client: Client, argv: list[bytes]) -> Any:
     hot_keys = client.server.hot_keys
     hot_keys.check()
     if hot_keys.session is not None and hot_keys.session.active:
-        raise _refusal("hotkey tracking session in progress, stop tracking first")
+        raise CommandError(_refusal("hotkey tracking session in progress, stop tracking first"))
     hot_keys.session = None
     return OK
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from node import errors
 from node.client import Client
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_INSERT, key_at, keys_from
 from node.keyspace.notify import STRING
 from node.registry import ADMIN, DENYOOM, FAST, MAY_REPLICATE, READONLY, WRITE, command
@@ -15,17 +15,17 @@ from node.resp.values import OK, Status
 from node.types import hyperloglog as hll
 from node.types.cardinality import estimate
 
-_NOT_ONE: Final = CommandError("WRONGTYPE Key is not a valid HyperLogLog string value.")
-_CORRUPT: Final = CommandError("INVALIDOBJ Corrupted HLL object detected")
+_NOT_ONE: Final = ErrorReply("WRONGTYPE Key is not a valid HyperLogLog string value.")
+_CORRUPT: Final = ErrorReply("INVALIDOBJ Corrupted HLL object detected")
 _ENCODINGS: Final = (Status(b"dense"), Status(b"sparse"))
 
 
 def _checked(value: Any) -> bytes | bytearray:
     """A value that must be a HyperLogLog. Raises WRONGTYPE."""
     if type(value) is not bytes and type(value) is not bytearray:
-        raise errors.WRONG_TYPE
+        raise CommandError(errors.WRONG_TYPE)
     if not hll.is_hyperloglog(value):
-        raise _NOT_ONE
+        raise CommandError(_NOT_ONE)
     return value
 
 
@@ -76,7 +76,7 @@ def cmd_pfadd(client: Client, argv: list[bytes]) -> Any:
             rose = hll.add_dense(data, element)
             updates += hll.add(data, element, limit) if rose is None else rose
     except hll.CorruptHyperLogLog:
-        raise _CORRUPT from None
+        raise CommandError(_CORRUPT) from None
     if not updates:
         return 0
     hll.invalidate(data)  # that of a new one, too, though nothing was added
@@ -112,7 +112,7 @@ def cmd_pfcount(client: Client, argv: list[bytes]) -> Any:
             db.changed(key, 0, b"")  # the cache is part of the value; it has no event of its own
         return count
     except hll.CorruptHyperLogLog:
-        raise _CORRUPT from None
+        raise CommandError(_CORRUPT) from None
 
 
 def _union(client: Client, keys: list[bytes]) -> tuple[bytearray, bool]:
@@ -151,7 +151,7 @@ def cmd_pfmerge(client: Client, argv: list[bytes]) -> Any:
             data = _editable(client, key, value)
         hll.store(data, merged, _sparse_max(client), dense)
     except hll.CorruptHyperLogLog:
-        raise _CORRUPT from None
+        raise CommandError(_CORRUPT) from None
     db.changed(key, STRING, b"pfadd")
     return OK
 
@@ -188,7 +188,7 @@ def cmd_pfdebug(client: Client, argv: list[bytes]) -> Any:
             db.keyspace.dirty += converted
             return int(converted)
     except hll.CorruptHyperLogLog:
-        raise _CORRUPT from None
+        raise CommandError(_CORRUPT) from None
     raise CommandError(b"ERR Unknown PFDEBUG subcommand '%b'" % argv[1])
 
 

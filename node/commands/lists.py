@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import INT64_MAX, integer, integer_between, negatable, positive_count
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_DELETE, KEY_INSERT, KEY_READ, KEY_UPDATE, key_at
 from node.keyspace.notify import LIST
 from node.registry import DENYOOM, FAST, READONLY, WRITE, command
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 _KEY_LOOK: Final = key_at(b"RO")
 _KEY_POP: Final = key_at(b"RW", b"ACCESS", b"DELETE")
-_RANK_ZERO: Final = CommandError(
+_RANK_ZERO: Final = ErrorReply(
     "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from "
     "the end of the list"
 )
-_COUNT_NEGATIVE: Final = CommandError("ERR COUNT can't be negative")
-_MAXLEN_NEGATIVE: Final = CommandError("ERR MAXLEN can't be negative")
+_COUNT_NEGATIVE: Final = ErrorReply("ERR COUNT can't be negative")
+_MAXLEN_NEGATIVE: Final = ErrorReply("ERR MAXLEN can't be negative")
 #: LPOS compares this many elements at a time, so that a match near the start of a long list does not copy all of it.
 _LPOS_CHUNK: Final = 1024
 
@@ -119,7 +119,7 @@ def _pop(client: Client, argv: list[bytes], left: bool) -> Any:
     db, key = client.db, argv[1]
     with_count = len(argv) == 3
     if len(argv) > 3:
-        raise errors.wrong_arity(b"lpop" if left else b"rpop")
+        raise CommandError(errors.wrong_arity(b"lpop" if left else b"rpop"))
     count = positive_count(argv[2]) if with_count else 1
     value = db.write_as(key, ListValue)
     if value is None:
@@ -266,12 +266,12 @@ def cmd_lset(client: Client, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     value = db.write_as(key, ListValue)
     if value is None:
-        raise errors.NO_SUCH_KEY
+        raise CommandError(errors.NO_SUCH_KEY)
     index, length = integer(argv[2]), len(value)
     if index < 0:
         index += length
     if not 0 <= index < length:
-        raise errors.OUT_OF_RANGE
+        raise CommandError(errors.OUT_OF_RANGE)
     value[index] = argv[3]
     db.changed(key, LIST, b"lset")
     return OK
@@ -292,7 +292,7 @@ def cmd_linsert(client: Client, argv: list[bytes]) -> Any:
     _, key, where, pivot, element = argv
     side = where.lower()
     if side not in (b"before", b"after"):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     value = client.db.write_as(key, ListValue)
     if value is None:
         return 0
@@ -344,11 +344,11 @@ def cmd_lpos(client: Client, argv: list[bytes]) -> Any:
     for i in range(3, len(argv), 2):
         option = argv[i].lower()
         if option not in (b"rank", b"count", b"maxlen") or i + 1 >= len(argv):
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         if option == b"rank":
             rank = negatable(argv[i + 1])
             if not rank:
-                raise _RANK_ZERO
+                raise CommandError(_RANK_ZERO)
         elif option == b"count":
             count = integer_between(argv[i + 1], 0, INT64_MAX, _COUNT_NEGATIVE)
         else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import INT64_MAX, integer_between, timeout_ms
 from node.blocking import Block
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KeySpec, key_at, keys_counted, keys_from
 from node.keyspace.notify import LIST
 from node.registry import BLOCKING, DENYOOM, NOSCRIPT, WRITE, command
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _POP_FLAGS: Final = (b"RW", b"ACCESS", b"DELETE")
 KEYS_MOVE: Final[tuple[KeySpec, ...]] = key_at(*_POP_FLAGS) + key_at(b"RW", b"INSERT", index=2)
 _KEYS_BEFORE_TIMEOUT: Final = keys_from(*_POP_FLAGS, last=-2)
-_NUMKEYS: Final = CommandError("ERR numkeys should be greater than 0")
-_COUNT: Final = CommandError("ERR count should be greater than 0")
+_NUMKEYS: Final = ErrorReply("ERR numkeys should be greater than 0")
+_COUNT: Final = ErrorReply("ERR count should be greater than 0")
 
 
 def is_left(word: bytes) -> bool:
@@ -37,7 +37,7 @@ def is_left(word: bytes) -> bool:
         return True
     if side == b"RIGHT":
         return False
-    raise errors.SYNTAX
+    raise CommandError(errors.SYNTAX)
 
 
 def source_list(client: Client, key: bytes) -> ListValue | None:
@@ -210,12 +210,12 @@ def _parse_mpop(argv: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
     numkeys = integer_between(argv[at], 1, INT64_MAX, _NUMKEYS)
     where = at + numkeys + 1
     if where >= len(argv):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     left = is_left(argv[where])
     count = 0
     for i in range(where + 1, len(argv), 2):
         if count or argv[i].lower() != b"count" or i + 1 >= len(argv):
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         count = integer_between(argv[i + 1], 1, INT64_MAX, _COUNT)
     return argv[at + 1 : where], left, count or 1
 

@@ -17,7 +17,7 @@ from node import errors
 from node.arguments import INT64_MAX, integer_between, timeout_ms
 from node.blocking import Block
 from node.commands.lists_move import KEYS_MOVE, is_left, source_list
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.keyspace.notify import LIST
 from node.registry import BLOCKING, DENYOOM, WRITE, command
 from node.resp.values import NULL_ARRAY
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from node.client import Client
 
 _HOW_MANY: Final = "[<COUNT count | EXACTLY exactly(integer)> <OBO | BULK>]"
-_NOT_POSITIVE: Final = CommandError("ERR count should be greater than 0")
+_NOT_POSITIVE: Final = ErrorReply("ERR count should be greater than 0")
 
 
 class _Request:
@@ -44,10 +44,10 @@ class _Request:
         if not words:
             return
         if len(words) != 3:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         selector, order = words[0].upper(), words[2].upper()
         if selector not in (b"COUNT", b"EXACTLY") or order not in (b"OBO", b"BULK"):
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         self.count = integer_between(words[1], 1, INT64_MAX, _NOT_POSITIVE)
         self.exactly = selector == b"EXACTLY"
         self.turned = order == b"OBO" and self.from_left == self.to_left

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import integer
 from node.commands.help import help_reply
+from node.errors import CommandError
 from node.key_specs import key_at
 from node.memory import heap_figures
 from node.observe.info_sections import BASE
@@ -43,10 +44,10 @@ def cmd_memory_usage(client: Client, argv: list[bytes]) -> Any:
     samples = 5
     if len(argv) > 3:
         if len(argv) != 5 or argv[3].lower() != b"samples":
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         samples = integer(argv[4])
         if samples < 0:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
     key = argv[2]
     value = client.db.peek(key)
     if value is None:

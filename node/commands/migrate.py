@@ -12,7 +12,7 @@ import attrs
 
 from node import errors
 from node.arguments import integer
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KeySpec
 from node.keyspace.notify import GENERIC
 from node.persistence.migrate_links import Link, LinkError
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 _NO_KEY: Final = Status(b"NOKEY")
 _DEFAULT_TIMEOUT_MS: Final = 1000
 _SEND_AT: Final = 1 << 20
-_CONNECT_FAILED: Final = CommandError("IOERR error or timeout connecting to the client")
-_WRITE_FAILED: Final = CommandError("IOERR error or timeout writing to target instance")
-_READ_FAILED: Final = CommandError("IOERR error or timeout reading to target instance")
-_KEYS_NEED_EMPTY: Final = CommandError(
+_CONNECT_FAILED: Final = ErrorReply("IOERR error or timeout connecting to the client")
+_WRITE_FAILED: Final = ErrorReply("IOERR error or timeout writing to target instance")
+_READ_FAILED: Final = ErrorReply("IOERR error or timeout reading to target instance")
+_KEYS_NEED_EMPTY: Final = ErrorReply(
     "ERR When using MIGRATE KEYS option, the key argument must be set to the empty string"
 )
 
@@ -82,11 +82,11 @@ def _parse(argv: list[bytes]) -> _Move:
             move.credentials = argv[position + 1 : position + 1 + arguments]
         elif word == b"KEYS":
             if argv[3]:
-                raise _KEYS_NEED_EMPTY
+                raise CommandError(_KEYS_NEED_EMPTY)
             move.keys = argv[position + 1 :]
             break
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         position += 1 + arguments
     move.timeout_ms = integer(argv[5])
     move.target_db = integer(argv[4])
@@ -127,7 +127,7 @@ def cmd_migrate(client: Client, argv: list[bytes]) -> Any:
             link = links.get(move.host, move.port, move.timeout_ms)
         except LinkError as error:
             # stock learns of a refused connection when it writes, and says so
-            raise (_WRITE_FAILED if error.refused else _CONNECT_FAILED) from None
+            raise CommandError(_WRITE_FAILED if error.refused else _CONNECT_FAILED) from None
         exchange = _Exchange(client, move, link)
         try:
             exchange.run(present)
@@ -138,7 +138,7 @@ def cmd_migrate(client: Client, argv: list[bytes]) -> Any:
                 may_retry = False  # a kept connection that had died: nothing was done, so once more on a new one
                 continue
             if exchange.refusal is None:
-                raise (_READ_FAILED if exchange.sent else _WRITE_FAILED) from None
+                raise CommandError(_READ_FAILED if exchange.sent else _WRITE_FAILED) from None
         else:
             exchange.delete_moved()
         if exchange.refusal is not None:

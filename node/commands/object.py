@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from node.client import Client
 from node.commands.help import help_reply
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import key_at
 from node.keyspace.access import record_frequencies, record_times
 from node.registry import LOADING, READONLY, STALE, command, container
@@ -20,8 +20,8 @@ _SHARED_INTEGERS: Final = 10_000
 _POLICY_NOTE: Final = (
     "Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."
 )
-_IS_LFU: Final = CommandError(f"ERR An LFU maxmemory policy is selected, idle time not tracked. {_POLICY_NOTE}")
-_NOT_LFU: Final = CommandError(
+_IS_LFU: Final = ErrorReply(f"ERR An LFU maxmemory policy is selected, idle time not tracked. {_POLICY_NOTE}")
+_NOT_LFU: Final = ErrorReply(
     f"ERR An LFU maxmemory policy is not selected, access frequency not tracked. {_POLICY_NOTE}"
 )
 
@@ -99,7 +99,7 @@ def cmd_object_idletime(client: Client, argv: list[bytes]) -> Any:
     if db.look(key, quiet=True) is None:
         return None
     if _counts_frequency(client):
-        raise _IS_LFU
+        raise CommandError(_IS_LFU)
     return record_times(db.keyspace).idle_ms(db.index, key) // 1000
 
 
@@ -120,7 +120,7 @@ def cmd_object_freq(client: Client, argv: list[bytes]) -> Any:
     if db.look(key, quiet=True) is None:
         return None
     if not _counts_frequency(client):
-        raise _NOT_LFU
+        raise CommandError(_NOT_LFU)
     config = client.server.config
     recorder = record_frequencies(db.keyspace, client.server.rng, config.lfu_log_factor, config.lfu_decay_time)
     return recorder.frequency(db.index, key)

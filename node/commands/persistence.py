@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.compat import COMPAT
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.persistence.rewriter import AOF
 from node.persistence.saver import RDB
 from node.registry import (
@@ -33,14 +33,14 @@ _SAVE_SCHEDULED: Final = Status(b"Background saving scheduled")
 _REWRITE_STARTED: Final = Status(b"Background append only file rewriting started")
 _REWRITE_SCHEDULED: Final = Status(b"Background append only file rewriting scheduled")
 #: What stock says when it cannot save: nothing but the code; the log knows more.
-_FAILED: Final = CommandError("ERR")
-_SAVE_RUNNING: Final = CommandError("ERR Background save already in progress")
-_OTHER_CHILD: Final = CommandError(
+_FAILED: Final = ErrorReply("ERR")
+_SAVE_RUNNING: Final = ErrorReply("ERR Background save already in progress")
+_OTHER_CHILD: Final = ErrorReply(
     "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a "
     "BGSAVE whenever possible."
 )
-_REWRITE_RUNNING: Final = CommandError("ERR Background append only file rewriting already in progress")
-_REWRITE_FAILED: Final = CommandError(
+_REWRITE_RUNNING: Final = ErrorReply("ERR Background append only file rewriting already in progress")
+_REWRITE_FAILED: Final = ErrorReply(
     "ERR Can't execute an AOF background rewriting. Please check the server logs for more information."
 )
 
@@ -59,9 +59,9 @@ _CHILD_FLAGS: Final = ADMIN | NOSCRIPT | NO_ASYNC_LOADING
 def cmd_save(client: Client, argv: list[bytes]) -> Any:
     persistence = client.server.persistence
     if persistence.child is not None and persistence.child.kind == RDB:
-        raise _SAVE_RUNNING
+        raise CommandError(_SAVE_RUNNING)
     if not persistence.save_sync():
-        raise _FAILED
+        raise CommandError(_FAILED)
     return OK
 
 
@@ -80,17 +80,17 @@ def cmd_bgsave(client: Client, argv: list[bytes]) -> Any:
         return _cancel(client.server.persistence)
     schedule = len(argv) == 2 and argv[1].upper() == b"SCHEDULE"
     if len(argv) > 1 and not schedule:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     persistence = client.server.persistence
     if persistence.child is not None and persistence.child.kind == RDB:
-        raise _SAVE_RUNNING
+        raise CommandError(_SAVE_RUNNING)
     if persistence.child is not None or client.in_exec:
         if not schedule and not client.in_exec:
-            raise _OTHER_CHILD
+            raise CommandError(_OTHER_CHILD)
         persistence.saver.scheduled = True
         return _SAVE_SCHEDULED
     if not persistence.start_bgsave():
-        raise _FAILED
+        raise CommandError(_FAILED)
     return _SAVE_STARTED
 
 
@@ -121,13 +121,13 @@ def cmd_bgrewriteaof(client: Client, argv: list[bytes]) -> Any:
     persistence = client.server.persistence
     rewriter = persistence.rewriter
     if persistence.child is not None and persistence.child.kind == AOF:
-        raise _REWRITE_RUNNING
+        raise CommandError(_REWRITE_RUNNING)
     if persistence.child is not None or client.in_exec:
         rewriter.scheduled = True
         rewriter.pacing.succeeded()  # asked for by hand: no pause after earlier failures
         return _REWRITE_SCHEDULED
     if not rewriter.start():
-        raise _REWRITE_FAILED
+        raise CommandError(_REWRITE_FAILED)
     return _REWRITE_STARTED
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import integer, integer_between, to_int64
 from node.client import GATE_PRIMARY
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.observe.client_info import describe_client
 from node.registry import ADMIN, ALLOW_BUSY, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE, command
 from node.replication.failover import IDLE
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("node")
 
 _MAX_HOST: Final = 256
-_NOT_LINKED: Final = CommandError("NOMASTERLINK Can't SYNC while not connected with my master")
-_FAILING_OVER: Final = CommandError("NOMASTERLINK Can't SYNC while failing over")
+_NOT_LINKED: Final = ErrorReply("NOMASTERLINK Can't SYNC while not connected with my master")
+_FAILING_OVER: Final = ErrorReply("NOMASTERLINK Can't SYNC while failing over")
 _SYNC_FLAGS: Final = ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI
 
 
@@ -38,7 +38,7 @@ _SYNC_FLAGS: Final = ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI
 )
 def cmd_replconf(client: Client, argv: list[bytes]) -> Any:
     if len(argv) % 2 == 0:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     replication = client.server.replication
     for position in range(1, len(argv), 2):
         option, value = argv[position].lower(), argv[position + 1]
@@ -84,7 +84,7 @@ def _add_capability(intro: Introduction, value: bytes) -> None:
 
 def _set_rdb_only(intro: Introduction, value: bytes) -> None:
     integer(value)
-    error = CommandError("ERR value is out of range, value must between 0 and 1")
+    error = ErrorReply("ERR value is out of range, value must between 0 and 1")
     intro.rdb_only = bool(integer_between(value, 0, 1, error))
 
 
@@ -129,7 +129,7 @@ def cmd_psync(client: Client, argv: list[bytes]) -> Any:
     name, offset = argv[1], to_int64(argv[2])
     if offset is None:
         log.warning("Replica %s asks for synchronization but with a wrong offset", client.addr)
-        raise errors.NOT_INTEGER
+        raise CommandError(errors.NOT_INTEGER)
     if server.replication.serving.attach_resumed(client, name, offset):
         server.stats.sync_partial_ok += 1
         return NO_REPLY
@@ -177,9 +177,9 @@ def _take_over(client: Client, argv: list[bytes]) -> None:
 def _check_sync_allowed(client: Client) -> None:
     replication = client.server.replication
     if replication.failover.state != IDLE:
-        raise _FAILING_OVER
+        raise CommandError(_FAILING_OVER)
     if replication.is_replica and not replication.primary_link_up:
-        raise _NOT_LINKED
+        raise CommandError(_NOT_LINKED)
     if client.out or client.unsent is not None:
         raise CommandError("ERR SYNC and PSYNC are invalid with pending output")
     intro = replication.replicas.introduction(client)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import INT64_MAX, integer, integer_between
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.observe.client_info import describe_client
 from node.persistence import aof as states
 from node.registry import (
@@ -61,7 +61,7 @@ def cmd_replicaof(client: Client, argv: list[bytes]) -> Any:
         return OK
     if client.replica is not None:
         raise CommandError("ERR Command is not valid when client is a replica.")
-    port = integer_between(argv[2], 0, 65535, CommandError("ERR Invalid master port"))
+    port = integer_between(argv[2], 0, 65535, ErrorReply("ERR Invalid master port"))
     host = argv[1].decode("utf-8", "surrogateescape")
     link = replication.link
     if link is not None and (link.host.lower(), link.port) == (host.lower(), port):
@@ -152,7 +152,7 @@ def cmd_failover(client: Client, argv: list[bytes]) -> Any:
         elif word == b"force" and not force:
             force = True
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         position += 1
     failover.start(target, force, timeout_ms)
     return OK
@@ -208,7 +208,7 @@ def cmd_waitaof(client: Client, argv: list[bytes]) -> Any:
     server = client.server
     replication, aof = server.replication, server.persistence.aof
     integer(argv[1])
-    own = integer_between(argv[1], 0, 1, CommandError("ERR value is out of range, value must between 0 and 1"))
+    own = integer_between(argv[1], 0, 1, ErrorReply("ERR value is out of range, value must between 0 and 1"))
     wanted = integer(argv[2])
     if wanted < 0:
         raise CommandError("ERR value is out of range, must be positive")
@@ -219,7 +219,7 @@ def cmd_waitaof(client: Client, argv: list[bytes]) -> Any:
             "local and are not propagated."
         )
     offset, target = client.write_offset, aof.fed_total
-    no_log = CommandError("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")
+    no_log = ErrorReply("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")
 
     def question() -> tuple[Any, bool]:
         if own and aof.state == states.OFF:
@@ -229,7 +229,7 @@ def cmd_waitaof(client: Client, argv: list[bytes]) -> Any:
         return [here, count], here >= own and count >= wanted
 
     if own and aof.state == states.OFF:
-        raise no_log
+        raise CommandError(no_log)
     if own:
         aof.ask_for_sync()
     return replication.serving.waiting.wait(client, timeout_ms, question)
@@ -237,9 +237,9 @@ def cmd_waitaof(client: Client, argv: list[bytes]) -> Any:
 
 def _wait_timeout(text: bytes, now_ms: int) -> int:
     """ms; 0 waits for ever. The moment it ends at must be a time, too."""
-    timeout_ms = integer(text, CommandError("ERR timeout is not an integer or out of range"))
+    timeout_ms = integer(text, ErrorReply("ERR timeout is not an integer or out of range"))
     if timeout_ms < 0:
-        raise errors.TIMEOUT_NEGATIVE
+        raise CommandError(errors.TIMEOUT_NEGATIVE)
     if timeout_ms > INT64_MAX - now_ms:
         raise CommandError("ERR timeout is out of range")
     return timeout_ms

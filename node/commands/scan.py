@@ -10,7 +10,7 @@ from node.arguments import INT64_MAX, integer
 from node.commands.cluster_args import slot_number
 from node.commands.generic import type_word
 from node.compat import COMPAT
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.glob import compile_glob
 from node.keyspace.scan import scan_keys
 from node.registry import READONLY, command
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from node.keyspace.database import Database
 
 _CURSOR: Final = re.compile(rb"[+-]?[0-9]+")
-_BAD_CURSOR: Final = CommandError("ERR invalid cursor")
-_SECOND_SLOT: Final = CommandError("ERR SLOT option can only be specified once")
+_BAD_CURSOR: Final = ErrorReply("ERR invalid cursor")
+_SECOND_SLOT: Final = ErrorReply("ERR SLOT option can only be specified once")
 _DEFAULT_COUNT: Final = 10
 _TYPES: Final = (b"string", b"list", b"set", b"zset", b"hash", b"stream")
 
@@ -32,10 +32,10 @@ def parse_cursor(text: bytes) -> int:
     if not text:
         return 0
     if _CURSOR.fullmatch(text) is None or len(text) > 24:
-        raise _BAD_CURSOR
+        raise CommandError(_BAD_CURSOR)
     value = int(text)
     if abs(value) >= 1 << 64:
-        raise _BAD_CURSOR
+        raise CommandError(_BAD_CURSOR)
     return value % (1 << 64)
 
 
@@ -62,12 +62,12 @@ class ScanOptions:
                 i += 1
                 continue
             if i + 1 == len(words):
-                raise errors.SYNTAX
+                raise CommandError(errors.SYNTAX)
             value = words[i + 1]
             if word == b"COUNT":
                 self.count = integer(value)
                 if not 1 <= self.count <= INT64_MAX:
-                    raise errors.SYNTAX
+                    raise CommandError(errors.SYNTAX)
             elif word == b"MATCH":
                 self.pattern = value
                 self.fits = None if value == b"*" else compile_glob(value).fits
@@ -77,10 +77,10 @@ class ScanOptions:
                     raise CommandError(b"ERR unknown type name '%b'" % value)
             elif word == b"SLOT" and for_cluster:
                 if self.slot is not None:
-                    raise _SECOND_SLOT
+                    raise CommandError(_SECOND_SLOT)
                 self.slot = slot_number(value)
             else:
-                raise errors.SYNTAX
+                raise CommandError(errors.SYNTAX)
             i += 2
 
 

@@ -11,7 +11,7 @@ from node.arguments import integer
 from node.commands.help import help_reply
 from node.compat import COMPAT
 from node.dispatch import SERVER_BUSY
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.observe.info_sections import SLOTMESH_VERSION
 from node.registry import (
     ADMIN,
@@ -81,21 +81,21 @@ def cmd_shutdown(client: Client, argv: list[bytes]) -> Any:
     known = {b"nosave", b"save", b"now", b"force", b"safe", b"abort"}
     saves, aborts = b"save" in options, b"abort" in options
     if not known.issuperset(options) or (saves and b"nosave" in options) or (aborts and set(options) != {b"abort"}):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     shutdown = client.server.shutdown
     if aborts:
         if not shutdown.abort():
             raise CommandError("ERR No shutdown in progress.")
         return OK
     if client.server.gates & SERVER_BUSY and b"nosave" not in options:
-        raise client.server.scripting.busy_error  # to save would be to save half of what the script does
+        raise CommandError(client.server.scripting.busy_error)  # saving would save half of what the script does
     now = b"now" in options
     if client.deny_blocking and not now:
         raise CommandError("ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client")
     save = True if saves else False if b"nosave" in options else None
     outcome = shutdown.begin(save=save, now=now, force=b"force" in options, safe=b"safe" in options)
     if outcome == REFUSED:
-        raise FAILED
+        raise CommandError(FAILED)
     if outcome == WAITING:
         return shutdown.wait(client)
     client.close_after_reply = True  # what follows in the same pipeline must not run any more
@@ -139,7 +139,7 @@ def _net(width: int, height: int, rng: random.Random) -> str:
 container("module", group="server", since="4.0.0", summary="Tells about modules. This server loads none.")
 
 _MODULE: Final = ADMIN | NOSCRIPT
-_NO_MODULES: Final = CommandError("ERR Error loading the extension. Please check the server logs.")
+_NO_MODULES: Final = ErrorReply("ERR Error loading the extension. Please check the server logs.")
 
 
 @command(
@@ -165,7 +165,7 @@ def _refuse_module(client: Client, argv: list[bytes]) -> Any:
             "from a local connection, otherwise you need to set this option in the configuration file, and then "
             "restart the server."
         )
-    raise _NO_MODULES
+    raise CommandError(_NO_MODULES)
 
 
 for _name, _arity, _since, _syntax in (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import positive_count, random_count
 from node.compat import COMPAT, server_deletion
+from node.errors import CommandError
 from node.key_specs import KEY_DELETE, KEY_INSERT, KEY_READ, key_at
 from node.keyspace.notify import GENERIC, SET
 from node.registry import DENYOOM, FAST, READONLY, WRITE, command
@@ -101,7 +102,7 @@ def cmd_smove(client: Client, argv: list[bytes]) -> Any:
     if value is None:
         return 0
     if type(value) is not SetValue:
-        raise errors.WRONG_TYPE
+        raise CommandError(errors.WRONG_TYPE)
     other = db.write_as(target, SetValue)
     if other is value:
         return int(member in value)
@@ -232,7 +233,7 @@ def cmd_spop(client: Client, argv: list[bytes]) -> Any:
     if len(argv) == 3:
         return _pop_many(client, argv)
     if len(argv) > 3:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     db, key = client.db, argv[1]
     value = db.write_as(key, SetValue)
     if value is None:
@@ -259,7 +260,7 @@ def cmd_spop(client: Client, argv: list[bytes]) -> Any:
 def cmd_srandmember(client: Client, argv: list[bytes]) -> Any:
     """A positive count gives distinct members, a negative one exactly that many, repeats allowed."""
     if len(argv) > 3:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     rng = client.server.rng
     if len(argv) == 2:
         value = client.db.read_as(argv[1], SetValue)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import INT64_MAX, integer_between
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KeySpec, key_at, keys_counted, keys_from
 from node.keyspace.notify import SET
 from node.keyspace.results import store_result
@@ -23,9 +23,9 @@ _KEYS_STORE: Final[tuple[KeySpec, ...]] = key_at(b"OW", b"UPDATE") + _KEYS_SOURC
 #: SINTERSTORE overwrites like the others, but stock declares it as RW.
 _KEYS_STORE_INTER: Final[tuple[KeySpec, ...]] = key_at(b"RW", b"UPDATE") + _KEYS_SOURCES
 _ANY_ORDER: Final = (b"nondeterministic_output_order",)
-_NUMKEYS: Final = CommandError("ERR numkeys should be greater than 0")
-_TOO_MANY_KEYS: Final = CommandError("ERR Number of keys can't be greater than number of args")
-_LIMIT_NEGATIVE: Final = CommandError("ERR LIMIT can't be negative")
+_NUMKEYS: Final = ErrorReply("ERR numkeys should be greater than 0")
+_TOO_MANY_KEYS: Final = ErrorReply("ERR Number of keys can't be greater than number of args")
+_LIMIT_NEGATIVE: Final = ErrorReply("ERR LIMIT can't be negative")
 
 
 def _sources(client: Client, keys: list[bytes]) -> list[SetValue | None]:
@@ -174,11 +174,11 @@ def cmd_sdiffstore(client: Client, argv: list[bytes]) -> Any:
 def cmd_sintercard(client: Client, argv: list[bytes]) -> Any:
     numkeys = integer_between(argv[1], 1, INT64_MAX, _NUMKEYS)
     if numkeys > len(argv) - 2:
-        raise _TOO_MANY_KEYS
+        raise CommandError(_TOO_MANY_KEYS)
     limit = 0
     for i in range(2 + numkeys, len(argv), 2):
         if argv[i].lower() != b"limit" or i + 1 >= len(argv):
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         limit = integer_between(argv[i + 1], 0, INT64_MAX, _LIMIT_NEGATIVE)
     sets = _sources(client, argv[2 : 2 + numkeys])
     members = [value.members for value in sets if value is not None]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import INT64_MAX, integer_between
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import keys_counted
 from node.registry import READONLY, command
 from node.types.set import SetValue
@@ -21,16 +21,16 @@ from node.types.set import SetValue
 if TYPE_CHECKING:
     from node.client import Client
 
-_NUMKEYS: Final = CommandError("ERR numkeys should be greater than 0")
-_TOO_MANY_KEYS: Final = CommandError("ERR Number of keys can't be greater than number of args")
-_LIMIT_NEGATIVE: Final = CommandError("ERR LIMIT can't be negative")
+_NUMKEYS: Final = ErrorReply("ERR numkeys should be greater than 0")
+_TOO_MANY_KEYS: Final = ErrorReply("ERR Number of keys can't be greater than number of args")
+_LIMIT_NEGATIVE: Final = ErrorReply("ERR LIMIT can't be negative")
 
 
 def _parse(client: Client, argv: list[bytes], with_approx: bool) -> tuple[list[SetValue | None], int | None]:
     """(the sets, the limit or None) of `numkeys key... [APPROX] [LIMIT n]`. Raises CommandError."""
     numkeys = integer_between(argv[1], 1, INT64_MAX, _NUMKEYS)
     if numkeys > len(argv) - 2:
-        raise _TOO_MANY_KEYS
+        raise CommandError(_TOO_MANY_KEYS)
     limit, approx, at = 0, False, 2 + numkeys
     while at < len(argv):
         word = argv[at].upper()
@@ -41,7 +41,7 @@ def _parse(client: Client, argv: list[bytes], with_approx: bool) -> tuple[list[S
             limit = integer_between(argv[at + 1], 0, INT64_MAX, _LIMIT_NEGATIVE)
             at += 2
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
     read_as = client.db.read_as
     return [read_as(key, SetValue) for key in argv[2 : 2 + numkeys]], limit or None
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from node import errors
 from node.arguments import integer, to_float
 from node.client import GATE_ACL, Client
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KeySpec, key_at, keys_unknown
 from node.keyspace.field_expiry import read_hash
 from node.keyspace.notify import GENERIC, LIST
@@ -25,7 +25,7 @@ _CATEGORIES: Final = ("-keyspace", "set", "sortedset", "list", "dangerous")
 _SOURCE: Final[tuple[KeySpec, ...]] = key_at(b"RO", b"ACCESS") + keys_unknown(b"RO", b"ACCESS")  # BY and GET
 _TARGET: Final[tuple[KeySpec, ...]] = keys_unknown(b"OW", b"UPDATE")  # STORE may stand anywhere
 _SPACE: Final = b" \t\n\v\f\r"
-_NOT_A_SCORE: Final = CommandError("ERR One or more scores can't be converted into double")
+_NOT_A_SCORE: Final = ErrorReply("ERR One or more scores can't be converted into double")
 
 
 class _Request:
@@ -67,7 +67,7 @@ class _Request:
                 _check_patterns_allowed(client, "GET")
                 self.gets.append(argv[i])
             else:
-                raise errors.SYNTAX
+                raise CommandError(errors.SYNTAX)
             i += 1
 
     def limits(self, size: int) -> tuple[int, int]:
@@ -111,7 +111,7 @@ def _score(text: bytes | bytearray) -> float:
         return 0.0
     value = to_float(text)
     if value is None:
-        raise _NOT_A_SCORE
+        raise CommandError(_NOT_A_SCORE)
     return value
 
 
@@ -150,7 +150,7 @@ def _elements(client: Client, request: _Request, key: bytes) -> list[bytes]:
         elements = [member for _, member in value]
         value.packed = False  # stock sorts no listpack, and leaves a skiplist behind
     else:
-        raise errors.WRONG_TYPE
+        raise CommandError(errors.WRONG_TYPE)
     if request.descending and not request.sorts:
         elements.reverse()
     return elements

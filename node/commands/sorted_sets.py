@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import floating, negatable, random_count, to_float
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_ACCESS_UPDATE, KEY_DELETE, KEY_READ, KEY_UPDATE, key_at
 from node.keyspace.notify import ZSET
 from node.registry import DENYOOM, FAST, READONLY, WRITE, command
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 _KEY_LOOK: Final = key_at(b"RO")
 _NX, _XX, _GT, _LT, _CH, _INCR = (1 << i for i in range(6))
 _OPTIONS: Final = {b"nx": _NX, b"xx": _XX, b"gt": _GT, b"lt": _LT, b"ch": _CH, b"incr": _INCR}
-_NX_AND_XX: Final = CommandError("ERR XX and NX options at the same time are not compatible")
-_GT_AND_LT: Final = CommandError("ERR GT, LT, and/or NX options at the same time are not compatible")
-_ONE_PAIR: Final = CommandError("ERR INCR option supports a single increment-element pair")
-_NAN: Final = CommandError("ERR resulting score is not a number (NaN)")
+_NX_AND_XX: Final = ErrorReply("ERR XX and NX options at the same time are not compatible")
+_GT_AND_LT: Final = ErrorReply("ERR GT, LT, and/or NX options at the same time are not compatible")
+_ONE_PAIR: Final = ErrorReply("ERR INCR option supports a single increment-element pair")
+_NAN: Final = ErrorReply("ERR resulting score is not a number (NaN)")
 #: Distinct random members are drawn one by one only from sets this many times larger than the draw.
 _DRAW_FACTOR: Final = 3
 
 
 def _check_options(options: int, pairs: int) -> None:
     if options & _NX and options & _XX:
-        raise _NX_AND_XX
+        raise CommandError(_NX_AND_XX)
     if (options & _NX and options & (_GT | _LT)) or (options & _GT and options & _LT):
-        raise _GT_AND_LT
+        raise CommandError(_GT_AND_LT)
     if options & _INCR and pairs > 1:
-        raise _ONE_PAIR
+        raise CommandError(_ONE_PAIR)
 
 
 @command(
@@ -56,7 +56,7 @@ def cmd_zadd(client: Client, argv: list[bytes]) -> Any:
         options |= option
         at += 1
     if (len(argv) - at) & 1 or at == len(argv):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     if options:
         _check_options(options, (len(argv) - at) >> 1)
     scores = [floating(text) for text in argv[at::2]]
@@ -122,7 +122,7 @@ def _increment(client: Client, key: bytes, step: float, member: bytes, options: 
         return None
     score = step if old is None else old + step
     if math.isnan(score):
-        raise _NAN
+        raise CommandError(_NAN)
     if not _allowed(options, old, score):
         return None
     if old != score:
@@ -145,7 +145,7 @@ def _increment(client: Client, key: bytes, step: float, member: bytes, options: 
 def cmd_zincrby(client: Client, argv: list[bytes]) -> Any:
     increment = to_float(argv[2])
     if increment is None:  # stock reads the options of ZADD here, and then misses the pair
-        raise errors.SYNTAX if argv[2].lower() in _OPTIONS else errors.NOT_FLOAT
+        raise CommandError(errors.SYNTAX if argv[2].lower() in _OPTIONS else errors.NOT_FLOAT)
     return _increment(client, argv[1], increment, argv[3], 0)
 
 
@@ -228,10 +228,10 @@ def cmd_zcard(client: Client, argv: list[bytes]) -> Any:
 def _ranked(client: Client, argv: list[bytes], backwards: bool) -> Any:
     """The rank of a member, with WITHSCORE (7.2) and its score beside."""
     if len(argv) > 4:
-        raise errors.wrong_arity(argv[0].lower())
+        raise CommandError(errors.wrong_arity(argv[0].lower()))
     with_score = len(argv) == 4
     if with_score and argv[3].lower() != b"withscore":
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     value = client.db.read_as(argv[1], SortedSetValue)
     rank = None if value is None else value.rank(argv[2])
     if value is None or rank is None:
@@ -292,7 +292,7 @@ def cmd_zrandmember(client: Client, argv: list[bytes]) -> Any:
     with_scores = len(argv) == 4
     if len(argv) > 4 or (with_scores and argv[3].lower() != b"withscores"):
         negatable(argv[2])
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     count = random_count(argv[2], with_scores)
     value = client.db.read_as(argv[1], SortedSetValue)
     if value is None or not count:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import INT64_MAX, floating, integer, integer_between
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KeySpec, key_at, keys_counted
 from node.keyspace.notify import ZSET
 from node.keyspace.results import store_result
@@ -38,8 +38,8 @@ _AGGREGATE: Final = "[AGGREGATE <SUM | MIN | MAX | COUNT>]"
 _BATCH: Final = 512
 _KEYS_READ: Final = keys_counted(b"RO", b"ACCESS")
 _KEYS_STORE: Final[tuple[KeySpec, ...]] = key_at(b"OW", b"UPDATE") + keys_counted(b"RO", b"ACCESS", index=2)
-_BAD_WEIGHT: Final = CommandError("ERR weight value is not a float")
-_LIMIT_NEGATIVE: Final = CommandError("ERR LIMIT can't be negative")
+_BAD_WEIGHT: Final = ErrorReply("ERR weight value is not a float")
+_LIMIT_NEGATIVE: Final = ErrorReply("ERR LIMIT can't be negative")
 _UNION_COMPLEXITY: Final = "O(N+M*log(M)), N the number of members in all sets, M in the result"
 _INTER_COMPLEXITY: Final = "O(N*K+M*log(M)), N the size of the smallest set, K the number of sets, M the result's size"
 _DIFF_COMPLEXITY: Final = "O(N+M*log(M)), N the number of members in all sets, M in the result"
@@ -69,13 +69,13 @@ def _parse(client: Client, argv: list[bytes], at: int, name: bytes, options: fro
         raise CommandError(b"ERR at least 1 input key is needed for '%b' command" % name)
     i = at + 1 + numkeys
     if i > len(argv):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     operands = _Operands([_scores_of(client, key) for key in argv[at + 1 : i]])
     while i < len(argv):
         option = argv[i].lower()
         left = len(argv) - i
         if option not in options:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         if option == b"withscores":
             operands.with_scores = True
             i += 1
@@ -89,7 +89,7 @@ def _parse(client: Client, argv: list[bytes], at: int, name: bytes, options: fro
             operands.limit = integer_between(argv[i + 1], 0, INT64_MAX, _LIMIT_NEGATIVE)
             i += 2
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
     if operands.aggregate == _COUNT:
         operands.sets = [dict.fromkeys(scores, 1.0) for scores in operands.sets]
     return operands
@@ -110,7 +110,7 @@ def _scores_of(client: Client, key: bytes) -> Scores:
         return value.scores
     if type(value) is SetValue:
         return dict.fromkeys(value.members, 1.0)
-    raise errors.WRONG_TYPE
+    raise CommandError(errors.WRONG_TYPE)
 
 
 def _weighted(score: float, weight: float) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node import errors
 from node.arguments import INT64_MAX, integer_between, positive_count, timeout_ms
 from node.blocking import Block
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import key_at, keys_counted, keys_from
 from node.keyspace.notify import ZSET
 from node.registry import BLOCKING, FAST, NOSCRIPT, WRITE, command
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _POP_FLAGS: Final = (b"RW", b"ACCESS", b"DELETE")
 _KEY_POP: Final = key_at(*_POP_FLAGS)
 _KEYS_BEFORE_TIMEOUT: Final = keys_from(*_POP_FLAGS, last=-2)
-_NUMKEYS: Final = CommandError("ERR numkeys should be greater than 0")
-_COUNT: Final = CommandError("ERR count should be greater than 0")
+_NUMKEYS: Final = ErrorReply("ERR numkeys should be greater than 0")
+_COUNT: Final = ErrorReply("ERR count should be greater than 0")
 _POP_COMPLEXITY: Final = "O(M*log(N)), N the size of the sorted set, M the number of members returned"
 _MPOP_COMPLEXITY: Final = "O(K+M*log(N)), K the number of keys, N the size of the sorted set, M of members returned"
 
@@ -47,7 +47,7 @@ def _take(client: Client, key: bytes, value: SortedSetValue, highest: bool, coun
 
 def _pop(client: Client, argv: list[bytes], highest: bool) -> Any:
     if len(argv) > 3:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     count = positive_count(argv[2]) if len(argv) == 3 else 1
     value = client.db.write_as(argv[1], SortedSetValue)
     if value is None or not count:
@@ -99,7 +99,7 @@ def _pop_first(client: Client, keys: Sequence[bytes], highest: bool, count: int)
         if type(value) is SortedSetValue:
             return key, _take(client, key, value, highest, count)
         if value is not None and client.blocked is None:
-            raise errors.WRONG_TYPE
+            raise CommandError(errors.WRONG_TYPE)
     return None
 
 
@@ -149,14 +149,14 @@ def _parse_mpop(argv: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
     numkeys = integer_between(argv[at], 1, INT64_MAX, _NUMKEYS)
     where = at + numkeys + 1
     if where >= len(argv):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     side = argv[where].lower()
     if side not in (b"min", b"max"):
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     count = 0
     for i in range(where + 1, len(argv), 2):
         if count or argv[i].lower() != b"count" or i + 1 >= len(argv):
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         count = integer_between(argv[i + 1], 1, INT64_MAX, _COUNT)
     return argv[at + 1 : where], side == b"max", count or 1
 

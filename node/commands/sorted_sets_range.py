@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
 from node.arguments import integer, lex_bound, score_bound
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_DELETE, KEY_READ, KeySpec, key_at
 from node.keyspace.notify import ZSET
 from node.keyspace.results import store_result
@@ -25,10 +25,10 @@ _BY_RANK: Final = 0
 _BY_SCORE: Final = 1
 _BY_LEX: Final = 2
 _KEYS_STORE: Final[tuple[KeySpec, ...]] = key_at(b"OW", b"UPDATE") + key_at(b"RO", b"ACCESS", index=2)
-_LIMIT_NEEDS_BOUNDS: Final = CommandError(
+_LIMIT_NEEDS_BOUNDS: Final = ErrorReply(
     "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX"
 )
-_LEX_HAS_NO_SCORES: Final = CommandError("ERR syntax error, WITHSCORES not supported in combination with BYLEX")
+_LEX_HAS_NO_SCORES: Final = ErrorReply("ERR syntax error, WITHSCORES not supported in combination with BYLEX")
 _RANGE_COMPLEXITY: Final = "O(log(N)+M), N the size of the sorted set, M the number of members returned"
 _REMOVE_COMPLEXITY: Final = "O(log(N)+M), N the size of the sorted set, M the number of members removed"
 
@@ -119,14 +119,14 @@ def _parse(
         elif option == b"byscore" and kind is None:
             kind = wanted.kind = _BY_SCORE
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         i += 1
     if wanted.kind == _BY_RANK:
         if wanted.count != -1:
-            raise _LIMIT_NEEDS_BOUNDS
+            raise CommandError(_LIMIT_NEEDS_BOUNDS)
         wanted.offset = 0  # a count of -1 is no limit at all, so that stock does not notice it
     if wanted.with_scores and wanted.kind == _BY_LEX:
-        raise _LEX_HAS_NO_SCORES
+        raise CommandError(_LEX_HAS_NO_SCORES)
     wanted.parse_bounds(argv[at], argv[at + 1])
     return wanted
 
@@ -161,7 +161,7 @@ def cmd_zrange(client: Client, argv: list[bytes]) -> Any:
             return value.members(start, stop)
         if value is None:
             return []
-        raise errors.WRONG_TYPE
+        raise CommandError(errors.WRONG_TYPE)
     return _answer(client, argv[1], _parse(argv, 2))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from node import errors
 from node.arguments import INT64_MAX, integer, integer_between
 from node.client import GATE_PRIMARY
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import key_at
 from node.keyspace.database import IGNORE
 from node.types.limits import LIMITS
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 KEY_LOOK: Final = key_at(b"RO")
 KEY_SUB_READ: Final = key_at(b"RO", b"ACCESS", index=2)
 
-BAD_ID: Final = CommandError("ERR Invalid stream ID specified as stream command argument")
-_BAD_START: Final = CommandError("ERR invalid start ID for the interval")
-_BAD_END: Final = CommandError("ERR invalid end ID for the interval")
-_TWO_STRATEGIES: Final = CommandError("ERR syntax error, MAXLEN and MINID options at the same time are not compatible")
-_MAXLEN_NEGATIVE: Final = CommandError("ERR The MAXLEN argument must be >= 0.")
-_LIMIT_NEGATIVE: Final = CommandError("ERR The LIMIT argument must be >= 0.")
-_LIMIT_ALONE: Final = CommandError("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy")
-_LIMIT_EXACT: Final = CommandError("ERR syntax error, LIMIT cannot be used without the special ~ option")
+BAD_ID: Final = ErrorReply("ERR Invalid stream ID specified as stream command argument")
+_BAD_START: Final = ErrorReply("ERR invalid start ID for the interval")
+_BAD_END: Final = ErrorReply("ERR invalid end ID for the interval")
+_TWO_STRATEGIES: Final = ErrorReply("ERR syntax error, MAXLEN and MINID options at the same time are not compatible")
+_MAXLEN_NEGATIVE: Final = ErrorReply("ERR The MAXLEN argument must be >= 0.")
+_LIMIT_NEGATIVE: Final = ErrorReply("ERR The LIMIT argument must be >= 0.")
+_LIMIT_ALONE: Final = ErrorReply("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy")
+_LIMIT_EXACT: Final = ErrorReply("ERR syntax error, LIMIT cannot be used without the special ~ option")
 #: Bounds of the default LIMIT, which is 100 nodes.
 _DEFAULT_LIMIT: Final = 10_000
 _MAX_LIMIT: Final = 1_000_000
@@ -41,7 +41,7 @@ def strict_id(text: bytes, missing_seq: int = 0) -> int:
     """An ID `ms` or `ms-seq`. Raises CommandError for anything else, `-` and `+` included."""
     entry_id = parse_id(text, missing_seq)
     if entry_id is None:
-        raise BAD_ID
+        raise CommandError(BAD_ID)
     return entry_id
 
 
@@ -60,7 +60,7 @@ def interval_start(text: bytes) -> int:
         return loose_id(text)
     entry_id = strict_id(text[1:])
     if entry_id == MAX_ID:
-        raise _BAD_START
+        raise CommandError(_BAD_START)
     return entry_id + 1
 
 
@@ -70,7 +70,7 @@ def interval_end(text: bytes) -> int:
         return loose_id(text, U64_MAX)
     entry_id = strict_id(text[1:], U64_MAX)
     if entry_id == 0:
-        raise _BAD_END
+        raise CommandError(_BAD_END)
     return entry_id - 1
 
 
@@ -107,18 +107,18 @@ class Trimming:
         if word == b"limit" and left:
             self.limit = integer(argv[at + 1])
             if self.limit < 0:
-                raise _LIMIT_NEGATIVE
+                raise CommandError(_LIMIT_NEGATIVE)
             return at + 2
         if word in (b"keepref", b"delref", b"acked"):
             if self._policy_given:
-                raise errors.SYNTAX
+                raise CommandError(errors.SYNTAX)
             self._policy_given = True
             self.policy = b"" if word == b"keepref" else word.upper()
             return at + 1
         if word not in (b"maxlen", b"minid") or not left:
             return at
         if self._strategy:
-            raise _TWO_STRATEGIES
+            raise CommandError(_TWO_STRATEGIES)
         self._strategy = word.upper()
         self.approximate = False
         at += 1
@@ -130,18 +130,18 @@ class Trimming:
         else:
             self.threshold = integer(argv[at])
             if self.threshold < 0:
-                raise _MAXLEN_NEGATIVE
+                raise CommandError(_MAXLEN_NEGATIVE)
         return at + 1
 
-    def check(self, client: Client, missing: CommandError | None = None) -> None:
+    def check(self, client: Client, missing: ErrorReply | None = None) -> None:
         """Check how the options go together. `missing`: raised without a strategy."""
         if not self._strategy:
             if self.limit:
-                raise _LIMIT_ALONE
+                raise CommandError(_LIMIT_ALONE)
             if missing is not None:
-                raise missing
+                raise CommandError(missing)
         if self.limit is not None and not self.approximate and not must_obey(client):
-            raise _LIMIT_EXACT
+            raise CommandError(_LIMIT_EXACT)
 
     def apply(self, client: Client, value: StreamValue) -> int:
         """Trim; how many entries were removed."""
@@ -194,9 +194,9 @@ def find_group(client: Client, key: bytes, name: bytes) -> tuple[StreamValue, Gr
     return None if value is None or group is None else (value, group)
 
 
-def no_group(key: bytes, name: bytes) -> CommandError:
+def no_group(key: bytes, name: bytes) -> ErrorReply:
     """The answer of most commands when key or group is missing."""
-    return CommandError(b"NOGROUP No such key '%b' or consumer group '%b'" % (key, name))
+    return ErrorReply(b"NOGROUP No such key '%b' or consumer group '%b'" % (key, name))
 
 
 def entry_reply(entry_id: int, entry: Entry) -> tuple[bytes, Entry]:
@@ -221,15 +221,15 @@ def id_block(argv: list[bytes], at: int) -> tuple[bytes, list[int]]:
         elif word == b"IDS" and ids is None and at + 1 < len(argv):
             count = integer_between(argv[at + 1], 1, INT64_MAX, _BAD_NUMIDS)
             if at + 2 + count > len(argv):
-                raise _NUMIDS_MISMATCH
+                raise CommandError(_NUMIDS_MISMATCH)
             ids = [strict_id(text) for text in argv[at + 2 : at + 2 + count]]
             at += 2 + count
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
     if ids is None:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     return policy or b"KEEPREF", ids
 
 
-_BAD_NUMIDS: Final = CommandError("ERR Number of IDs must be a positive integer")
-_NUMIDS_MISMATCH: Final = CommandError("ERR The `numids` parameter must match the number of arguments")
+_BAD_NUMIDS: Final = ErrorReply("ERR Number of IDs must be a positive integer")
+_NUMIDS_MISMATCH: Final = ErrorReply("ERR The `numids` parameter must match the number of arguments")

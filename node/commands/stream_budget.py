@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from node.arguments import INT64_MAX, integer_between
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.types.stream import StreamValue
 from node.types.stream_id import MAX_ID, format_id
 from node.types.stream_node import Entry
@@ -18,12 +18,12 @@ from node.types.stream_node import Entry
 _STEP: Final = 64
 #: The head of an array: one is around all, two are around an entry, two around a stream.
 _ARRAY: Final = len(b"*2\r\n")
-_BELOW_COUNT: Final = CommandError("ERR MAXCOUNT must be greater than or equal to COUNT")
+_BELOW_COUNT: Final = ErrorReply("ERR MAXCOUNT must be greater than or equal to COUNT")
 
 
 def positive(name: bytes, text: bytes) -> int:
     """The value of MAXCOUNT or MAXSIZE. Raises CommandError."""
-    return integer_between(text, 1, INT64_MAX, CommandError(b"ERR %b must be a positive integer" % name))
+    return integer_between(text, 1, INT64_MAX, ErrorReply(b"ERR %b must be a positive integer" % name))
 
 
 class Budget:
@@ -34,7 +34,7 @@ class Budget:
     def __init__(self, max_count: int, max_bytes: int, count: int) -> None:
         """0: no bound. `count` is that of each stream. Raises CommandError when it is above `max_count`."""
         if 0 < max_count < count:
-            raise _BELOW_COUNT
+            raise CommandError(_BELOW_COUNT)
         self._count_left = max_count or INT64_MAX
         self._bytes_left = (max_bytes or INT64_MAX) - _ARRAY
         self._fresh = True

@@ -14,7 +14,7 @@ from node.commands.stream_args import entry_reply, find_group, interval_start, n
 from node.commands.stream_delivery import claim_command
 from node.commands.stream_release import is_release, obey_release
 from node.compat import COMPAT
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_DELETE, KEY_UPDATE
 from node.keyspace.notify import STREAM
 from node.registry import FAST, WRITE, command
@@ -30,11 +30,11 @@ _ANY_OUTPUT: Final = (b"nondeterministic_output",)
 _ATTEMPTS_FACTOR: Final = 10
 _DEFAULT_COUNT: Final = 100
 _MAX_COUNT: Final = (2**63 - 1) // 16
-_COUNT_NOT_POSITIVE: Final = CommandError("ERR COUNT must be > 0")
+_COUNT_NOT_POSITIVE: Final = ErrorReply("ERR COUNT must be > 0")
 
 
-def _bad(what: bytes, name: bytes) -> CommandError:
-    return CommandError(b"ERR Invalid %b argument for %b" % (what, name))
+def _bad(what: bytes, name: bytes) -> ErrorReply:
+    return ErrorReply(b"ERR Invalid %b argument for %b" % (what, name))
 
 
 class _Claim:
@@ -170,7 +170,7 @@ def cmd_xclaim(client: Client, argv: list[bytes]) -> Any:
     key, name = argv[1], argv[2]
     found = find_group(client, key, name)
     if found is None:
-        raise no_group(key, name)
+        raise CommandError(no_group(key, name))
     value, group = found
     if is_release(client, argv):
         return obey_release(client, argv, value, group)
@@ -222,7 +222,7 @@ def _autoclaim_options(argv: list[bytes]) -> tuple[int, int, int, bool]:
             justid = True
             at += 1
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
     return min_idle_ms, start, count, justid
 
 
@@ -248,7 +248,7 @@ def cmd_xautoclaim(client: Client, argv: list[bytes]) -> Any:
         raise
     found = find_group(client, key, name)
     if found is None:
-        raise no_group(key, name)
+        raise CommandError(no_group(key, name))
     value, group = found
     claim = _Claim(client, key, argv[3], min_idle_ms, value, group)
     claim.justid = justid

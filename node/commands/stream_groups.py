@@ -17,7 +17,7 @@ from node.commands.stream_args import (
     strict_id,
 )
 from node.commands.streams import delete_entry
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_DELETE, KEY_READ, KEY_UPDATE, key_at
 from node.keyspace.notify import STREAM
 from node.registry import DENYOOM, FAST, LOADING, READONLY, STALE, WRITE, command, container
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 _SUB_INSERT: Final = key_at(b"RW", b"INSERT", index=2)
 _SUB_UPDATE: Final = key_at(b"RW", b"UPDATE", index=2)
 _SUB_DELETE: Final = key_at(b"RW", b"DELETE", index=2)
-_NEEDS_KEY: Final = CommandError(
+_NEEDS_KEY: Final = ErrorReply(
     "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option "
     "to create an empty stream automatically."
 )
-_BUSY_GROUP: Final = CommandError("BUSYGROUP Consumer Group name already exists")
-_READ_NEGATIVE: Final = CommandError("ERR value for ENTRIESREAD must be positive or -1")
+_BUSY_GROUP: Final = ErrorReply("BUSYGROUP Consumer Group name already exists")
+_READ_NEGATIVE: Final = ErrorReply("ERR value for ENTRIESREAD must be positive or -1")
 
 #: What XPENDING says in place of the idle time of an entry that nobody owns.
 _NOT_IDLE: Final = -1
@@ -68,17 +68,17 @@ def _parse_options(argv: list[bytes], with_mkstream: bool) -> tuple[bool, int]:
         elif option == b"entriesread" and i + 1 < len(argv):
             entries_read = integer(argv[i + 1])
             if entries_read < 0 and entries_read != ENTRIES_READ_UNKNOWN:
-                raise _READ_NEGATIVE
+                raise CommandError(_READ_NEGATIVE)
             i += 2
         else:
-            raise errors.subcommand_syntax(b"xgroup", argv[1])
+            raise CommandError(errors.subcommand_syntax(b"xgroup", argv[1]))
     return make, entries_read
 
 
 def _stream(client: Client, key: bytes) -> StreamValue:
     value = client.db.write_as(key, StreamValue)
     if value is None:
-        raise _NEEDS_KEY
+        raise CommandError(_NEEDS_KEY)
     return value
 
 
@@ -106,9 +106,9 @@ def cmd_xgroup_create(client: Client, argv: list[bytes]) -> Any:
     db, key, name = client.db, argv[2], argv[3]
     value = db.write_as(key, StreamValue)
     if value is None and not make:
-        raise _NEEDS_KEY
+        raise CommandError(_NEEDS_KEY)
     if len(argv) > 8:
-        raise errors.subcommand_syntax(b"xgroup", argv[1])
+        raise CommandError(errors.subcommand_syntax(b"xgroup", argv[1]))
     if argv[4] == b"$":
         last_id = 0 if value is None else value.last_id
     else:
@@ -117,7 +117,7 @@ def cmd_xgroup_create(client: Client, argv: list[bytes]) -> Any:
         value = StreamValue()
         db.put(key, value)
     if name in value.groups:
-        raise _BUSY_GROUP
+        raise CommandError(_BUSY_GROUP)
     value.groups[name] = Group(name, last_id, entries_read)
     db.changed(key, STREAM, b"xgroup-create")
     return OK
@@ -138,7 +138,7 @@ def cmd_xgroup_setid(client: Client, argv: list[bytes]) -> Any:
     _, entries_read = _parse_options(argv, False)
     value, group = _group(client, argv)
     if len(argv) not in (5, 7):
-        raise errors.subcommand_syntax(b"xgroup", argv[1])
+        raise CommandError(errors.subcommand_syntax(b"xgroup", argv[1]))
     group.last_id = value.last_id if argv[4] == b"$" else loose_id(argv[4])
     group.entries_read = entries_read
     client.db.changed(argv[2], STREAM, b"xgroup-setid")
@@ -306,21 +306,21 @@ def cmd_xpending(client: Client, argv: list[bytes]) -> Any:
     if len(argv) == 3:
         found = find_group(client, argv[1], argv[2])
         if found is None:
-            raise no_group(argv[1], argv[2])
+            raise CommandError(no_group(argv[1], argv[2]))
         return _pending_summary(found[1])
     if not 6 <= len(argv) <= 9:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     at, idle_ms = 3, 0
     if argv[3].lower() == b"idle":
         idle_ms = integer(argv[4])
         if len(argv) < 8:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         at = 5
     count = max(0, integer(argv[at + 2]))
     start, end = interval_start(argv[at]), interval_end(argv[at + 1])
     found = find_group(client, argv[1], argv[2])
     if found is None:
-        raise no_group(argv[1], argv[2])
+        raise CommandError(no_group(argv[1], argv[2]))
     _, group = found
     source: Group | Consumer = group
     if at + 3 < len(argv):

@@ -36,7 +36,7 @@ container(
 def _stream(client: Client, key: bytes) -> StreamValue:
     value = client.db.read_as(key, StreamValue)
     if value is None:
-        raise errors.NO_SUCH_KEY
+        raise CommandError(errors.NO_SUCH_KEY)
     return value
 
 
@@ -83,7 +83,7 @@ def cmd_xinfo_stream(client: Client, argv: list[bytes]) -> Any:
     value = _stream(client, argv[2])
     options = [word.lower() for word in argv[3:]]
     if options and (options[0] != b"full" or len(options) not in (1, 3) or options[1:2] not in ([], [b"count"])):
-        raise errors.subcommand_syntax(b"xinfo", argv[1])
+        raise CommandError(errors.subcommand_syntax(b"xinfo", argv[1]))
     reply: dict[bytes, Any] = {
         b"length": len(value),
         b"radix-tree-keys": len(value.nodes),

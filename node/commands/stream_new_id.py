@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from node.commands.stream_args import BAD_ID, strict_id
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.types.stream_id import MAX_ID, U64_MAX, parse_u64
 
 #: What XADD's ID argument may be: `*`, `ms-*`, or an ID.
@@ -13,8 +13,8 @@ AUTO: Final = 0
 AUTO_SEQ: Final = 1
 EXPLICIT: Final = 2
 
-_EXHAUSTED: Final = CommandError("ERR The stream has exhausted the last possible ID, unable to add more items")
-_ID_TOO_SMALL: Final = CommandError("ERR The ID specified in XADD is equal or smaller than the target stream top item")
+_EXHAUSTED: Final = ErrorReply("ERR The stream has exhausted the last possible ID, unable to add more items")
+_ID_TOO_SMALL: Final = ErrorReply("ERR The ID specified in XADD is equal or smaller than the target stream top item")
 
 
 def parse_new_id(text: bytes) -> tuple[int, int]:
@@ -24,7 +24,7 @@ def parse_new_id(text: bytes) -> tuple[int, int]:
     if text[-2:] == b"-*":
         ms = parse_u64(text[:-2])
         if ms is None:
-            raise BAD_ID
+            raise CommandError(BAD_ID)
         return AUTO_SEQ, ms << 64
     return EXPLICIT, strict_id(text)
 
@@ -53,13 +53,13 @@ def next_id(last_id: int, kind: int, wanted: int) -> int:
     `wanted` would not rise, or nothing could.
     """
     if last_id == MAX_ID:
-        raise _EXHAUSTED
+        raise CommandError(_EXHAUSTED)
     if kind == AUTO:
         return last_id + 1  # even when the clock steps back
     if kind == AUTO_SEQ and last_id >> 64 == wanted >> 64:
         if last_id & U64_MAX == U64_MAX:
-            raise _ID_TOO_SMALL
+            raise CommandError(_ID_TOO_SMALL)
         return last_id + 1
     if wanted <= last_id:
-        raise _ID_TOO_SMALL
+        raise CommandError(_ID_TOO_SMALL)
     return wanted

@@ -17,7 +17,7 @@ from node import errors
 from node.arguments import integer
 from node.commands.stream_args import must_obey, strict_id
 from node.commands.stream_new_id import AUTO
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_UPDATE
 from node.keyspace.notify import NO_EVENT
 from node.keyspace.remarks import remark, remarked
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from node.client import Client
 
 _DIGEST_BYTES: Final = 16
-_TWICE: Final = CommandError("ERR IDMP/IDMPAUTO specified multiple times")
-_NOT_AUTO: Final = CommandError("ERR IDMP/IDMPAUTO can be used only with auto-generated IDs")
-_NO_PRODUCER: Final = CommandError("ERR IDMP requires a non-empty producer ID")
-_NO_MESSAGE: Final = CommandError("ERR IDMP requires a non-empty idempotent ID")
-_NO_PRODUCER_AUTO: Final = CommandError("ERR IDMPAUTO requires a non-empty producer ID")
-_NOTHING_SET: Final = CommandError("ERR At least one parameter must be specified")
-_BAD_DURATION: Final = CommandError(f"ERR IDMP-DURATION must be between 1 and {MAX_DURATION_S} seconds")
-_BAD_MAXSIZE: Final = CommandError(f"ERR IDMP-MAXSIZE must be between 1 and {MAX_MESSAGES} entries")
-_RECORD_EMPTY: Final = CommandError("ERR XIDMPRECORD requires a non-empty producer ID and idempotent ID")
-_RECORD_NO_ENTRY: Final = CommandError("ERR XIDMPRECORD requires the ID of an existing entry")
-_RECORD_TAKEN: Final = CommandError("ERR XIDMPRECORD: the idempotent ID belongs to another entry")
+_TWICE: Final = ErrorReply("ERR IDMP/IDMPAUTO specified multiple times")
+_NOT_AUTO: Final = ErrorReply("ERR IDMP/IDMPAUTO can be used only with auto-generated IDs")
+_NO_PRODUCER: Final = ErrorReply("ERR IDMP requires a non-empty producer ID")
+_NO_MESSAGE: Final = ErrorReply("ERR IDMP requires a non-empty idempotent ID")
+_NO_PRODUCER_AUTO: Final = ErrorReply("ERR IDMPAUTO requires a non-empty producer ID")
+_NOTHING_SET: Final = ErrorReply("ERR At least one parameter must be specified")
+_BAD_DURATION: Final = ErrorReply(f"ERR IDMP-DURATION must be between 1 and {MAX_DURATION_S} seconds")
+_BAD_MAXSIZE: Final = ErrorReply(f"ERR IDMP-MAXSIZE must be between 1 and {MAX_MESSAGES} entries")
+_RECORD_EMPTY: Final = ErrorReply("ERR XIDMPRECORD requires a non-empty producer ID and idempotent ID")
+_RECORD_NO_ENTRY: Final = ErrorReply("ERR XIDMPRECORD requires the ID of an existing entry")
+_RECORD_TAKEN: Final = ErrorReply("ERR XIDMPRECORD: the idempotent ID belongs to another entry")
 
 
 class Once:
@@ -57,23 +57,23 @@ class Once:
     def parse(cls, argv: list[bytes], at: int, given: Once | None) -> tuple[Once, int]:
         """IDMP or IDMPAUTO at index `at`, and the index behind it. `given`: the one before. Raises CommandError."""
         if given is not None:
-            raise _TWICE
+            raise CommandError(_TWICE)
         auto = argv[at].lower() == b"idmpauto"
         end = at + (2 if auto else 3)
         if end > len(argv):
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         if not argv[at + 1]:
-            raise _NO_PRODUCER_AUTO if auto else _NO_PRODUCER
+            raise CommandError(_NO_PRODUCER_AUTO if auto else _NO_PRODUCER)
         if not auto and not argv[at + 2]:
-            raise _NO_MESSAGE
+            raise CommandError(_NO_MESSAGE)
         return cls(argv[at + 1], None if auto else argv[at + 2]), end
 
     def find(self, client: Client, key: bytes, kind: int, flat: list[bytes]) -> bytes | None:
         """The ID of the entry that the message became before, None when it is new. Raises CommandError."""
         if kind != AUTO:
-            raise _NOT_AUTO
+            raise CommandError(_NOT_AUTO)
         if not flat or len(flat) & 1:
-            raise errors.wrong_arity(b"xadd")
+            raise CommandError(errors.wrong_arity(b"xadd"))
         if self._message is None:
             self._message = _digest(flat)
         value = client.db.write_as(key, StreamValue)
@@ -125,16 +125,16 @@ def cmd_xcfgset(client: Client, argv: list[bytes]) -> Any:
     for at in range(2, len(argv), 2):
         option = argv[at].upper()
         if option not in (b"IDMP-DURATION", b"IDMP-MAXSIZE") or at + 1 == len(argv):
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         number = integer(argv[at + 1])
         if option == b"IDMP-DURATION":
             duration_s = _within(number, MAX_DURATION_S, _BAD_DURATION)
         else:
             max_messages = _within(number, MAX_MESSAGES, _BAD_MAXSIZE)
     if not duration_s and not max_messages:
-        raise _NOTHING_SET
+        raise CommandError(_NOTHING_SET)
     if value is None:
-        raise errors.NO_SUCH_KEY
+        raise CommandError(errors.NO_SUCH_KEY)
     if value.sent is None:
         value.sent = SentMessages()
     sent = value.sent
@@ -144,9 +144,9 @@ def cmd_xcfgset(client: Client, argv: list[bytes]) -> Any:
     return OK
 
 
-def _within(number: int, most: int, error: CommandError) -> int:
+def _within(number: int, most: int, error: ErrorReply) -> int:
     if not 1 <= number <= most:
-        raise error
+        raise CommandError(error)
     return number
 
 
@@ -165,18 +165,18 @@ def cmd_xidmprecord(client: Client, argv: list[bytes]) -> Any:
     db, key, producer, message = client.db, argv[1], argv[2], argv[3]
     value = db.write_as(key, StreamValue)
     if not producer or not message:
-        raise _RECORD_EMPTY
+        raise CommandError(_RECORD_EMPTY)
     entry_id = strict_id(argv[4])
     if value is None:
-        raise errors.NO_SUCH_KEY
+        raise CommandError(errors.NO_SUCH_KEY)
     if value.get(entry_id) is None and not must_obey(client):
-        raise _RECORD_NO_ENTRY
+        raise CommandError(_RECORD_NO_ENTRY)
     if value.sent is None:
         value.sent = SentMessages()
     now_ms = db.keyspace.now_ms
     known = value.sent.find(producer, message, now_ms)
     if known is not None and known != entry_id:
-        raise _RECORD_TAKEN
+        raise CommandError(_RECORD_TAKEN)
     if known is None:
         value.sent.remember(producer, message, entry_id, now_ms)
         db.changed(key, NO_EVENT, b"xidmprecord")

@@ -24,7 +24,7 @@ from node.commands.stream_budget import Budget, positive
 from node.commands.stream_delivery import Delivery, ReadRequest
 from node.commands.stream_idle import next_idle_ms
 from node.compat import COMPAT
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KeySpec
 from node.registry import BLOCKING, READONLY, WRITE, command
 from node.resp.values import NULL_ARRAY
@@ -39,32 +39,32 @@ if TYPE_CHECKING:
 _WAITED_COUNT: Final = 1000
 _KEYS_READ: Final = (KeySpec((b"RO", b"ACCESS"), ("keyword", b"STREAMS", 1), ("range", -1, 1, 2)),)
 _KEYS_READGROUP: Final = (KeySpec((b"RO", b"ACCESS"), ("keyword", b"STREAMS", 4), ("range", -1, 1, 2)),)
-_UNBALANCED: Final = CommandError(
+_UNBALANCED: Final = ErrorReply(
     "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
 )
-_GROUP_IN_XREAD: Final = CommandError("ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.")
-_NOACK_IN_XREAD: Final = CommandError("ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.")
-_CLAIM_IN_XREAD: Final = CommandError("ERR The CLAIM option is only supported by XREADGROUP. You called XREAD instead.")
-_BAD_IDLE: Final = CommandError("ERR min-idle-time is not an integer or out of range")
-_NEGATIVE_IDLE: Final = CommandError("ERR min-idle-time must be a positive integer")
-_NO_GROUP_OPTION: Final = CommandError("ERR Missing GROUP option for XREADGROUP")
-_DOLLAR_IN_GROUP: Final = CommandError(
+_GROUP_IN_XREAD: Final = ErrorReply("ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.")
+_NOACK_IN_XREAD: Final = ErrorReply("ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.")
+_CLAIM_IN_XREAD: Final = ErrorReply("ERR The CLAIM option is only supported by XREADGROUP. You called XREAD instead.")
+_BAD_IDLE: Final = ErrorReply("ERR min-idle-time is not an integer or out of range")
+_NEGATIVE_IDLE: Final = ErrorReply("ERR min-idle-time must be a positive integer")
+_NO_GROUP_OPTION: Final = ErrorReply("ERR Missing GROUP option for XREADGROUP")
+_DOLLAR_IN_GROUP: Final = ErrorReply(
     "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by "
     "specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set."
 )
-_NEW_IN_XREAD: Final = CommandError(
+_NEW_IN_XREAD: Final = ErrorReply(
     "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
 )
-_BAD_BLOCK: Final = CommandError("ERR timeout is not an integer or out of range")
-_STREAM_GONE: Final = CommandError("UNBLOCKED the stream key no longer exists")
-_GROUP_GONE: Final = CommandError("NOGROUP the consumer group this client was blocked on no longer exists")
+_BAD_BLOCK: Final = ErrorReply("ERR timeout is not an integer or out of range")
+_STREAM_GONE: Final = ErrorReply("UNBLOCKED the stream key no longer exists")
+_GROUP_GONE: Final = ErrorReply("NOGROUP the consumer group this client was blocked on no longer exists")
 
 
-def _unbalanced(for_group: bool) -> CommandError:
+def _unbalanced(for_group: bool) -> ErrorReply:
     if not COMPAT.newer:
         return _UNBALANCED
     name, mark = (b"xreadgroup", b">") if for_group else (b"xread", b"$")
-    return CommandError(
+    return ErrorReply(
         b"ERR Unbalanced '%b' list of streams: for each stream key an ID or '%b' must be specified." % (name, mark)
     )
 
@@ -80,35 +80,35 @@ def _parse(client: Client, argv: list[bytes], for_group: bool) -> ReadRequest:
                 raise CommandError(b"ERR %b command is not allowed with BLOCK option from scripts" % argv[0])
             request.block_ms = integer(argv[i + 1], _BAD_BLOCK)
             if request.block_ms < 0:
-                raise errors.TIMEOUT_NEGATIVE
+                raise CommandError(errors.TIMEOUT_NEGATIVE)
             i += 2
         elif option == b"count" and left:
             request.count = max(0, integer(argv[i + 1]))
             i += 2
         elif option == b"streams" and left:
             if left & 1:
-                raise _unbalanced(for_group)
+                raise CommandError(_unbalanced(for_group))
             request.keys_at, request.streams = i + 1, left >> 1
             break
         elif option == b"group" and left >= 2:
             if not for_group:
-                raise _GROUP_IN_XREAD
+                raise CommandError(_GROUP_IN_XREAD)
             request.group, request.consumer = argv[i + 1], argv[i + 2]
             i += 3
         elif option == b"noack":
             if not for_group:
-                raise _NOACK_IN_XREAD
+                raise CommandError(_NOACK_IN_XREAD)
             request.noack = True
             i += 1
         elif option in (b"maxcount", b"maxsize", b"claim") and left:
             _take_bound(request, option, argv[i + 1], for_group)
             i += 2
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
     if not request.keys_at:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     if for_group and request.group is None:
-        raise _NO_GROUP_OPTION
+        raise CommandError(_NO_GROUP_OPTION)
     if request.max_count or request.max_bytes:
         request.budget = Budget(request.max_count, request.max_bytes, request.count)
     return request
@@ -121,11 +121,11 @@ def _take_bound(request: ReadRequest, option: bytes, text: bytes, for_group: boo
     elif option == b"maxsize":
         request.max_bytes = positive(b"MAXSIZE", text)
     elif not for_group:
-        raise _CLAIM_IN_XREAD
+        raise CommandError(_CLAIM_IN_XREAD)
     else:
         request.claim_ms = integer(text, _BAD_IDLE)
         if request.claim_ms < 0:
-            raise _NEGATIVE_IDLE
+            raise CommandError(_NEGATIVE_IDLE)
 
 
 def _wait(client: Client, argv: list[bytes], request: ReadRequest, retry_ms: int = 0) -> Any:
@@ -166,14 +166,14 @@ def cmd_xread(client: Client, argv: list[bytes]) -> Any:
         if value is not None and type(value) is not StreamValue:
             if waited:
                 continue  # as if the stream were not there yet
-            raise errors.WRONG_TYPE
+            raise CommandError(errors.WRONG_TYPE)
         if text in (b"$", b"+"):
             after = 0 if value is None else value.last_id
             dollars.append((i + request.streams, after))
             if text == b"+" and value is not None and len(value):
                 after = value.last_entry_id - 1
         elif text == b">":
-            raise _NEW_IN_XREAD
+            raise CommandError(_NEW_IN_XREAD)
         else:
             after = strict_id(text)
         if value is not None:
@@ -236,7 +236,7 @@ def cmd_xreadgroup(client: Client, argv: list[bytes]) -> Any:
         value, group = _group_of(client, argv[i], request.group or b"", late)
         text = argv[i + request.streams]
         if text == b"$":
-            raise _DOLLAR_IN_GROUP
+            raise CommandError(_DOLLAR_IN_GROUP)
         after = None if text == b">" else strict_id(text)
         sources.append((argv[i], value, group, None if after == MAX_ID else after))
     commands: list[list[bytes]] = []
@@ -280,11 +280,11 @@ def _group_of(client: Client, key: bytes, name: bytes, late: bool) -> tuple[Stre
     """Stream and group. Raises CommandError when one is missing."""
     value = client.db.read(key)
     if value is not None and type(value) is not StreamValue and not late:
-        raise errors.WRONG_TYPE
+        raise CommandError(errors.WRONG_TYPE)
     stream = value if type(value) is StreamValue else None
     group = None if stream is None else stream.groups.get(name)
     if stream is not None and group is not None:
         return stream, group
     if late:
-        raise _STREAM_GONE if stream is None else _GROUP_GONE
+        raise CommandError(_STREAM_GONE if stream is None else _GROUP_GONE)
     raise CommandError(b"NOGROUP No such key '%b' or consumer group '%b' in XREADGROUP with GROUP option" % (key, name))

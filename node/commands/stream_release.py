@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node.arguments import INT64_MAX, integer, integer_between
 from node.commands.stream_args import find_group, must_obey, no_group, strict_id
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_UPDATE
 from node.keyspace.notify import NO_EVENT
 from node.keyspace.releases import is_release_command, release_command
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from node.types.stream_group import Group
 
 _MODES: Final = (b"SILENT", b"FAIL", b"FATAL")
-_BAD_MODE: Final = CommandError("ERR mode must be SILENT, FAIL, or FATAL")
-_NO_IDS: Final = CommandError("ERR syntax error, expected IDS keyword")
-_BAD_NUMIDS: Final = CommandError("ERR numids must be a positive integer")
-_NUMIDS_MISMATCH: Final = CommandError("ERR number of IDs doesn't match numids")
-_BAD_RETRYCOUNT: Final = CommandError("ERR Invalid RETRYCOUNT value, must be >= 0")
+_BAD_MODE: Final = ErrorReply("ERR mode must be SILENT, FAIL, or FATAL")
+_NO_IDS: Final = ErrorReply("ERR syntax error, expected IDS keyword")
+_BAD_NUMIDS: Final = ErrorReply("ERR numids must be a positive integer")
+_NUMIDS_MISMATCH: Final = ErrorReply("ERR number of IDs doesn't match numids")
+_BAD_RETRYCOUNT: Final = ErrorReply("ERR Invalid RETRYCOUNT value, must be >= 0")
 _KEEP: Final = -1
 
 
@@ -42,7 +42,7 @@ class _Request:
         """Parse `<mode> [FORCE] [RETRYCOUNT n] IDS n id... [FORCE] [RETRYCOUNT n]`. Raises CommandError."""
         self._mode = argv[3].upper()
         if self._mode not in _MODES:
-            raise _BAD_MODE
+            raise CommandError(_BAD_MODE)
         self.force, self._retry_count = False, _KEEP
         ids: list[int] | None = None
         at = 4
@@ -54,19 +54,19 @@ class _Request:
             elif word == b"RETRYCOUNT" and left:
                 self._retry_count = integer(argv[at + 1])
                 if self._retry_count < 0:
-                    raise _BAD_RETRYCOUNT
+                    raise CommandError(_BAD_RETRYCOUNT)
                 at += 2
             elif word == b"IDS" and left and ids is None:
                 count = integer_between(argv[at + 1], 1, INT64_MAX, _BAD_NUMIDS)
                 if count > left - 1:
-                    raise _NUMIDS_MISMATCH
+                    raise CommandError(_NUMIDS_MISMATCH)
                 at += 2
                 ids = [strict_id(text) for text in argv[at : at + count]]
                 at += count
             else:
                 raise CommandError(b"ERR Unrecognized XNACK option '%b'" % argv[at])
         if ids is None:
-            raise _NO_IDS
+            raise CommandError(_NO_IDS)
         self.ids = ids
 
     def count_after(self, count: int) -> int:
@@ -93,7 +93,7 @@ def cmd_xnack(client: Client, argv: list[bytes]) -> Any:
     key, name = argv[1], argv[2]
     found = find_group(client, key, name)
     if found is None:
-        raise no_group(key, name)
+        raise CommandError(no_group(key, name))
     value, group = found
     request = _Request(argv)
     commands: list[list[bytes]] = []

@@ -19,7 +19,7 @@ from node.commands.stream_new_id import AUTO, EXPLICIT, NOW, next_id, parse_new_
 from node.commands.stream_once import Once
 from node.commands.stream_trim_refs import trim_with_references
 from node.compat import COMPAT
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_DELETE, KEY_READ, KEY_UPDATE
 from node.keyspace.notify import STREAM
 from node.registry import DENYOOM, FAST, READONLY, WRITE, command
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 _ANY_OUTPUT: Final = (b"nondeterministic_output",)
 _MAX_ENTRY_BYTES: Final = 1 << 30
-_ZERO_ID: Final = CommandError("ERR The ID specified in XADD must be greater than 0-0")
-_TOO_LARGE: Final = CommandError("ERR Elements are too large to be stored")
-_NO_STRATEGY: Final = CommandError("ERR syntax error, XTRIM must be called with a trimming strategy")
-_ADDED_NEGATIVE: Final = CommandError("ERR entries_added must be positive")
-_BELOW_DELETED: Final = CommandError("ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id")
-_BELOW_MAX_DELETED: Final = CommandError("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id")
-_BELOW_TOP: Final = CommandError("ERR The ID specified in XSETID is smaller than the target stream top item")
-_ADDED_BELOW_LENGTH: Final = CommandError(
+_ZERO_ID: Final = ErrorReply("ERR The ID specified in XADD must be greater than 0-0")
+_TOO_LARGE: Final = ErrorReply("ERR Elements are too large to be stored")
+_NO_STRATEGY: Final = ErrorReply("ERR syntax error, XTRIM must be called with a trimming strategy")
+_ADDED_NEGATIVE: Final = ErrorReply("ERR entries_added must be positive")
+_BELOW_DELETED: Final = ErrorReply("ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id")
+_BELOW_MAX_DELETED: Final = ErrorReply("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id")
+_BELOW_TOP: Final = ErrorReply("ERR The ID specified in XSETID is smaller than the target stream top item")
+_ADDED_BELOW_LENGTH: Final = ErrorReply(
     "ERR The entries_added specified in XSETID is smaller than the target stream length"
 )
 
@@ -127,14 +127,14 @@ def _append(
     db, key = client.db, argv[1]
     flat = argv[at + 1 :]
     if not flat or len(flat) & 1:
-        raise errors.wrong_arity(b"xadd")
+        raise CommandError(errors.wrong_arity(b"xadd"))
     if kind == EXPLICIT and not wanted:
-        raise _ZERO_ID
+        raise CommandError(_ZERO_ID)
     value = db.write(key)
     if type(value) is StreamValue:
         last_id = value.last_id
     elif value is not None:
-        raise errors.WRONG_TYPE
+        raise CommandError(errors.WRONG_TYPE)
     elif make:
         last_id = 0
     else:
@@ -153,7 +153,7 @@ def _append(
         text = format_id(entry_id)
     text_bytes = len(flat[0]) + len(flat[1]) if len(flat) == 2 else sum(map(len, flat))
     if text_bytes > _MAX_ENTRY_BYTES:
-        raise _TOO_LARGE
+        raise CommandError(_TOO_LARGE)
     if value is None:
         value = StreamValue()
         db.put(key, value)
@@ -198,7 +198,7 @@ def _range(client: Client, argv: list[bytes], low: bytes, high: bytes, backwards
     count = -1
     for i in range(4, len(argv), 2):
         if argv[i].lower() != b"count" or i + 1 >= len(argv):
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         count = max(0, integer(argv[i + 1]))
     value = client.db.read_as(argv[1], StreamValue)
     if value is None:
@@ -327,7 +327,7 @@ def cmd_xtrim(client: Client, argv: list[bytes]) -> Any:
     while at < len(argv):
         behind = trimming.parse_option(argv, at)
         if behind == at:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         at = behind
     trimming.check(client, _NO_STRATEGY)
     db, key = client.db, argv[1]
@@ -364,26 +364,26 @@ def cmd_xsetid(client: Client, argv: list[bytes]) -> Any:
     for i in range(3, len(argv), 2):
         option = argv[i].lower()
         if option not in (b"entriesadded", b"maxdeletedid") or i + 1 >= len(argv):
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         if option == b"entriesadded":
             added = integer(argv[i + 1])
             if added < 0:
-                raise _ADDED_NEGATIVE
+                raise CommandError(_ADDED_NEGATIVE)
         else:
             deleted_id = strict_id(argv[i + 1])
             if last_id < deleted_id:
-                raise _BELOW_DELETED
+                raise CommandError(_BELOW_DELETED)
     db, key = client.db, argv[1]
     value = db.write_as(key, StreamValue)
     if value is None:
-        raise errors.NO_SUCH_KEY
+        raise CommandError(errors.NO_SUCH_KEY)
     if COMPAT.newer and last_id < value.max_deleted_id:
-        raise _BELOW_MAX_DELETED
+        raise CommandError(_BELOW_MAX_DELETED)
     if len(value):
         if last_id < value.last_entry_id:
-            raise _BELOW_TOP
+            raise CommandError(_BELOW_TOP)
         if 0 <= added < len(value):
-            raise _ADDED_BELOW_LENGTH
+            raise CommandError(_ADDED_BELOW_LENGTH)
     value.last_id = last_id
     if added >= 0:
         value.entries_added = added

@@ -8,6 +8,7 @@ from node import errors
 from node.arguments import INT64_MAX, integer
 from node.client import GATE_PRIMARY, Client
 from node.compat import deletion
+from node.errors import CommandError
 from node.keyspace.database import DELETE
 from node.keyspace.notify import GENERIC
 from node.types.xxh3 import hex_digest
@@ -50,12 +51,12 @@ def parse_options(argv: list[bytes], start: int, known: Options) -> tuple[int, b
     while i < count:
         option = known.get(argv[i]) or known.get(argv[i].upper())
         if option is None or bits & option[1]:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         bits |= option[0]
         i += 1
         if option[2]:
             if i == count:
-                raise errors.SYNTAX
+                raise CommandError(errors.SYNTAX)
             if option[0] & EXPIRY:
                 expiry = argv[i]
             else:
@@ -68,13 +69,13 @@ def expiry_ms(text: bytes, bits: int, now_ms: int, command_name: bytes) -> int:
     """The absolute time in ms that an expiry option means. Raises CommandError when it is not positive or overflows."""
     when = integer(text)
     if when <= 0 or (bits & (EX | EXAT) and when > INT64_MAX // 1000):
-        raise errors.invalid_expire(command_name)
+        raise CommandError(errors.invalid_expire(command_name))
     if bits & (EX | EXAT):
         when *= 1000
     if bits & (EX | PX):
         when += now_ms
     if when > INT64_MAX:
-        raise errors.invalid_expire(command_name)
+        raise CommandError(errors.invalid_expire(command_name))
     return when
 
 
@@ -83,7 +84,7 @@ def read_string(client: Client, key: bytes) -> bytes | bytearray | None:
     value = client.db.read(key)
     if value is None or type(value) is bytes or type(value) is bytearray:
         return value
-    raise errors.WRONG_TYPE
+    raise CommandError(errors.WRONG_TYPE)
 
 
 def write_string(client: Client, key: bytes) -> bytes | bytearray | None:
@@ -91,7 +92,7 @@ def write_string(client: Client, key: bytes) -> bytes | bytearray | None:
     value = client.db.write(key)
     if value is None or type(value) is bytes or type(value) is bytearray:
         return value
-    raise errors.WRONG_TYPE
+    raise CommandError(errors.WRONG_TYPE)
 
 
 def editable_string(client: Client, key: bytes) -> bytearray | None:
@@ -100,7 +101,7 @@ def editable_string(client: Client, key: bytes) -> bytearray | None:
     if type(value) is bytearray or value is None:
         return value
     if type(value) is not bytes:
-        raise errors.WRONG_TYPE
+        raise CommandError(errors.WRONG_TYPE)
     data = bytearray(value)
     client.db.put(key, data)
     return data
@@ -115,7 +116,7 @@ def is_trusted(client: Client) -> bool:
 def check_length(client: Client, size: int) -> None:
     """Refuse a string beyond `proto-max-bulk-len`."""
     if size > client.server.config.proto_max_bulk_len and not is_trusted(client):
-        raise errors.STRING_TOO_LONG
+        raise CommandError(errors.STRING_TOO_LONG)
 
 
 def past(client: Client, at_ms: int) -> bool:
@@ -139,7 +140,7 @@ def string_condition_holds(value: Any, bits: int, operand: bytes) -> bool:
     if value is None:
         return bool(bits & (IFNE | IFDNE))
     if type(value) is not bytes and type(value) is not bytearray:
-        raise errors.WRONG_TYPE
+        raise CommandError(errors.WRONG_TYPE)
     if bits & (IFDEQ | IFDNE):
         return (hex_digest(value) == operand.lower()) == bool(bits & IFDEQ)
     return (value == operand) == bool(bits & IFEQ)

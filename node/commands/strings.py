@@ -41,6 +41,7 @@ from node.commands.string_options import (
     string_condition_holds,
 )
 from node.compat import COMPAT, deletion
+from node.errors import CommandError
 from node.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
 from node.keyspace.notify import GENERIC, STRING
 from node.registry import DENYOOM, FAST, READONLY, WRITE, command
@@ -83,7 +84,7 @@ def cmd_get(client: Client, argv: list[bytes]) -> Any:
         return value
     if type(value) is bytearray:
         return bytes(value)
-    raise errors.WRONG_TYPE
+    raise CommandError(errors.WRONG_TYPE)
 
 
 @command(
@@ -333,7 +334,7 @@ def cmd_mget(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_mset(client: Client, argv: list[bytes]) -> Any:
     if not len(argv) & 1:
-        raise errors.wrong_arity(b"mset")
+        raise CommandError(errors.wrong_arity(b"mset"))
     _set_all(client, argv)
     return OK
 
@@ -352,7 +353,7 @@ def cmd_mset(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_msetnx(client: Client, argv: list[bytes]) -> Any:
     if not len(argv) & 1:
-        raise errors.wrong_arity(b"msetnx")
+        raise CommandError(errors.wrong_arity(b"msetnx"))
     if any(client.db.write(key) is not None for key in argv[1::2]):
         return 0
     _set_all(client, argv)

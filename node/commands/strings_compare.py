@@ -43,7 +43,7 @@ def cmd_lcs(client: Client, argv: list[bytes]) -> Any:
             i += 1
             min_length = integer(argv[i])
         else:
-            raise errors.SYNTAX
+            raise CommandError(errors.SYNTAX)
         i += 1
     if want_length and want_runs:
         raise CommandError("ERR If you want both the length and indexes, please just use IDX.")

@@ -27,7 +27,7 @@ from node.commands.string_options import (
     string_condition_holds,
     write_string,
 )
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KeySpec, key_at
 from node.keyspace.notify import GENERIC, STRING
 from node.registry import DENYOOM, FAST, WRITE, command
@@ -80,10 +80,10 @@ def cmd_delex(client: Client, argv: list[bytes]) -> Any:
     if len(argv) == 2:
         return _delete(client, key) if client.db.write(key) is not None else 0
     if len(argv) != 4:
-        raise errors.wrong_arity(b"delex")
+        raise CommandError(errors.wrong_arity(b"delex"))
     condition = _DELETE_CONDITIONS.get(argv[2].upper())
     if condition is None:
-        raise errors.SYNTAX
+        raise CommandError(errors.SYNTAX)
     value = client.db.write(key)
     if value is None:
         return 0
@@ -108,10 +108,10 @@ def cmd_delex(client: Client, argv: list[bytes]) -> Any:
     tips=(b"request_policy:multi_shard", b"response_policy:all_succeeded"),
 )
 def cmd_msetex(client: Client, argv: list[bytes]) -> Any:
-    count = integer_between(argv[1], 1, INT64_MAX, CommandError("ERR invalid numkeys value"))
+    count = integer_between(argv[1], 1, INT64_MAX, ErrorReply("ERR invalid numkeys value"))
     end = 2 + 2 * count
     if end > len(argv):
-        raise errors.wrong_arity(b"msetex")
+        raise CommandError(errors.wrong_arity(b"msetex"))
     bits, expiry, _ = parse_options(argv, end, _MSETEX_OPTIONS)
     db = client.db
     at_ms = expiry_ms(expiry, bits, db.keyspace.now_ms, b"msetex") if bits & EXPIRY else 0

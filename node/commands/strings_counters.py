@@ -31,10 +31,10 @@ def _add(client: Client, key: bytes, amount: int) -> int:
         if type(value) is bytearray:
             value = bytes(value)
         elif type(value) is not bytes:
-            raise errors.WRONG_TYPE
+            raise CommandError(errors.WRONG_TYPE)
         total = integer(value) + amount
         if not INT64_MIN <= total <= INT64_MAX:
-            raise errors.INCREMENT_OVERFLOW
+            raise CommandError(errors.INCREMENT_OVERFLOW)
         db.replace(key, b"%d" % total)
     keyspace = db.keyspace
     keyspace.dirty += 1  # `changed`, written out
@@ -142,5 +142,5 @@ def add_floats(text: bytes | bytearray, amount: bytes) -> bytes:
 def _number(text: bytes | bytearray) -> LongDouble:
     value = parse(text)
     if value is None:
-        raise errors.NOT_FLOAT
+        raise CommandError(errors.NOT_FLOAT)
     return value

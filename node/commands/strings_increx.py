@@ -26,7 +26,7 @@ from node.commands.string_options import (
     remove_expired,
     write_string,
 )
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_ACCESS_UPDATE
 from node.keyspace.notify import GENERIC, STRING
 from node.registry import DENYOOM, FAST, WRITE, command
@@ -58,14 +58,14 @@ _OPTIONS: Final[Options] = {
     b"UBOUND": (_UBOUND, _UBOUND, True),
     **{word: (bit, PERSIST | EXPIRY, True) for word, (bit, _, _) in EXPIRY_OPTIONS.items()},
 }
-_BAD_INTEGER: Final = CommandError("ERR Increment is not an integer or out of range")
-_BAD_FLOAT: Final = CommandError("ERR Increment is not a valid float")
-_INFINITE: Final = CommandError("ERR BYFLOAT increment cannot be Infinity")
-_INFINITE_VALUE: Final = CommandError("ERR value cannot be Infinity")
-_INFINITE_STEP: Final = CommandError("ERR applied increment would be Infinity")
-_STEP_OVERFLOW: Final = CommandError("ERR applied increment would overflow")
-_ENX_ALONE: Final = CommandError("ERR ENX flag requires an expiration")
-_NO_RANGE: Final = CommandError("ERR LBOUND can't be greater than UBOUND")
+_BAD_INTEGER: Final = ErrorReply("ERR Increment is not an integer or out of range")
+_BAD_FLOAT: Final = ErrorReply("ERR Increment is not a valid float")
+_INFINITE: Final = ErrorReply("ERR BYFLOAT increment cannot be Infinity")
+_INFINITE_VALUE: Final = ErrorReply("ERR value cannot be Infinity")
+_INFINITE_STEP: Final = ErrorReply("ERR applied increment would be Infinity")
+_STEP_OVERFLOW: Final = ErrorReply("ERR applied increment would overflow")
+_ENX_ALONE: Final = ErrorReply("ERR ENX flag requires an expiration")
+_NO_RANGE: Final = ErrorReply("ERR LBOUND can't be greater than UBOUND")
 _INTEGER: Final = b"an integer or out of range"
 _FLOAT: Final = b"a valid float"
 #: (the new value as it is stored, what was added, whether anything is to be stored).
@@ -85,16 +85,16 @@ class _Request:
         while at < count:
             option = _OPTIONS.get(argv[at].upper())
             if option is None or self.bits & option[1]:
-                raise errors.SYNTAX
+                raise CommandError(errors.SYNTAX)
             self.bits |= option[0]
             at += 1
             if option[2]:
                 if at == count:
-                    raise errors.SYNTAX
+                    raise CommandError(errors.SYNTAX)
                 self.texts[option[0]] = argv[at]
                 at += 1
         if self.bits & _ENX and not self.bits & EXPIRY:
-            raise _ENX_ALONE
+            raise CommandError(_ENX_ALONE)
 
 
 class _Integers:
@@ -109,7 +109,7 @@ class _Integers:
         self._lower = integer(texts[_LBOUND], _bad_bound(b"LBOUND", _INTEGER)) if _LBOUND in texts else INT64_MIN
         self._upper = integer(texts[_UBOUND], _bad_bound(b"UBOUND", _INTEGER)) if _UBOUND in texts else INT64_MAX
         if self._lower > self._upper:
-            raise _NO_RANGE
+            raise CommandError(_NO_RANGE)
         self._saturate = bool(request.bits & _SATURATE)
 
     def look(self, text: bytes) -> bytes:
@@ -125,7 +125,7 @@ class _Integers:
             return b"%d" % current, b"0", False
         step = bounded - current
         if not INT64_MIN <= step <= INT64_MAX:
-            raise _STEP_OVERFLOW
+            raise CommandError(_STEP_OVERFLOW)
         return b"%d" % bounded, b"%d" % step, True
 
 
@@ -139,7 +139,7 @@ class _Floats:
         texts = request.texts
         increment = _float(texts[_BYFLOAT], _BAD_FLOAT)
         if isinstance(increment, float):
-            raise _INFINITE
+            raise CommandError(_INFINITE)
         self._increment = increment
         self._lower: LongDouble = -LARGEST
         self._upper: LongDouble = LARGEST
@@ -148,7 +148,7 @@ class _Floats:
         if _UBOUND in texts:
             self._upper = _float(texts[_UBOUND], _bad_bound(b"UBOUND", _FLOAT))
         if self._lower > self._upper:
-            raise _NO_RANGE
+            raise CommandError(_NO_RANGE)
         self._saturate = bool(request.bits & _SATURATE)
 
     def look(self, text: bytes) -> bytes:
@@ -168,26 +168,26 @@ class _Floats:
         bounded = max(self._lower, min(self._upper, total))
         step = add(bounded, -current)
         if step is None or isinstance(bounded, float):
-            raise _INFINITE_STEP
+            raise CommandError(_INFINITE_STEP)
         return format_plain(bounded), format_plain(step), True
 
     @staticmethod
     def _current(text: bytes) -> Fraction:
         current = _float(text, errors.NOT_FLOAT)
         if isinstance(current, float):
-            raise _INFINITE_VALUE
+            raise CommandError(_INFINITE_VALUE)
         return current
 
 
-def _float(text: bytes, error: CommandError) -> LongDouble:
+def _float(text: bytes, error: ErrorReply) -> LongDouble:
     value = parse(text)
     if value is None:
-        raise error
+        raise CommandError(error)
     return value
 
 
-def _bad_bound(name: bytes, kind: bytes) -> CommandError:
-    return CommandError(b"ERR %b is not %b" % (name, kind))
+def _bad_bound(name: bytes, kind: bytes) -> ErrorReply:
+    return ErrorReply(b"ERR %b is not %b" % (name, kind))
 
 
 @command(

@@ -11,6 +11,7 @@ from node import errors
 from node.arguments import integer
 from node.client import Client
 from node.commands.string_options import check_length, read_string, write_string
+from node.errors import CommandError
 from node.key_specs import KEY_INSERT, KEY_READ, KEY_UPDATE, key_at
 from node.keyspace.notify import STRING
 from node.registry import DENYOOM, FAST, READONLY, WRITE, command
@@ -111,7 +112,7 @@ def cmd_setrange(client: Client, argv: list[bytes]) -> Any:
     db, key, part = client.db, argv[1], argv[3]
     offset = integer(argv[2])
     if offset < 0:
-        raise errors.OFFSET_RANGE
+        raise CommandError(errors.OFFSET_RANGE)
     value = write_string(client, key)
     if not part:
         return len(value or b"")

@@ -12,7 +12,7 @@ from node import dispatch, errors
 from node.acl.check import DENIED_COMMAND, DENIED_DATABASE, DENIED_KEY, denied
 from node.client import GATE_MULTI
 from node.dispatch import leave_multi
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.key_specs import keys_from
 from node.registry import ALLOW_BUSY, FAST, LOADING, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG, STALE, CommandSpec, command
 from node.resp.encoder import encode
@@ -113,7 +113,7 @@ def cmd_exec(client: Client, argv: list[bytes]) -> Any:
         _check_again(client, queue)
     leave_multi(client)
     if failed:
-        raise errors.EXEC_ABORT
+        raise CommandError(errors.EXEC_ABORT)
     if broken:
         return NULL_ARRAY
     return _run(client, queue)
@@ -127,7 +127,7 @@ def _check_again(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -
                 check(client, spec.judged(client, argv), argv)
     except CommandError as error:
         leave_multi(client)
-        raise CommandError(b"EXECABORT Transaction discarded because of: " + error.line) from error
+        raise CommandError(b"EXECABORT Transaction discarded because of: " + error.reply.line) from error
 
 
 def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
@@ -164,14 +164,14 @@ def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
     return Raw(whole)
 
 
-def _revoked(verdict: int) -> CommandError:
+def _revoked(verdict: int) -> ErrorReply:
     """The rights of the user were cut between queueing and EXEC."""
     reason = {
         DENIED_COMMAND: b"no permission to execute the command or subcommand",
         DENIED_KEY: b"no permission to touch the specified keys",
         DENIED_DATABASE: b"no permission to access the database",
     }.get(verdict, b"no permission to access one of the channels used as arguments")
-    return CommandError(
+    return ErrorReply(
         b"NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command "
         b"is no longer allowed for the following reason: " + reason
     )

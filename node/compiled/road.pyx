@@ -65,7 +65,7 @@ cdef class StraightRoad:
         """`run` for C."""
         cdef Py_ssize_t total = PyList_GET_SIZE(commands)
         cdef Py_ssize_t words, key_at
-        cdef long long last, now, slow_nanos, reply_limit, dirty, gates
+        cdef long long last, now, slow_nanos, reply_limit, dirty, gates, number = 0
         cdef int place
         cdef list argv
         cdef list out
@@ -121,10 +121,12 @@ cdef class StraightRoad:
             dirty = get_int(keyspace, self.dirty)
             try:
                 result = (get(spec, self.run_slot))(client, argv)
+                if PyLong_CheckExact(result):
+                    number = PyLong_AsLongLong(result)  # OverflowError: no reply has more than 64 bits
             except self.command_error as error:
-                result = error
+                result = error.reply
                 set(spec, self.failed_calls, get_int(spec, self.failed_calls) + 1)
-                server.stats.count_error(error)
+                server.stats.count_error(result)
             except Exception:  # a bug of ours: it is logged, and must not end the process that holds the data
                 result = server.handler_failed(spec, argv)
             if get_int(keyspace, self.dirty) > dirty or not holds(client, self.rewritten, None):
@@ -142,7 +144,7 @@ cdef class StraightRoad:
             elif result is self.ok:
                 PyList_Append(out, b"+OK\r\n")
             elif PyLong_CheckExact(result):
-                PyList_Append(out, integer(PyLong_AsLongLong(result)))  # no handler answers beyond 64 bits
+                PyList_Append(out, integer(number))
             elif result is None:
                 PyList_Append(out, b"_\r\n" if holds(client, self.resp3, True) else b"$-1\r\n")
             elif self._finish(client, spec, argv, result, out):

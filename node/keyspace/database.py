@@ -21,6 +21,7 @@ from zlib import crc32
 
 from cluster.slots import SLOT_COUNT, key_slot
 from node import errors
+from node.errors import CommandError
 from node.keyspace.expiry import PART, ExpiryIndex
 from node.keyspace.notify import GENERIC, KEY_MISS, NEW
 
@@ -141,14 +142,14 @@ class Database:
         """`read`, and WRONGTYPE unless the value is of class `kind`."""
         value = self.read(key)
         if value is not None and type(value) is not kind:
-            raise errors.WRONG_TYPE
+            raise CommandError(errors.WRONG_TYPE)
         return value
 
     def write_as(self, key: bytes, kind: type[T]) -> T | None:
         """`write`, and WRONGTYPE unless the value is of class `kind`."""
         value = self.write(key)
         if value is not None and type(value) is not kind:
-            raise errors.WRONG_TYPE
+            raise CommandError(errors.WRONG_TYPE)
         return value
 
     # -- changes ---------------------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ class Database:
         `found`: what it did find. Raises WRONGTYPE when that is something.
         """
         if found is not None:
-            raise errors.WRONG_TYPE
+            raise CommandError(errors.WRONG_TYPE)
         value = kind()
         self.put(key, value)
         return value

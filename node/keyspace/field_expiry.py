@@ -13,6 +13,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 from node import errors
+from node.errors import CommandError
 from node.keyspace.notify import HASH
 from node.types.hash import HashValue
 
@@ -116,7 +117,7 @@ def write_hash(db: Database, key: bytes) -> HashValue | None:
     if type(value) is HashValue:
         return value if value.ttls is None else _alive(db, key, value, writing=True)
     if value is not None:
-        raise errors.WRONG_TYPE
+        raise CommandError(errors.WRONG_TYPE)
     return None
 
 

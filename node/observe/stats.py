@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from node.compat import COMPAT
 
 if TYPE_CHECKING:
-    from node.errors import CommandError
+    from node.errors import ErrorReply
 
 _SAMPLES: Final = 16
 _MAX_ERROR_KINDS: Final = 128
@@ -122,7 +122,7 @@ class Stats:
         self.sync_partial_err = 0
         self.forks = 0
 
-    def count_error(self, error: CommandError) -> None:
+    def count_error(self, error: ErrorReply) -> None:
         """One error reply; `errorstats` keeps a bounded number of kinds that scripts make up."""
         self.error_replies += 1
         code = error.code

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from node.config_kinds import ConfigError
-from node.errors import MISCONF, CommandError
+from node.errors import MISCONF, CommandError, ErrorReply
 from node.persistence import aof as states
 from node.persistence.aof import Aof
 from node.persistence.child import Child, ChildResult, Report, fork_child
@@ -94,11 +94,11 @@ class Persistence:
             if before is not aof.write_error:
                 self._server.refresh_write_gate()
 
-    def can_write(self) -> CommandError | None:
+    def can_write(self) -> ErrorReply | None:
         """Why writes are refused: the disk does not take what `save` or `appendonly` promise."""
         error = self.aof.write_error or self.aof.sync_error
         if error is not None and self.aof.state != states.OFF:
-            return CommandError(f"MISCONF Errors writing to the AOF file: {error.strerror}")
+            return ErrorReply(f"MISCONF Errors writing to the AOF file: {error.strerror}")
         return MISCONF if self.saver.refuses_writes else None
 
     # -- saving ----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node.client import GATE_PRIMARY, Client
 from node.dispatch import call, execute
-from node.errors import CommandError
+from node.errors import ErrorReply
 from node.keyspace.database import IGNORE
 from node.pause import BY_CLIENT
 from node.registry import LOOKUP
@@ -101,7 +101,7 @@ class Applier:
         else:
             result = execute(client, argv)
         server.stats.commands += 1
-        if type(result) is CommandError:
+        if type(result) is ErrorReply:
             log.warning(
                 "== CRITICAL == This replica is sending an error to its master: '%s' after processing the command '%s'",
                 result.line.decode(errors="replace"),

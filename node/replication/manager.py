@@ -39,7 +39,7 @@ from node.replication.stream import NO_DB, Stream
 
 if TYPE_CHECKING:
     from node.client import Client
-    from node.errors import CommandError
+    from node.errors import ErrorReply
     from node.server import Server
 
 log = logging.getLogger("node")
@@ -164,7 +164,7 @@ class Replication:
             return HIDE
         return HIDE_FROM_READS if self._server.config.import_mode else DELETE
 
-    def write_refusal(self) -> CommandError | None:
+    def write_refusal(self) -> ErrorReply | None:
         """Why clients may not write: this is a read-only replica, or a primary with too few replicas."""
         config = self._server.config
         if self.is_replica:

@@ -20,7 +20,7 @@ from node.acl.check import ALLOWED, denied, judge
 from node.client import GATE_ACL, GATE_ASKING, GATE_NO_TOUCH, GATE_PRIMARY, GATE_READONLY, GATE_TRACKING
 from node.compat import COMPAT
 from node.dispatch import SERVER_MEMORY, SERVER_REPLICA, SERVER_STALE, SERVER_WRITES_REFUSED, call
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.propagation import EVERYBODY
 from node.registry import LOOKUP, CommandSpec
 from node.scripting.conversion import error_text, number_text, to_int64, to_lua
@@ -84,7 +84,7 @@ class Calls:
         kind = type(result)
         if kind is bytes or kind is int:
             return result
-        if kind is CommandError:
+        if kind is ErrorReply:
             raise ScriptFailure(error_text(result.line), True)
         return to_lua(self.engine, result, self._client.resp3)
 
@@ -197,7 +197,7 @@ class Calls:
             try:
                 server.cluster.routing.check(client, spec, argv)
             except CommandError as error:
-                raise self._rejected(spec, cluster_text(error, spec.full_name)) from None
+                raise self._rejected(spec, cluster_text(error.reply, spec.full_name)) from None
             if keyspace.hot_key is None:
                 return
             slot = keyspace.hot_slot
@@ -208,7 +208,7 @@ class Calls:
                 raise self._rejected(spec, b"ERR Script attempted to access keys that do not hash to the same slot")
 
     def _rejected(self, spec: CommandSpec | None, line: bytes) -> ScriptFailure:
-        self._server.stats.count_error(CommandError(line))
+        self._server.stats.count_error(ErrorReply(line))
         if spec is not None:
             spec.rejected_calls += 1
         return ScriptFailure(line, True)
@@ -292,7 +292,7 @@ class Calls:
 
     def count_error(self, line: bytes) -> None:
         """A script replies with an error inside an array."""
-        self._server.stats.count_error(CommandError(line))
+        self._server.stats.count_error(ErrorReply(line))
 
 
 def _int_argument(args: tuple[Any, ...], index: int, function: bytes) -> int:

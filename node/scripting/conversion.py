@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from node.errors import CommandError
+from node.errors import ErrorReply
 from node.resp.encoder import format_double
 from node.resp.values import Many, NoReply, NullArray, OrderedSet, Pairs, Push, Raw, Status, Verbatim
 
@@ -93,7 +93,7 @@ def _verbatim(tables: Tables, value: Verbatim, resp3: bool) -> Any:
     return tables.table_from({b"verbatim_string": content})
 
 
-def _error(tables: Tables, value: CommandError, resp3: bool) -> Any:
+def _error(tables: Tables, value: ErrorReply, resp3: bool) -> Any:
     return tables.error_table(error_text(value.line), True)
 
 
@@ -119,7 +119,7 @@ _CONVERTERS: Final[dict[type, Callable[[Tables, Any, bool], Any]]] = {
     Push: lambda tables, value, resp3: to_lua(tables, list(value.items), resp3),
     Many: lambda tables, value, resp3: to_lua(tables, list(value.items), resp3),
     Verbatim: _verbatim,
-    CommandError: _error,
+    ErrorReply: _error,
     Raw: _raw,
     NoReply: lambda tables, value, resp3: None,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from node import registry
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.resp.inline import split_args
 
 NO_WRITES: Final = 1 << 0
@@ -30,7 +30,7 @@ NAMES: Final = (
 )
 BY_NAME: Final = {name: flag for flag, name in NAMES}
 
-_BAD_NAME: Final = CommandError(
+_BAD_NAME: Final = ErrorReply(
     "ERR Library names can only contain letters, numbers, or underscores(_) and must be at least one character long"
 )
 _WORD: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
@@ -99,7 +99,7 @@ def parse_library(code: bytes) -> tuple[bytes, bytes]:
 def check_name(name: bytes) -> None:
     """Names of libraries and functions are plain words. Raises CommandError."""
     if not name or not _WORD.issuperset(name):
-        raise _BAD_NAME
+        raise CommandError(_BAD_NAME)
 
 
 def flag_names(flags: int) -> list[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.scripting import flags as script_flags
 from node.scripting.failures import CompileError, ScriptFailure
 from node.scripting.texts import worded
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from node.scripting.engine import Engine
 
 ENGINE_NAME: Final = b"LUA"
-NOT_FOUND: Final = CommandError("ERR Function not found")
-_NO_LIBRARY: Final = CommandError("ERR Library not found")
-_NONE_REGISTERED: Final = CommandError("ERR No functions registered")
+NOT_FOUND: Final = ErrorReply("ERR Function not found")
+_NO_LIBRARY: Final = ErrorReply("ERR Library not found")
+_NONE_REGISTERED: Final = ErrorReply("ERR No functions registered")
 #: What a library and a function cost beside their texts.
 _OVERHEAD: Final = 200
 
@@ -86,7 +86,7 @@ class Functions:
         """The function `name`. Raises CommandError."""
         function = self.by_name.get(name.lower())
         if function is None:
-            raise NOT_FOUND
+            raise CommandError(NOT_FOUND)
         return function
 
     def flags_of(self, name: bytes) -> int:
@@ -124,7 +124,7 @@ class Functions:
         finally:
             self._loading = None
         if not library.functions:
-            raise _NONE_REGISTERED
+            raise CommandError(_NONE_REGISTERED)
         return library
 
     def restore(self, codes: Iterable[bytes], *, flush: bool, replace: bool) -> None:
@@ -154,7 +154,7 @@ class Functions:
         """Remove a library. Raises CommandError."""
         library = self.libraries.get(name)
         if library is None:
-            raise _NO_LIBRARY
+            raise CommandError(_NO_LIBRARY)
         self._unlink(library)
 
     def clear(self) -> None:
@@ -195,7 +195,7 @@ class Functions:
         try:
             script_flags.check_name(function.name)
         except CommandError as error:
-            raise ScriptFailure(error.line) from None
+            raise ScriptFailure(error.reply.line) from None
         if function.name in library.functions:
             raise ScriptFailure(b"ERR Function already exists in the library")
         library.functions[function.name] = function

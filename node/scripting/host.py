@@ -20,7 +20,7 @@ from node.arguments import to_int64
 from node.client import GATE_PRIMARY
 from node.compat import COMPAT
 from node.dispatch import SERVER_BUSY, SERVER_MONITORS, SERVER_STALE
-from node.errors import CommandError
+from node.errors import CommandError, ErrorReply
 from node.persistence.errors import LoadError
 from node.propagation import EVERYBODY
 from node.scripting import flags as script_flags
@@ -39,26 +39,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("node")
 
-NO_SCRIPT: Final = CommandError("NOSCRIPT No matching script. Please use EVAL.")
-BUSY_SCRIPT: Final = CommandError(
+NO_SCRIPT: Final = ErrorReply("NOSCRIPT No matching script. Please use EVAL.")
+BUSY_SCRIPT: Final = ErrorReply(
     "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
 )
-BUSY_FUNCTION: Final = CommandError(
+BUSY_FUNCTION: Final = ErrorReply(
     "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
 )
-_NOT_BUSY: Final = CommandError("NOTBUSY No scripts in execution right now.")
-_OF_PRIMARY: Final = CommandError(
+_NOT_BUSY: Final = ErrorReply("NOTBUSY No scripts in execution right now.")
+_OF_PRIMARY: Final = ErrorReply(
     "UNKILLABLE The busy script was sent by a master instance in the context of replication and cannot be killed."
 )
-_WROTE: Final = CommandError(
+_WROTE: Final = ErrorReply(
     "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script "
     "termination or kill the server in a hard way using the SHUTDOWN NOSAVE command."
 )
-_TOO_MANY_KEYS: Final = CommandError("ERR Number of keys can't be greater than number of args")
-_NEGATIVE_KEYS: Final = CommandError("ERR Number of keys can't be negative")
-_BAD_KEYS: Final = CommandError("ERR Bad number of keys provided")
-_NO_CLUSTER: Final = CommandError("ERR Can not run script on cluster, 'no-cluster' flag is set.")
-_READ_ONLY: Final = CommandError("ERR Can not execute a script with write flag using *_ro command.")
+_TOO_MANY_KEYS: Final = ErrorReply("ERR Number of keys can't be greater than number of args")
+_NEGATIVE_KEYS: Final = ErrorReply("ERR Number of keys can't be negative")
+_BAD_KEYS: Final = ErrorReply("ERR Bad number of keys provided")
+_NO_CLUSTER: Final = ErrorReply("ERR Can not run script on cluster, 'no-cluster' flag is set.")
+_READ_ONLY: Final = ErrorReply("ERR Can not execute a script with write flag using *_ro command.")
 _KILLED: Final = b"Script killed by user with SCRIPT KILL..."
 _FUNCTION_KILLED: Final = b"Function killed"
 _SHUT_DOWN: Final = b"ERR The server is going down"
@@ -118,7 +118,7 @@ class Scripting:
         """The script with this SHA1. Raises CommandError."""
         script = self.cache.with_sha(sha)
         if script is None:
-            raise NO_SCRIPT
+            raise CommandError(NO_SCRIPT)
         return script
 
     def flush(self) -> None:
@@ -147,7 +147,7 @@ class Scripting:
         if self._server.gates & SERVER_MONITORS:  # before the commands of the script
             self._server.monitors.feed(client, spec, argv)
         if by_sha and len(argv[1]) != _SHA1_LENGTH:
-            raise NO_SCRIPT
+            raise CommandError(NO_SCRIPT)
         keys = _key_count(argv, errors.NOT_INTEGER)
         script = self.find(argv[1]) if by_sha else self.load(argv[1], passing=True)
         self.cache.used(script)
@@ -173,12 +173,12 @@ class Scripting:
         server = self._server
         if flags & script_flags.COMPATIBLE:
             if server.gates & SERVER_STALE and not run.caller.gates & GATE_PRIMARY:
-                raise errors.MASTER_DOWN
+                raise CommandError(errors.MASTER_DOWN)
         else:
             if flags & script_flags.NO_CLUSTER and server.cluster is not None:
-                raise _NO_CLUSTER
+                raise CommandError(_NO_CLUSTER)
             if read_only and not flags & script_flags.NO_WRITES:
-                raise _READ_ONLY
+                raise CommandError(_READ_ONLY)
             run.allow_oom = bool(flags & script_flags.ALLOW_OOM)
             run.allow_cross_slot = bool(flags & script_flags.ALLOW_CROSS_SLOT)
             read_only = read_only or bool(flags & script_flags.NO_WRITES)
@@ -195,9 +195,9 @@ class Scripting:
         try:
             return engine.run(function, run.name, keys, run.argv[3:], client.resp3)
         except RunError as error:
-            failure = CommandError(error.text)
+            failure = ErrorReply(error.text)
             if not error.counted:
-                raise failure from None
+                raise CommandError(failure) from None
             run.spec.failed_calls += 1  # the error itself was counted when it happened
             return failure
         finally:
@@ -227,7 +227,7 @@ class Scripting:
         try:
             self.load_library(code, replace=replace, trusted=True)
         except CommandError as error:
-            raise LoadError(f"a function library cannot be loaded: {error.line.decode(errors='replace')}") from error
+            raise LoadError(f"a function library cannot be loaded: {error}") from error
 
     # -- the time limit --------------------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class Scripting:
         self._server.refresh_clock()
 
     @property
-    def busy_error(self) -> CommandError:
+    def busy_error(self) -> ErrorReply:
         """What others are told while a run is busy."""
         return BUSY_SCRIPT if self._run is None or self._run.is_eval else BUSY_FUNCTION
 
@@ -284,13 +284,13 @@ class Scripting:
         """SCRIPT KILL and FUNCTION KILL. Raises CommandError."""
         run = self._run
         if run is None:
-            raise _NOT_BUSY
+            raise CommandError(_NOT_BUSY)
         if run.caller.gates & GATE_PRIMARY or run.caller.sock is None:
-            raise _OF_PRIMARY
+            raise CommandError(_OF_PRIMARY)
         if run.wrote:
-            raise _WROTE
+            raise CommandError(_WROTE)
         if run.is_eval != is_eval:
-            raise self.busy_error
+            raise CommandError(self.busy_error)
         run.killed = True
 
     # -- figures ---------------------------------------------------------------------------------------------
@@ -323,12 +323,12 @@ class Scripting:
         }
 
 
-def _key_count(argv: list[bytes], bad: CommandError) -> int:
+def _key_count(argv: list[bytes], bad: ErrorReply) -> int:
     keys = to_int64(argv[2])
     if keys is None:
-        raise bad
+        raise CommandError(bad)
     if keys > len(argv) - 3:
-        raise _TOO_MANY_KEYS
+        raise CommandError(_TOO_MANY_KEYS)
     if keys < 0:
-        raise _NEGATIVE_KEYS
+        raise CommandError(_NEGATIVE_KEYS)
     return keys

@@ -10,7 +10,7 @@ from typing import Final
 from node import errors
 from node.acl.check import DENIED_COMMAND, DENIED_DATABASE, DENIED_KEY
 from node.compat import COMPAT
-from node.errors import CommandError
+from node.errors import ErrorReply
 
 _DENIALS: Final = {
     DENIED_COMMAND: b"can't run this command or subcommand",
@@ -50,7 +50,7 @@ def denied_text(verdict: int, user: bytes, command: bytes) -> bytes:
     return b"ERR ACL failure in script: No permissions to access " + what
 
 
-def cluster_text(error: CommandError, command: bytes) -> bytes:
+def cluster_text(error: ErrorReply, command: bytes) -> bytes:
     """A redirection that a client would have got."""
     if error is errors.CLUSTER_DOWN_READ_ONLY:
         return b"ERR Script attempted to execute a write command while the cluster is down and readonly"

@@ -270,7 +270,7 @@ def test_set_rolls_back_when_a_listener_vetoes() -> None:
     config.on_change("port", lambda value: veto(value) if value == 1 else None)
     with pytest.raises(CommandError) as caught:
         config.set([(b"hz", b"20"), (b"port", b"1")])
-    assert caught.value.line == b"ERR CONFIG SET failed (possibly related to argument 'port') - not 1"
+    assert caught.value.reply.line == b"ERR CONFIG SET failed (possibly related to argument 'port') - not 1"
     assert (config.hz, config.port) == (10, 6379)
     assert told == [20, 10]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from node.errors import CommandError
+from node.errors import ErrorReply
 from node.resp.values import NULL_ARRAY, OK, OrderedSet, Pairs, Raw, Verbatim
 from node.scripting.conversion import error_text, number_text, to_int64, to_lua
 
@@ -60,7 +60,7 @@ def test_reply_becomes_what_stock_shows_a_script(value: Any, resp2: Any, resp3: 
 
 
 def test_error_inside_a_reply_is_a_table_that_is_counted_already() -> None:
-    shown = to_lua(TABLES, [CommandError("WRONGTYPE x")], False)
+    shown = to_lua(TABLES, [ErrorReply("WRONGTYPE x")], False)
     assert shown == {1: {b"err": b"WRONGTYPE x", b"ignore_error_stats_update": True}}
 
 

@@ -36,7 +36,7 @@ def test_empty_list_of_flags_declares_none() -> None:
 def test_bad_first_line_of_a_script_is_refused(body: bytes, error: bytes) -> None:
     with pytest.raises(CommandError) as raised:
         flags.parse_script(body)
-    assert raised.value.line == error
+    assert raised.value.reply.line == error
 
 
 def test_library_is_named_by_its_first_line() -> None:
@@ -57,7 +57,7 @@ def test_library_is_named_by_its_first_line() -> None:
 def test_bad_first_line_of_a_library_is_refused(code: bytes, error: bytes) -> None:
     with pytest.raises(CommandError) as raised:
         flags.parse_library(code)
-    assert raised.value.line == error
+    assert raised.value.reply.line == error
 
 
 @pytest.mark.parametrize("name", [b"", b"a b", b"a-b", b"\xc3\xa4"])
