@@ -9,12 +9,13 @@ it closed an import may have forgotten the slot, while the source has already gi
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 
+from cluster.addresses import normal_ip
 from cluster.detector import FailureDetector
 from cluster.effects import EmptyKeyspace
 from cluster.election import Candidate
+from cluster.epochs import MOST_CREDIBLE_EPOCH
 from cluster.errors import ClusterRefusal, Condition
 from cluster.guard import Fence, Guard
 from cluster.links import Links
@@ -59,13 +60,10 @@ class Admin:
 
     def meet(self, ip: str, port: int, cport: int) -> None:
         """Get to know the node at an address, and it us. Doing so twice is no error."""
-        try:
-            normal_ip = str(ipaddress.ip_address(ip))
-        except ValueError:
-            raise ClusterRefusal(Condition.BAD_ADDRESS, f"{ip}:{port}") from None
-        if not (0 < port < 65536 and 0 < cport < 65536):
+        address = normal_ip(ip)
+        if not address or not (0 < port < 65536 and 0 < cport < 65536):
             raise ClusterRefusal(Condition.BAD_ADDRESS, f"{ip}:{port}")
-        self._links.start_handshake(normal_ip, port, cport, meet=True)
+        self._links.start_handshake(address, port, cport, meet=True)
 
     def forget(self, node_id: str) -> None:
         """Remove a node, and do not learn it again from gossip for a minute."""
@@ -287,7 +285,7 @@ class Admin:
     def set_config_epoch(self, epoch: int) -> None:
         """Give a node that knows no other its first config epoch."""
         view = self._view
-        if epoch < 0:
+        if not 0 <= epoch <= MOST_CREDIBLE_EPOCH:
             raise ClusterRefusal(Condition.EPOCH_INVALID, epoch)
         if len(view.members) > 1:
             raise ClusterRefusal(Condition.EPOCH_NOT_ALONE)

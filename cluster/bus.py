@@ -3,6 +3,9 @@
 It turns sockets and time into events, steps the core, and carries the effects out in their order: frames go to links,
 the state goes to disk, everything else goes to the host (the node). It decides nothing about the cluster.
 
+A fault of ours while one link's data is handled, or while one effect is carried out, costs that link or effect and is
+logged; only a state file that cannot be written ends the process, which is the host's business (`BusHost.persist`).
+
 Every link has one reading task. Frames are sent at once as far as the socket takes them; only a link that is stuffed
 gets a writing task. A frame that goes to many links is encoded once. Saving with ``sync`` blocks the loop for as long
 as the disk takes, on purpose: no frame that promises something may leave before the promise is on disk.
@@ -31,13 +34,21 @@ from cluster.events import (
     ReplicationStatus,
     Tick,
 )
+from cluster.faults import EXHAUSTED, Complaints
 from cluster.messages import Message
-from cluster.wire import BusProtocolError, FrameDecoder, encode_message
+from cluster.wire import (
+    MAX_FRAME_BYTES,
+    MAX_STRANGER_FRAME_BYTES,
+    BusProtocolError,
+    FrameDecoder,
+    encode_message,
+)
 
 log = logging.getLogger("cluster")
 
 READ_BYTES = 64 * 1024
 ACCEPT_PAUSE_S = 0.1
+FAULT_PAUSE_S = 0.1
 _LINK_BYTES = 2048
 """What a link costs besides what waits on it: its objects, its task."""
 
@@ -46,7 +57,7 @@ class BusHost(Protocol):
     """What the bus needs of the node it runs in."""
 
     def persist(self, text: str, *, sync: bool) -> None:
-        """Replace the state file; see ``effects.Persist``. Must not return before it is done."""
+        """Replace the state file; see ``effects.Persist``. Must not return before it is done, nor when it cannot be."""
 
     def carry_out(self, effect: Effect) -> None:
         """An effect that is not for the bus."""
@@ -114,6 +125,9 @@ class Bus:
         """Whether a message that is dropped takes its link with it."""
         self.buffer_limit_exceeded = 0
         """Links freed because too much waited on them, as in CLUSTER INFO."""
+        self.violations = 0
+        """Links dropped because a peer sent what no node may send."""
+        self._complaints = Complaints(log, time.monotonic)
 
     # Stepping
 
@@ -132,14 +146,29 @@ class Bus:
         if self._settling:
             return
         self._settling = True
+        unsaved = False
         try:
             while effects := self.core.take_effects():
-                for effect in effects:
-                    self._carry_out(effect)
+                unsaved |= self._carry_out_all(effects)
         finally:
             self._settling = False
+        if unsaved:
+            self.core.save()  # with the next step
         self._host.settled()
         self._rearm.set()
+
+    def _carry_out_all(self, effects: list[Effect]) -> bool:
+        """Carry out one batch. True when a bug of ours kept the state from being saved: nothing is sent then."""
+        unsaved = False
+        for effect in effects:
+            if unsaved and isinstance(effect, Send):
+                continue
+            try:
+                self._carry_out(effect)
+            except Exception:  # a bug of ours: the effects behind it are as due as before
+                self._complaints.fault(f"an effect of the cluster, {type(effect).__name__},")
+                unsaved |= isinstance(effect, Persist)
+        return unsaved
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Send):
@@ -155,6 +184,8 @@ class Bus:
             link = self._links.pop(effect.link, None)
             if link is not None:
                 link.close()
+            if effect.violation:
+                self._count_violation(effect.violation)
         else:
             self._host.carry_out(effect)
 
@@ -187,7 +218,11 @@ class Bus:
             with trio.move_on_after(max(wait_ms, 0) / 1000):
                 await self._rearm.wait()
                 continue
-            self.step(Tick())
+            try:
+                self.step(Tick())
+            except Exception:  # a bug of ours
+                self._complaints.fault("a tick of the cluster")
+                await trio.sleep(FAULT_PAUSE_S)  # the deadline may still stand
 
     async def _accept(self, listener: socket.socket) -> None:
         assert self._nursery is not None
@@ -198,16 +233,21 @@ class Bus:
             except BlockingIOError:
                 continue
             except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ECONNABORTED):
-                    raise
-                log.warning("cannot accept a bus connection: %s", error)
-                await trio.sleep(ACCEPT_PAUSE_S)
+                self._complaints.warn(f"cannot accept a bus connection: {error}")
+                await trio.sleep(ACCEPT_PAUSE_S if error.errno in EXHAUSTED else 0)
                 continue
-            self._prepare(sock)
+            try:
+                self._prepare(sock)
+                local_ip = sock.getsockname()[0]
+            except OSError:  # it is gone already
+                sock.close()
+                continue
             self._accepted -= 1
             link = self._links[self._accepted] = BusLink(self._accepted, sock)
-            local_ip = sock.getsockname()[0]
-            self.step(LinkAccepted(link.number, address[0], local_ip))
+            try:
+                self.step(LinkAccepted(link.number, address[0], local_ip))
+            except Exception:  # a bug of ours
+                self._fail(link)
             if not link.closed:
                 self._nursery.start_soon(self._read, link)
 
@@ -218,24 +258,35 @@ class Bus:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     async def _connect(self, effect: Connect) -> None:
-        family = socket.AF_INET6 if ":" in effect.ip else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        self._prepare(sock)
-        link = self._links[effect.link] = BusLink(effect.link, sock)
+        """Life of one link of ours."""
+        link: BusLink | None = None
         try:
-            code = sock.connect_ex((effect.ip, effect.cport))
+            # A name can only stand here when the state file had one, of a stock node that announced it.
+            found = await trio.socket.getaddrinfo(effect.ip, effect.cport, type=socket.SOCK_STREAM)
+            if effect.link not in self.core.view.links:
+                return  # not wanted any more
+            sock = socket.socket(found[0][0], socket.SOCK_STREAM)
+            link = self._links[effect.link] = BusLink(effect.link, sock)
+            self._prepare(sock)
+            code = sock.connect_ex(found[0][4])
             if code == errno.EINPROGRESS:
                 await trio.lowlevel.wait_writable(sock)
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         except trio.ClosedResourceError:
             return
-        except OSError as error:
-            code = error.errno or errno.EIO
-        if code:
-            self._lose(link, errno.errorcode.get(code, str(code)), refused=code == errno.ECONNREFUSED)
-            return
-        self.step(LinkUp(link.number))
-        await self._read(link)
+        except (OSError, ValueError) as error:  # ValueError: not even the form of a name
+            code = (error.errno if isinstance(error, OSError) else None) or errno.EIO
+        reason = errno.errorcode.get(code, str(code))
+        if link is None:
+            self._step_or_complain(LinkDown(effect.link, reason))
+        elif code:
+            self._lose(link, reason, refused=code == errno.ECONNREFUSED)
+        else:
+            try:
+                self.step(LinkUp(link.number))
+            except Exception:  # a bug of ours
+                self._fail(link)
+            await self._read(link)
 
     async def _read(self, link: BusLink) -> None:
         while not link.closed:
@@ -253,18 +304,42 @@ class Bus:
                 self._lose(link, "closed by the peer")
                 return
             try:
-                messages = link.decoder.feed(data)
+                self._take(link, data)
             except BusProtocolError as error:
-                log.warning("bus protocol violated by a peer, dropping its link: %s", error)
+                self._count_violation(str(error))
                 self._lose(link, str(error))
+            except Exception:  # a bug of ours
+                self._fail(link)
+
+    def _take(self, link: BusLink, data: bytes) -> None:
+        """What came on a link. Raises BusProtocolError."""
+        for message in link.decoder.feed(data, self._most_bytes(link)):
+            if link.closed:
                 return
-            for message in messages:
-                if link.closed:
-                    return
-                if message.type_code == self.drop_type:
-                    self._drop(link, message)
-                    continue
+            if message.type_code == self.drop_type:
+                self._drop(link, message)
+            else:
                 self.step(MessageReceived(link.number, message))
+
+    def _most_bytes(self, link: BusLink) -> int:
+        """How long a frame may be: only members publish, and only what is published is long."""
+        known = self.core.view.links.get(link.number)
+        return MAX_FRAME_BYTES if known is not None and known.member is not None else MAX_STRANGER_FRAME_BYTES
+
+    def _count_violation(self, what: str) -> None:
+        self.violations += 1
+        self._complaints.warn(f"bus protocol violated by a peer, dropping its link: {what}")
+
+    def _fail(self, link: BusLink) -> None:
+        """A bug of ours showed while the data of a link were handled: it costs that link."""
+        self._complaints.fault(f"bus link {link.number}")
+        self._lose(link, "internal error")
+
+    def _step_or_complain(self, event: Event) -> None:
+        try:
+            self.step(event)
+        except Exception:  # a bug of ours
+            self._complaints.fault(f"an event of the cluster, {type(event).__name__},")
 
     def _drop(self, link: BusLink, message: Message) -> None:
         self.core.view.received_by_type[message.type_code] += 1  # it came, and is not heeded
@@ -284,7 +359,7 @@ class Bus:
         if self._links.pop(link.number, None) is None:
             return
         link.close()
-        self.step(LinkDown(link.number, reason, refused))
+        self._step_or_complain(LinkDown(link.number, reason, refused))
 
     # Sending
 

@@ -39,9 +39,10 @@ class Connect:
 
 @frozen
 class Disconnect:
-    """Close a link (no ``LinkDown`` follows)."""
+    """Close a link (no ``LinkDown`` follows). ``violation``: what the peer sent that no node may send, if it did."""
 
     link: int
+    violation: str = ""
 
 
 @frozen

@@ -12,6 +12,20 @@ from __future__ import annotations
 from attrs import define
 
 from cluster.members import Members
+from cluster.numbers import INT64_MAX
+
+MOST_CREDIBLE_EPOCH = 2**62
+CREDIBLE_STEP = 2**16
+
+
+def is_credible(told: int, known: int) -> bool:
+    """Whether an epoch that somebody tells can be one: elections count them up by one, from 0.
+
+    Stock takes every epoch to heart, and its counter wraps around after 2**64 - 1. Here nobody is led near the end of
+    the range: up to 2**62 everything is believed, and beyond that only what our own epoch (``known``) may have grown
+    to since we heard last, so that a cluster that was told 2**62 can still count on.
+    """
+    return told <= MOST_CREDIBLE_EPOCH or told <= min(known + CREDIBLE_STEP, INT64_MAX)
 
 
 @define

@@ -7,12 +7,13 @@ believed, else a stray packet could merge two clusters.
 
 from __future__ import annotations
 
+from cluster.addresses import is_ip
 from cluster.detector import FailureDetector
 from cluster.heartbeat import send_heartbeat
 from cluster.links import Links
-from cluster.members import Member
-from cluster.messages import Extensions, GossipEntry, Ping
-from cluster.terms import FLAG_FAIL, FLAG_HANDSHAKE, FLAG_NOADDR, FLAG_PFAIL, FLAG_PRIMARY, FLAG_REPLICA
+from cluster.members import FORGET_MS, Member
+from cluster.messages import Extensions, ForgottenNode, GossipEntry, Ping
+from cluster.terms import FLAG_FAIL, FLAG_HANDSHAKE, FLAG_NOADDR, FLAG_PFAIL, role_of
 from cluster.view import ClusterView
 
 _FAILING = FLAG_PFAIL | FLAG_FAIL
@@ -40,7 +41,7 @@ class Gossip:
             member = self._view.members.get(entry.node_id)
             if member is None:
                 self._maybe_add(entry)
-            elif not member.is_myself:
+            elif not member.is_myself and not member.in_handshake:
                 self._on_entry(member, entry, sender)
 
     def _on_entry(self, member: Member, entry: GossipEntry, sender: Member) -> None:
@@ -56,7 +57,7 @@ class Gossip:
             seen_ms = entry.pong_received_s * 1000
             if member.pong_received_ms < seen_ms <= self._view.now_ms + CLOCK_TOLERANCE_MS:
                 member.pong_received_ms = seen_ms
-        if not (member.pfail or member.failed) or entry.flags & FLAG_NOADDR or not entry.ip:
+        if not (member.pfail or member.failed) or entry.flags & FLAG_NOADDR or not is_ip(entry.ip):
             return
         here = (entry.ip, entry.port, entry.cport, entry.pport)
         if here != (member.ip, member.port, member.cport, member.pport):
@@ -64,12 +65,11 @@ class Gossip:
 
     def _maybe_add(self, entry: GossipEntry) -> None:
         view = self._view
-        if entry.flags & (FLAG_NOADDR | FLAG_HANDSHAKE) or not entry.ip:
+        if entry.flags & (FLAG_NOADDR | FLAG_HANDSHAKE) or view.members.full or not is_ip(entry.ip):
             return
         if view.members.is_forgotten(entry.node_id, view.now_ms):
             return
-        role = entry.flags & (FLAG_PRIMARY | FLAG_REPLICA)
-        member = Member(entry.node_id, view.now_ms, role if role != FLAG_PRIMARY | FLAG_REPLICA else 0)
+        member = Member(entry.node_id, view.now_ms, role_of(entry.flags))
         member.ip, member.port, member.cport, member.pport = entry.ip, entry.port, entry.cport, entry.pport
         view.members.add(member)
         view.reassess()
@@ -86,12 +86,21 @@ class Gossip:
         if extensions.shard_id:
             self._on_shard_id(sender, extensions.shard_id)
         for gone in extensions.forgotten:
-            member = view.members.get(gone.node_id)
-            if member is None or member.is_myself or view.myself.primary is member:
-                continue
-            view.members.forget(gone.node_id, view.now_ms + gone.ttl_s * 1000)
-            view.notice("forget", f"forgetting {gone.node_id}, as {sender.node_id} was told to")
-            self._links.drop_member(member)
+            self._on_forgotten(sender, gone)
+
+    def _on_forgotten(self, sender: Member, gone: ForgottenNode) -> None:
+        """Somebody was told to forget a node. Stock 7.2 forgets it whatever it is, and its slots with it. Hearsay never
+        changes who owns a slot: an operator who wants that gives the order to every node, as with 7.0."""
+        view = self._view
+        member = view.members.met(gone.node_id)
+        if member is None or member.is_myself or member is sender or view.myself.primary is member:
+            return
+        if member.slots:
+            view.verbose("forget", f"not forgetting {gone.node_id}, which owns slots, on the word of {sender.node_id}")
+            return
+        view.members.forget(gone.node_id, view.now_ms + min(gone.ttl_s * 1000, FORGET_MS))
+        view.notice("forget", f"forgetting {gone.node_id}, as {sender.node_id} was told to")
+        self._links.drop_member(member)
 
     def _on_shard_id(self, sender: Member, shard_id: str) -> None:
         if sender.shard_id == shard_id or (sender.is_replica and sender.primary is not None):

@@ -27,11 +27,12 @@ import re
 
 from attrs import define, frozen
 
+from cluster.epochs import MOST_CREDIBLE_EPOCH
 from cluster.errors import ClusterRefusal, Condition
 from cluster.view import ClusterView
 
 NEVER_MS = 2**63 - 1
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
+GUARD_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 
 
 @define
@@ -122,7 +123,7 @@ class Guard:
         With ``watch`` the sentinel only says that it is there, and a lease it gave us before ends now.
         """
         view = self._view
-        if not _NAME.match(name) or not _NAME.match(sentinel_id) or lease_ms <= 0 or voters <= 0:
+        if not GUARD_NAME.match(name) or not GUARD_NAME.match(sentinel_id) or lease_ms <= 0 or voters <= 0:
             raise ClusterRefusal(Condition.BAD_GUARD)
         if self.name and name != self.name:
             raise ClusterRefusal(Condition.OTHER_GUARD, self.name)
@@ -171,7 +172,9 @@ class Guard:
         return [(who, lease.expires_ms - now_ms) for who, lease in self._leases.items() if lease.expires_ms > now_ms]
 
     def obey(self, fence: Fence) -> None:
-        """Accept an order's authority; ``ClusterRefusal`` when a newer one was obeyed before."""
+        """Accept an order's authority; ``ClusterRefusal`` when a newer one was obeyed before, or it cannot be one."""
+        if max(fence.epoch, fence.min_config_epoch) > MOST_CREDIBLE_EPOCH:
+            raise ClusterRefusal(Condition.EPOCH_INVALID, max(fence.epoch, fence.min_config_epoch))
         if fence.epoch < self.fence_epoch:
             raise ClusterRefusal(Condition.STALE_FENCE, str(self.fence_epoch))
         if fence.epoch > self.fence_epoch:

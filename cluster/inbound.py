@@ -7,9 +7,11 @@ slots, slots before epoch collision, all of them before gossip.
 
 from __future__ import annotations
 
+from cluster.addresses import is_ip
 from cluster.detector import FailureDetector
 from cluster.effects import DeliverPublish
 from cluster.election import Candidate, Voter
+from cluster.epochs import is_credible
 from cluster.events import MessageReceived
 from cluster.gossip import Gossip
 from cluster.heartbeat import send_heartbeat
@@ -31,7 +33,7 @@ from cluster.messages import (
     Publish,
     Update,
 )
-from cluster.terms import FLAG_NOFAILOVER, FLAG_PRIMARY, FLAG_REPLICA, MESSAGE_EXTENSIONS
+from cluster.terms import FLAG_NOFAILOVER, MESSAGE_EXTENSIONS, role_of
 from cluster.topology import Topology
 from cluster.view import ClusterView
 
@@ -70,6 +72,9 @@ class Inbound:
         message = event.message
         if message.type_code < len(TYPE_NAMES):
             view.received_by_type[message.type_code] += 1
+        if not self._is_credible(message):
+            self._links.close(link, violation="epoch out of range")
+            return
         sender = self._identify(link, message.header)
         if sender is not None:
             sender.data_received_ms = view.now_ms
@@ -79,9 +84,17 @@ class Inbound:
         elif sender is not None:
             self._on_other(link, sender, message)
 
+    def _is_credible(self, message: Message) -> bool:
+        """Whether the epochs of a message can be true; what is believed ends up in nodes.conf and with all others."""
+        header, known = message.header, self._view.epochs.current_epoch
+        told = max(header.current_epoch, header.config_epoch)
+        if isinstance(message, Update):
+            told = max(told, message.config_epoch)
+        return is_credible(told, known)
+
     def _identify(self, link: Link, header: Header) -> Member | None:
         """The member that sent this, by its own word; None for a stranger."""
-        sender = self._view.members.get(header.sender)
+        sender = self._view.members.met(header.sender)
         if sender is None or sender.is_myself:
             return None
         if link.inbound and link.member is not sender:
@@ -130,6 +143,8 @@ class Inbound:
             self._links.drop_member(member)
         elif sender is not None:
             self._finish_duplicate_handshake(member, sender, header)
+        elif self._view.members.get(header.sender) is not None:
+            self._links.drop_member(member)  # it says the id that we made up for it, or for another one
         else:
             self._finish_handshake(member, header)
             return member
@@ -137,7 +152,7 @@ class Inbound:
 
     def _finish_duplicate_handshake(self, stranger: Member, known: Member, header: Header) -> None:
         """The stranger turned out to be a member already; what is new is at most its address."""
-        ip = header.ip or stranger.ip
+        ip = header.ip if is_ip(header.ip) else stranger.ip
         there = (ip, header.port, header.cport, header.pport)
         if there != (known.ip, known.port, known.cport, known.pport):
             self._links.move(known, *there)
@@ -147,7 +162,7 @@ class Inbound:
         view = self._view
         view.members.rename(member, header.sender)
         member.in_handshake = member.must_meet = False
-        member.role = header.flags & (FLAG_PRIMARY | FLAG_REPLICA)
+        member.role = role_of(header.flags)
         self._on_header(member, header)
         view.save()
         view.notice("handshake", f"met {member.node_id} at {member.ip}:{member.port}@{member.cport}")
@@ -163,7 +178,7 @@ class Inbound:
             sender.config_epoch = header.config_epoch
             view.save(sync=True)
         if header.primary_id:
-            topology.on_claims_replica(sender, view.members.get(header.primary_id))
+            topology.on_claims_replica(sender, view.members.met(header.primary_id))
             if sender is view.myself.primary:
                 topology.maybe_follow_grand_primary()
         else:
@@ -188,7 +203,7 @@ class Inbound:
         if isinstance(message, Publish):
             view.emit(DeliverPublish(message.channel, message.payload, message.sharded))
         elif isinstance(message, Fail):
-            failing = view.members.get(message.node_id)
+            failing = view.members.met(message.node_id)
             if failing is not None:
                 self._detector.on_fail(failing, sender)
         elif isinstance(message, AuthRequest):
@@ -203,7 +218,7 @@ class Inbound:
     def _on_update(self, message: Update) -> None:
         """Somebody holds our view for outdated."""
         view = self._view
-        owner = view.members.get(message.node_id)
+        owner = view.members.met(message.node_id)
         if owner is None or owner.is_myself or owner.config_epoch >= message.config_epoch:
             return
         self._topology.on_claims_primary(owner)

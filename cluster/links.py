@@ -9,6 +9,7 @@ Not here: sockets (the driver opens and closes them on our ``Connect`` and ``Dis
 
 from __future__ import annotations
 
+from cluster.addresses import is_ip
 from cluster.effects import Connect, Disconnect
 from cluster.events import LinkAccepted, LinkDown, LinkUp
 from cluster.heartbeat import send_heartbeat
@@ -18,6 +19,13 @@ from cluster.topology import Topology
 from cluster.view import ClusterView, random_id
 
 MIN_HANDSHAKE_MS = 1000
+MAX_STRANGERS = 1024
+"""Accepted links that have not said who they are; beyond that the oldest one makes room. Anybody may connect, and a
+member says at once who it is."""
+
+MAX_HANDSHAKES = 4096
+"""Handshakes under way because a MEET asked for them: anybody may send one. ``redis-cli --cluster create`` has all new
+nodes MEET the first one within moments."""
 
 
 class Links:
@@ -34,6 +42,9 @@ class Links:
     def on_accepted(self, event: LinkAccepted) -> None:
         assert event.link < 0
         assert event.link not in self._view.links
+        strangers = [link for link in self._view.links.values() if link.inbound and link.member is None]
+        if len(strangers) >= MAX_STRANGERS:
+            self.close(strangers[0])
         link = Link(event.link, self._view.now_ms, up=True, peer_ip=event.peer_ip, local_ip=event.local_ip)
         self._view.links[event.link] = link
 
@@ -73,12 +84,12 @@ class Links:
         view.links[link.link_id] = link
         view.emit(Connect(link.link_id, member.ip, member.cport))
 
-    def close(self, link: Link | None) -> None:
-        """End a link of either kind; None is allowed."""
+    def close(self, link: Link | None, *, violation: str = "") -> None:
+        """End a link of either kind; None is allowed. ``violation``: see ``Disconnect``."""
         if link is None or self._view.links.pop(link.link_id, None) is None:
             return
         self._unbind(link)
-        self._view.emit(Disconnect(link.link_id))
+        self._view.emit(Disconnect(link.link_id, violation))
 
     def _unbind(self, link: Link) -> None:
         link.up = False
@@ -105,14 +116,18 @@ class Links:
     # Handshakes
 
     def start_handshake(self, ip: str, port: int, cport: int, pport: int = 0, *, meet: bool) -> bool:
-        """Get to know whoever listens at an address; false when that is under way already.
+        """Get to know whoever listens at an address; false when that is under way already, or cannot be.
 
         The member has a made-up id until the answer tells the real one. With ``meet`` we ask it to know us as well.
         """
         view = self._view
-        for member in view.members:
-            if member.in_handshake and (member.ip, member.port, member.cport) == (ip, port, cport):
-                return False
+        if not is_ip(ip) or view.members.full:
+            return False
+        strangers = [member for member in view.members if member.in_handshake]
+        if any((member.ip, member.port, member.cport) == (ip, port, cport) for member in strangers):
+            return False
+        if not meet and len(strangers) >= MAX_HANDSHAKES:
+            return False
         member = Member(random_id(view.rng), view.now_ms, ip=ip, port=port, cport=cport, pport=pport)
         member.in_handshake = True
         member.must_meet = meet
@@ -145,7 +160,7 @@ class Links:
         """Take over a changed address from a PING that came over ``link``, and connect anew."""
         if link is member.link:
             return
-        ip = header.ip or link.peer_ip
+        ip = header.ip if is_ip(header.ip) else link.peer_ip
         if not ip or (member.ip, member.port, member.cport, member.pport) == (
             ip,
             header.port,

@@ -32,6 +32,12 @@ from cluster.terms import (
 FORGET_MS = 60_000
 """How long a forgotten id is not learned again (stock: 60 s), so that FORGET can reach every node."""
 
+MAX_MEMBERS = 16_384
+"""As many as there are slots. Stock knows no limit, and grows with every id that somebody makes up."""
+
+MAX_FORGOTTEN = 1024
+"""Ids barred at a time; the oldest one is let go for another. They all go into every heartbeat."""
+
 
 @define(eq=False)
 class Link:
@@ -180,6 +186,17 @@ class Members:
         """The member with this id; None for an unknown one and for ``""``."""
         return self._by_id.get(node_id)
 
+    def met(self, node_id: str) -> Member | None:
+        """The member with this id, unless it is one in handshake: that goes by an id of our own making, under which
+        nobody can speak or be spoken of."""
+        member = self._by_id.get(node_id)
+        return None if member is None or member.in_handshake else member
+
+    @property
+    def full(self) -> bool:
+        """Whether no more members are taken in."""
+        return len(self._by_id) >= MAX_MEMBERS
+
     def add(self, member: Member) -> None:
         assert member.node_id not in self._by_id
         self._by_id[member.node_id] = member
@@ -239,6 +256,8 @@ class Members:
     def forget(self, node_id: str, until_ms: int) -> None:
         """Do not learn this id again before ``until_ms``."""
         self._forgotten_until_ms[node_id] = until_ms
+        if len(self._forgotten_until_ms) > MAX_FORGOTTEN:
+            del self._forgotten_until_ms[next(iter(self._forgotten_until_ms))]
 
     def is_forgotten(self, node_id: str, now_ms: int) -> bool:
         return self._forgotten_until_ms.get(node_id, 0) > now_ms

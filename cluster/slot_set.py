@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from cluster.numbers import to_uint
 from cluster.slots import SLOT_COUNT
 
 BITMAP_BYTES = SLOT_COUNT // 8
@@ -66,9 +67,11 @@ class SlotSet:
         mask = 0
         for word in text.split():
             first, dash, last = word.partition("-")
-            if not first.isdecimal() or (dash and not last.isdecimal()):
+            low = to_uint(first)
+            high = to_uint(last) if dash else low
+            if low is None or high is None:
                 raise ValueError(f"not a slot or a range of slots: {word!r}")
-            mask |= cls.from_range(int(first), int(last) if dash else int(first)).mask
+            mask |= cls.from_range(low, high).mask
         return cls.from_mask(mask)
 
     def to_bitmap(self) -> bytes:

@@ -5,11 +5,12 @@ Handshakes are not saved. Three vars of ours are added: ``shardId``, ``fenceEpoc
 
 from __future__ import annotations
 
-from cluster.guard import Guard
+from cluster.guard import GUARD_NAME, Guard
 from cluster.members import Member, Members
 from cluster.messages import NodeAddress
+from cluster.numbers import to_uint
 from cluster.slot_map import SlotMap
-from cluster.state_file import SavedNode, SavedState, StateFileError
+from cluster.state_file import SavedNode, SavedState, StateFileError, is_node_id
 from cluster.terms import (
     FLAG_FAIL,
     FLAG_HANDSHAKE,
@@ -91,6 +92,8 @@ def restore_members(saved: SavedState, now_ms: int) -> tuple[Members, SlotMap]:
     if len(mine) != 1:
         raise StateFileError(f"exactly one node must be flagged myself, not {len(mine)}")
     me = _restore_member(mine[0], now_ms)
+    # What only others may say of us: no event would ever clear it, and a handshake would not be written back.
+    me.in_handshake = me.no_address = me.pfail = me.failed = False
     me.role = me.role or FLAG_PRIMARY
     members = Members(me)
     for node in saved.nodes:
@@ -150,15 +153,19 @@ def _restore_shard_ids(members: Members, saved: SavedState) -> None:
         member.shard_id = aux.get("shard-id", "")
         member.human_nodename = aux.get("nodename", "")
     me = members.myself
-    me.shard_id = me.shard_id or saved.variables.get(VAR_SHARD_ID, "")
+    told = saved.variables.get(VAR_SHARD_ID, "")
+    if told and not is_node_id(told):
+        raise StateFileError(f"bad {VAR_SHARD_ID}")
+    me.shard_id = me.shard_id or told
     if me.primary is not None and me.shard_id:
         me.primary.shard_id = me.shard_id
 
 
 def restore_guard(guard: Guard, saved: SavedState) -> None:
     """The guard and fence of a saved state; ``StateFileError`` when they are damaged."""
-    fence = saved.variables.get(VAR_FENCE_EPOCH, "0")
-    name, slash, voters = saved.variables.get(VAR_GUARD, "").rpartition("/")
-    if not fence.isdecimal() or (slash and not voters.isdecimal()):
+    fence = to_uint(saved.variables.get(VAR_FENCE_EPOCH, "0"))
+    name, slash, told = saved.variables.get(VAR_GUARD, "").rpartition("/")
+    voters = to_uint(told) if slash else 0
+    if fence is None or voters is None or (slash and GUARD_NAME.match(name) is None):
         raise StateFileError(f"bad {VAR_FENCE_EPOCH} or {VAR_GUARD}")
-    guard.restore(name, int(voters) if slash else 0, int(fence))
+    guard.restore(name, voters, fence)

@@ -22,12 +22,17 @@ import re
 from attrs import Factory, frozen
 
 from cluster.messages import NodeAddress
+from cluster.numbers import INT64_MAX, to_uint
 from cluster.slot_set import NO_SLOTS, SlotSet
 from cluster.slots import SLOT_COUNT
-from cluster.terms import decode_flags, encode_flags
+from cluster.terms import FLAG_PRIMARY, FLAG_REPLICA, decode_flags, encode_flags
 
 _ID = re.compile(r"[0-9a-z]{40}\Z")
-_OPEN_SLOT = re.compile(r"\[(\d{1,5})-([<>])-([0-9a-z]{40})\]\Z")
+_OPEN_SLOT = re.compile(r"\[([0-9]{1,5})-([<>])-([0-9a-z]{40})\]\Z")
+_ADDRESS = re.compile(r"[0-9A-Za-z:.%_-]{0,255}\Z")
+_NAME = re.compile(r"[0-9A-Za-z._-]{0,255}\Z")
+_MAX_PORT = 65535
+_MAX_SHOWN = 80
 CPORT_OFFSET = 10_000
 """Distance of bus port and client port where a file (older than stock 4) does not name the bus port."""
 
@@ -106,15 +111,26 @@ def encode_state(state: SavedState) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _number(text: str, what: str, limit: int = 2**64) -> int:
-    if not text.isdecimal() or int(text) >= limit:
-        raise StateFileError(f"{what} is no number in range: {text!r}")
-    return int(text)
+def _number(text: str, what: str, most: int = INT64_MAX) -> int:
+    value = to_uint(text, most)
+    if value is None:
+        raise StateFileError(f"{what} is no number in range: {_shown(text)}")
+    return value
+
+
+def _shown(text: str) -> str:
+    """What is wrong, short enough for one line of a log."""
+    return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "...")
+
+
+def is_node_id(text: str) -> bool:
+    """Whether a text has the form of a node id or shard id."""
+    return _ID.match(text) is not None
 
 
 def _node_id(text: str, what: str) -> str:
-    if _ID.match(text) is None:
-        raise StateFileError(f"{what} is no node id: {text!r}")
+    if not is_node_id(text):
+        raise StateFileError(f"{what} is no node id: {_shown(text)}")
     return text
 
 
@@ -125,14 +141,20 @@ def _decode_place(text: str) -> tuple[NodeAddress, tuple[tuple[str, str], ...]]:
     for pair in rest[1:]:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise StateFileError(f"bad name=value pair: {pair!r}")
+            raise StateFileError(f"bad name=value pair: {_shown(pair)}")
+        if name == "shard-id":
+            _node_id(value, "shard id")
+        elif name == "nodename" and _NAME.match(value) is None:
+            raise StateFileError(f"bad node name: {_shown(value)}")
         aux.append((name, value))
     ip, colon, ports = place.rpartition(":")
     if not colon:
-        raise StateFileError(f"no port in address: {text!r}")
+        raise StateFileError(f"no port in address: {_shown(text)}")
+    if _ADDRESS.match(ip) is None or _NAME.match(hostname) is None:
+        raise StateFileError(f"bad address: {_shown(text)}")
     port_text, at, cport_text = ports.partition("@")
-    port = _number(port_text, "port", 65536)
-    cport = _number(cport_text, "bus port", 65536) if at else port + CPORT_OFFSET
+    port = _number(port_text, "port", _MAX_PORT)
+    cport = _number(cport_text if at else str(port + CPORT_OFFSET), "bus port", _MAX_PORT)
     return NodeAddress(ip, port, cport, hostname), tuple(aux)
 
 
@@ -147,13 +169,14 @@ def _decode_slots(
             plain.append(word)
             continue
         opened = _OPEN_SLOT.match(word)
-        if opened is None or int(opened[1]) >= SLOT_COUNT:
-            raise StateFileError(f"bad open slot: {word!r}")
-        (migrating if opened[2] == ">" else importing).append((int(opened[1]), opened[3]))
+        slot = to_uint(opened[1], SLOT_COUNT - 1) if opened is not None else None
+        if opened is None or slot is None:
+            raise StateFileError(f"bad open slot: {_shown(word)}")
+        (migrating if opened[2] == ">" else importing).append((slot, opened[3]))
     try:
         slots = SlotSet.from_text(" ".join(plain))
     except ValueError as error:
-        raise StateFileError(str(error)) from error
+        raise StateFileError(_shown(str(error))[1:-1]) from error
     return slots, tuple(migrating), tuple(importing)
 
 
@@ -164,7 +187,9 @@ def _decode_node(words: list[str]) -> SavedNode:
     try:
         flags = decode_flags(words[2])
     except ValueError as error:
-        raise StateFileError(str(error)) from error
+        raise StateFileError(_shown(str(error))[1:-1]) from error
+    if flags & (FLAG_PRIMARY | FLAG_REPLICA) == FLAG_PRIMARY | FLAG_REPLICA:
+        raise StateFileError("a node that is both master and slave")
     slots, migrating, importing = _decode_slots(words[8:])
     return SavedNode(
         node_id=_node_id(words[0], "first field"),

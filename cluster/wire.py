@@ -42,7 +42,10 @@ HEADER_BYTES = 2256
 MAX_FRAME_BYTES = HEADER_BYTES + 8 + 2 * 512 * 1024 * 1024
 """Longest frame accepted: a PUBLISH of the largest channel name and payload a client may send."""
 
-_HEADER = Struct(">4sIHHHHQQQ40s2048s40s46sH30xHHHB3s")
+MAX_STRANGER_FRAME_BYTES = 4 * 1024 * 1024
+"""Longest frame of a peer that has not said yet who it is: a heartbeat with gossip about a very large cluster."""
+
+_HEADER = Struct(">4sIHHHHQQq40s2048s40s46sH30xHHHB3s")
 _PREFIX = Struct(">4sIH")
 _GOSSIP = Struct(">40sII46sHHHHH")
 _PUBLISH = Struct(">II")
@@ -54,7 +57,7 @@ _EXT_HOSTNAME, _EXT_HUMAN_NODENAME, _EXT_FORGOTTEN, _EXT_SHARD_ID = range(4)
 _NO_ID = b"\0" * 40
 _ID = re.compile(rb"[0-9a-z]{40}\Z")
 _ADDRESS = re.compile(rb"[0-9A-Za-z:.%_-]*\Z")
-_NAME = re.compile(rb"[0-9A-Za-z._-]*\Z")
+_NAME = re.compile(rb"[0-9A-Za-z._-]{0,255}\Z")
 """Addresses and names end up in nodes.conf and in replies: nothing that separates fields there may be in them."""
 
 
@@ -305,8 +308,8 @@ class FrameDecoder:
         """Bytes waiting for the rest of their frame."""
         return len(self._buffer)
 
-    def feed(self, data: bytes) -> list[Message]:
-        """Take ``data``; return the messages completed by it, in order."""
+    def feed(self, data: bytes, most_bytes: int = MAX_FRAME_BYTES) -> list[Message]:
+        """Take ``data``; return the messages completed by it, in order. ``most_bytes``: a longer frame is refused."""
         buffer = self._buffer
         buffer += data
         messages: list[Message] = []
@@ -315,7 +318,7 @@ class FrameDecoder:
             signature, total, version = _PREFIX.unpack_from(buffer, at)
             if signature != SIGNATURE:
                 raise BusProtocolError("bad signature")
-            if not HEADER_BYTES <= total <= MAX_FRAME_BYTES:
+            if not HEADER_BYTES <= total <= most_bytes:
                 raise BusProtocolError(f"bad frame length {total}")
             if len(buffer) - at < total:
                 break

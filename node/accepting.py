@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import select
 import socket
+import time
 from collections.abc import Callable
 from typing import Final
+
+from cluster.faults import EXHAUSTED, Complaints
 
 log = logging.getLogger("node")
 
@@ -22,6 +24,8 @@ class Acceptor:
     def __init__(self, epoll: select.epoll, admit: Callable[[socket.socket], None]) -> None:
         self._epoll = epoll
         self._admit = admit
+        self._complaints = Complaints(log, time.monotonic)
+        self._paused: list[int] = []
         self.listeners: dict[int, socket.socket] = {}
 
     def add(self, listener: socket.socket) -> None:
@@ -32,6 +36,7 @@ class Acceptor:
 
     def remove(self, listener: socket.socket) -> None:
         """Accept nobody on this socket any more, and close it."""
+        self._paused = [fd for fd in self._paused if fd != listener.fileno()]
         del self.listeners[listener.fileno()]
         with contextlib.suppress(OSError):
             self._epoll.unregister(listener.fileno())
@@ -43,7 +48,11 @@ class Acceptor:
             self.remove(listener)
 
     def accept(self, fd: int) -> None:
-        """Somebody knocks at one of the `listeners`."""
+        """Somebody knocks at one of the `listeners`.
+
+        No error of accept is worth the process: most are about one connection that is gone. Where the machine has
+        nothing left for another one, the listener pauses until `resume`, or epoll would report it over and over.
+        """
         listener = self.listeners[fd]
         for _ in range(ACCEPTS_PER_PASS):
             try:
@@ -51,10 +60,22 @@ class Acceptor:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
-                    log.warning("cannot accept a client: %s", error)
-                elif error.errno != errno.ECONNABORTED:
-                    raise
-                return
-            sock.setblocking(False)
-            self._admit(sock)
+                self._complaints.warn(f"cannot accept a client: {error}")
+                if error.errno in EXHAUSTED:
+                    self._epoll.unregister(fd)
+                    self._paused.append(fd)
+                    return
+                continue
+            try:
+                sock.setblocking(False)
+                self._admit(sock)
+            except OSError as error:  # it is gone already
+                self._complaints.warn(f"cannot serve a client: {error}")
+                sock.close()
+
+    def resume(self) -> None:
+        """Try again, after a pause, where this machine was short of something."""
+        paused, self._paused = self._paused, []
+        for fd in paused:
+            if fd in self.listeners:
+                self._epoll.register(fd, select.EPOLLIN)

@@ -87,13 +87,9 @@ class ClusterHost:
         self._path = server.config.cluster_config_file
         self._lock = self._lock_state()
         self.clock = BusClock()
-        try:
-            with open(self._path, encoding="ascii") as file:
-                text = file.read()
-        except FileNotFoundError:
-            text = ""
         rng = random.Random(server.rng.getrandbits(64))
         try:
+            text = self._read_state()
             self.core = ClusterCore(self._settings(), rng, self.clock.now_ms(), text)
         except (StateFileError, UnicodeDecodeError) as error:
             raise ClusterStartError(
@@ -140,9 +136,20 @@ class ClusterHost:
         self.core.set_config(self.clock.now_ms(), self._settings())
         self.bus.settle()
 
+    def _read_state(self) -> str:
+        """The text of nodes.conf, which `_lock_state` has made where there was none."""
+        try:
+            with open(self._path, encoding="ascii") as file:
+                return file.read()
+        except OSError as error:
+            raise ClusterStartError(f"Loading the cluster node config from {self._path}: {error.strerror}") from error
+
     def _lock_state(self) -> int:
         """Take the lock that stock takes as well: two processes must never share one nodes.conf."""
-        lock = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            lock = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise ClusterStartError(f"Can't open {self._path} in order to acquire a lock: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -156,6 +163,15 @@ class ClusterHost:
     def persist(self, text: str, *, sync: bool) -> None:
         """Replace nodes.conf: write aside, take the lock, rename. A failure to write is fatal, as in stock: a vote that
         is not on disk could be cast twice."""
+        try:
+            self._replace_state(text, sync=sync)
+        except OSError as error:
+            # At once, as stock's exit(1): whatever catches exceptions between here and main would go on without it.
+            log.critical("Fatal: can't update cluster config file %s: %s", self._path, error.strerror)
+            logging.shutdown()
+            os._exit(1)
+
+    def _replace_state(self, text: str, *, sync: bool) -> None:
         aside = f"{self._path}.tmp-{os.getpid()}"
         fresh = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         with open(fresh, "w", encoding="ascii", closefd=False) as file:

@@ -299,6 +299,14 @@ def file_name_check(directive: str, what: str, may_be_empty: bool = False) -> Ca
     return check
 
 
+def address_check(value: str) -> str | None:
+    """The rule for `cluster-announce-ip`: what it says is written to nodes.conf and carried by the bus. Stock has none,
+    and cannot read its nodes.conf again after a blank in it."""
+    if re.fullmatch(r"[0-9A-Za-z:.%_-]{0,45}", value) is None:
+        return "Addresses may only contain alphanumeric characters, colons, dots, hyphens and percent signs"
+    return None
+
+
 def host_name_check(value: str) -> str | None:
     """The rule for `cluster-announce-hostname`."""
     if len(value) >= 256:

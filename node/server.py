@@ -152,6 +152,7 @@ class Server:
         self.cron.tasks.append(self.pause.check)
         self.cron.tasks.append(self.client_eviction.evict)
         self.cron.tasks.append(self.data_plane.enforce_soft_limits)
+        self.cron.tasks.append(self.data_plane.acceptor.resume)
         self.cron.tasks.append(self.shutdown.check)
         self.info.provide("server", self.shutdown.info_fields)
         self.cron.tasks.append(self.persistence.maybe_save)

@@ -91,6 +91,8 @@ def cmd_info(client: Client, argv: list[bytes]) -> Any:
         *reports.info_fields(host.core.view),
         ("total_cluster_links_buffer_limit_exceeded", host.bus.buffer_limit_exceeded),
     ]
+    if host.bus.violations:
+        fields.append(("total_cluster_links_protocol_violations", host.bus.violations))
     return Verbatim("".join(f"{name}:{value}\r\n" for name, value in fields).encode())
 
 

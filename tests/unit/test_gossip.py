@@ -168,15 +168,35 @@ def test_extensions_of_a_member_are_remembered_and_its_replicas_share_its_shard(
 def test_forgotten_node_is_forgotten_here_too_but_not_our_primary() -> None:
     lone = LoneCore("R1")
     lone.greet()
-    gone = Extensions(forgotten=(ForgottenNode(node_id("P3"), 50), ForgottenNode(node_id("P1"), 50)))
+    gone = Extensions(forgotten=(ForgottenNode(node_id("R3"), 50), ForgottenNode(node_id("P1"), 50)))
     lone.say("P2", Ping(lone.header("P2", message_flags=MESSAGE_EXTENSIONS), (), gone))
-    assert not lone.knows("P3")
+    assert not lone.knows("R3")
     assert lone.knows("P1")
-    lone.hear("P2", lone.about("P3"))
-    assert not lone.knows("P3")
+    lone.hear("P2", lone.about("R3"))
+    assert not lone.knows("R3")
     lone.now_ms += 51_000
-    lone.hear("P2", lone.about("P3"))
-    assert lone.knows("P3")
+    lone.hear("P2", lone.about("R3"))
+    assert lone.knows("R3")
+
+
+def test_node_with_slots_is_not_forgotten_on_hearsay() -> None:
+    lone = LoneCore("P1")
+    lone.greet()
+    gone = Extensions(forgotten=(ForgottenNode(node_id("P3"), 600),))
+    lone.say("P2", Ping(lone.header("P2", message_flags=MESSAGE_EXTENSIONS), (), gone))
+    assert lone.member("P3").slots == lone.share("P3")
+    lone.order("forget", node_id("P3"))
+    assert not lone.knows("P3")
+
+
+def test_forgotten_node_is_barred_for_no_longer_than_by_an_order() -> None:
+    lone = LoneCore("P1")
+    lone.greet()
+    gone = Extensions(forgotten=(ForgottenNode(node_id("R3"), 2**64 - 1),))
+    lone.say("P2", Ping(lone.header("P2", message_flags=MESSAGE_EXTENSIONS), (), gone))
+    lone.now_ms += 60_001
+    lone.hear("P2", lone.about("R3"))
+    assert lone.knows("R3")
 
 
 def test_meet_is_sent_by_meet_only_and_times_are_whole_seconds() -> None:

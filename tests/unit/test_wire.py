@@ -36,6 +36,7 @@ A, B, C = "a" * 40, "b" * 40, "c0" * 20
 ids = st.sampled_from([A, B, C])
 ports = st.integers(0, 65535)
 epochs = st.integers(0, 2**64 - 1)
+offsets = st.integers(-(2**63), 2**63 - 1)
 addresses = st.sampled_from(["", "127.0.0.1", "10.0.0.255", "2001:db8::1", "node-1.example.org"])
 slot_sets = st.sets(st.integers(0, 16383), max_size=20).map(SlotSet)
 headers = st.builds(
@@ -50,7 +51,7 @@ headers = st.builds(
     message_flags=st.sampled_from([0, 1, 2, 3]),
     current_epoch=epochs,
     config_epoch=epochs,
-    offset=epochs,
+    offset=offsets,
     slots=slot_sets,
     primary_id=st.sampled_from(["", A, C]),
 )
