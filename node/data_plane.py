@@ -29,7 +29,7 @@ from node.accepting import Acceptor
 from node.blocking import Block
 from node.client import GATE_LARGE_REQUEST, GATE_PRIMARY, Client
 from node.dispatch import SERVER_BUSY, Deferred, execute
-from node.errors import CommandError, ErrorReply
+from node.errors import ErrorReply
 from node.native import compiled
 from node.observe.command_log import has_bytes
 from node.output import IN, OUT, Output
@@ -312,8 +312,9 @@ class DataPlane:
                 argv = parser.next_command()
             except ProtocolError as error:
                 client.parser = None
-                self.server.stats.count_error(ErrorReply(f"ERR {error}"))
-                client.reply(CommandError(f"ERR {error}"))
+                reply = ErrorReply(f"ERR {error}")
+                self.server.stats.count_error(reply)
+                client.reply(reply)
                 client.close_after_reply = True
                 return
             if argv is None:

@@ -47,6 +47,9 @@ class CommandError(Exception):
         super().__init__(reply)
         self.reply = reply if isinstance(reply, ErrorReply) else ErrorReply(reply)
 
+    def __str__(self) -> str:
+        return self.reply.line.decode("utf-8", "replace")
+
 
 register_encoder(ErrorReply, lambda out, error, resp3: out.append(error.wire))
 
