@@ -52,7 +52,6 @@ class Client:
 
     __slots__ = (
         "addr",
-        "asking",
         "authenticated",
         "blocked",
         "capabilities",
@@ -155,7 +154,6 @@ class Client:
         #: Name -> field names, of HIMPORT.
         self.fieldsets: dict[bytes, tuple[bytes, ...]] | None = None
         # cluster
-        self.asking = False
         self.readonly = False
         # the rest
         self.blocked: Block | None = None

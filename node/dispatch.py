@@ -9,9 +9,11 @@ leads to the same handlers. Everything else comes through `execute`:
 
 from __future__ import annotations
 
+import logging
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
+from cluster.numbers import to_uint
 from node import errors, registry
 from node.acl.check import check_acl
 from node.blocking import Block
@@ -36,11 +38,14 @@ from node.client import (
 )
 from node.compat import COMPAT
 from node.errors import CommandError, ErrorReply
+from node.http_guard import HTTP_WORDS
 from node.registry import CommandSpec
 from node.resp.values import NO_REPLY, QUEUED, Many, Push
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = logging.getLogger("node")
 
 # Server-wide reasons for the long road (`Server.gates`).
 SERVER_LOADING: Final = 1 << 0
@@ -234,33 +239,53 @@ def execute(client: Client, argv: list[bytes]) -> Any:
         judged = spec if spec.judge is None else spec.judged(client, argv)
         for check in CHECKS:
             check(client, judged, argv)
+    except Deferred:
+        raise
     except CommandError as error:
-        client.set_gate(GATE_LARGE_REQUEST, False)
-        if spec is not None:
-            spec.rejected_calls += 1
-        if spec is not None and spec.full_name == b"exec":
-            refusal = _reject_exec(client, error.reply)
-        else:
-            refusal = error.reply
-            if client.multi is not None:
-                client.multi_failed = True
-        client.server.stats.count_error(refusal)
-        return _spoken(client, refusal)
+        return _refuse(client, spec, argv, error.reply)
+    except Exception:  # a bug of ours: nothing has run
+        log.exception("a check of %r failed", argv[0][:64])
+        return _refuse(client, spec, argv, INTERNAL_ERROR)
     if client.multi is not None and not spec.flags & registry.NOT_QUEUED:
         client.multi.append((spec, argv))
-        if spec.name == b"select" and argv[1].isdigit():
-            client.queued_db = int(argv[1])
+        if spec.name == b"select":
+            client.queued_db = to_uint(argv[1])
         if client.server.gates & SERVER_SLOT_STATS and client.server.cluster is not None:
             client.server.cluster.slot_stats.queued(spec, argv)
         result: Any = QUEUED
     else:
         result = _call_listener(client, spec, argv) if client.gates & GATE_SUBSCRIBED else call(client, spec, argv)
-        if client.gates & GATE_ASKING and spec.name != b"asking":
-            client.set_gate(GATE_ASKING, False)
+        if client.gates & GATE_ASKING:
+            _use_up_asking(client, spec)
     if client.gates & GATE_LARGE_REQUEST or client.server.gates & SERVER_COMMAND_LOG:
         client.set_gate(GATE_LARGE_REQUEST, False)
         client.server.command_logs.note_request(client, spec, argv)
     return _spoken(client, result)
+
+
+def _refuse(client: Client, spec: CommandSpec | None, argv: list[bytes], error: ErrorReply) -> Any:
+    """A request did not pass its checks, or is of no command that we know (no `spec`); what to reply."""
+    server = client.server
+    client.set_gate(GATE_LARGE_REQUEST, False)
+    if spec is None and argv[0].lower() in HTTP_WORDS and client.sock is not None:
+        server.http_guard.turn_away(client)
+        return NO_REPLY
+    if spec is not None:
+        spec.rejected_calls += 1
+    if spec is not None and spec.full_name == b"exec":
+        error = _reject_exec(client, error)
+    elif client.multi is not None:
+        client.multi_failed = True
+    if client.gates & GATE_ASKING:
+        _use_up_asking(client, spec)
+    server.stats.count_error(error)
+    return _spoken(client, error)
+
+
+def _use_up_asking(client: Client, spec: CommandSpec | None) -> None:
+    """ASKING holds for one command, whatever becomes of that, or for one transaction."""
+    if client.multi is None and (spec is None or spec.name != b"asking"):
+        client.set_gate(GATE_ASKING, False)
 
 
 def _call_listener(client: Client, spec: CommandSpec, argv: list[bytes]) -> Any:

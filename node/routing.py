@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from cluster.slots import SLOT_COUNT, key_slot
 from node import errors, registry
 from node.client import GATE_ASKING
+from node.compat import COMPAT
 from node.errors import CommandError, ErrorReply
 
 if TYPE_CHECKING:
@@ -103,18 +104,20 @@ class Routing:
         if not view.cluster_ok:
             self._check_down(spec, writes)
         is_message = _is_message(client, spec)  # shard channels have no keys that may have moved already
-        target = slots.migrating_to.get(slot) if owner is me and not is_message else None
-        importing = slot in slots.importing_from and not is_message
+        # In 7.0 a transaction with messages alone is judged like one with keys that do not exist.
+        is_open = not is_message or (spec.full_name == b"exec" and not COMPAT.newer)
+        target = slots.migrating_to.get(slot) if owner is me and is_open else None
+        importing = slot in slots.importing_from
         if (target is not None or importing) and spec.full_name in _MIGRATES:
             return
         if target is not None or importing:
-            missing = 0 if spec.full_name in _CURSORS else self._missing(keys)
+            missing = self._missing(keys) if is_open and spec.full_name not in _CURSORS else 0
             if target is not None and missing:
                 if missing != len(keys):
                     raise CommandError(errors.TRY_AGAIN)
                 raise CommandError(errors.ask(slot, *self.endpoint(target, client)))
             if importing and (client.gates & GATE_ASKING or spec.flags & registry.ASKING):
-                if len(keys) > 1 and missing:
+                if missing and any(key != keys[0] for key in keys):
                     raise CommandError(errors.TRY_AGAIN)
                 return
         if owner is me:

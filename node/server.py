@@ -27,6 +27,7 @@ from node.cron import Cron
 from node.data_plane import DataPlane
 from node.errors import ErrorReply
 from node.eviction import Eviction
+from node.http_guard import HttpGuard
 from node.importing import Importing
 from node.keyspace.keyspace import Keyspace
 from node.listeners import Listeners, address_text, is_local, set_keepalive
@@ -118,6 +119,7 @@ class Server:
         self.tracking = Tracking(self.keyspace, self.clients.get, self.rng)
         self.pause = Pause(self)
         self.monitors = Monitors(self)
+        self.http_guard = HttpGuard()
         self.latency = LatencyMonitor()
         self.command_logs = CommandLogs(self)
         self.note_large_reply = self.command_logs.note_reply

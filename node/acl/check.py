@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from cluster.numbers import to_uint
 from node.acl.rules import READ, WRITE, Selector, User
 from node.client import GATE_ACL
 from node.compat import COMPAT
@@ -136,7 +137,7 @@ def _databases_of(spec: CommandSpec, argv: list[bytes], selected: int) -> list[i
     else:
         about_keys = bool(spec.key_specs) or spec.find_keys is not None or "keyspace" in spec.categories
         places, uses_selected = _NAMED_DATABASES.get(spec.full_name, ((), about_keys))
-    named = [int(argv[place]) for place in places if argv[place].isdigit()]
+    named = [number for place in places if (number := to_uint(argv[place])) is not None]
     return [selected, *named] if uses_selected else named
 
 

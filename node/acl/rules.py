@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from cluster.numbers import to_uint
+
 #: In the order in which ACL CAT and COMMAND INFO show them.
 CATEGORIES: Final = (
     "keyspace",
@@ -251,10 +253,10 @@ def _databases(ids: bytes, count: int) -> frozenset[int]:
     """The databases of a rule `db=<id>[,<id>...]`. Raises RuleError."""
     if not ids:
         raise RuleError(SYNTAX)
-    words = ids.split(b",")
-    if not all(word.isdigit() and int(word) < count for word in words):
+    numbers = [to_uint(word, count - 1) for word in ids.split(b",")]
+    if None in numbers:
         raise RuleError(BAD_DATABASE)
-    return frozenset(map(int, words))
+    return frozenset(number for number in numbers if number is not None)
 
 
 _SELECTOR_WORDS: Final[Mapping[bytes, str]] = {

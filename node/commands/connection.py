@@ -215,7 +215,7 @@ def cmd_reset(client: Client, argv: list[bytes]) -> Any:
     client.db = server.keyspace.dbs[0]
     client.resp3 = False
     client.name = b""
-    client.asking = client.readonly = client.no_evict = client.no_touch = False
+    client.readonly = client.no_evict = client.no_touch = False
     client.reply_mode = REPLY_ON
     client.fieldsets = None
     for gate in (GATE_ASKING, GATE_IMPORT, GATE_NO_TOUCH, GATE_READONLY, GATE_REDIRECT, GATE_REPLY):

@@ -47,6 +47,13 @@ def conversation(server: ServerHandle, request: bytes) -> bytes:
 
 
 CASES = [
+    b"PING\r\nPOST / HTTP/1.1\r\nHost: x\r\n\r\nPING\r\n",
+    b"POST\r\nPING\r\n",
+    b"GET / HTTP/1.1\r\nhOST: localhost:6379\r\nPING\r\n",
+    b"*1\r\n$4\r\npost\r\n*1\r\n$4\r\nPING\r\n",
+    b"*1\r\n$5\r\nHost:\r\n*1\r\n$4\r\nPING\r\n",
+    b"*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nPOST\r\n*1\r\n$4\r\nEXEC\r\n",
+    b"posted\r\nhost\r\nPOST:\r\n",
     b"PING\r\n",
     b"PING\n",
     b"\r\n\n\r\nPING\r\n",
