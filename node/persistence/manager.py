@@ -8,6 +8,7 @@ state which an RDB carries put their functions into the hooks.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from node.cgroup import memory_room
 from node.config_kinds import ConfigError
 from node.errors import MISCONF, CommandError, ErrorReply
+from node.memory import resident_bytes
 from node.persistence import aof as states
 from node.persistence.aof import Aof
 from node.persistence.child import Child, ChildResult, Report, fork_child
@@ -134,6 +137,21 @@ class Persistence:
         """Save in a child; False when that is not possible now."""
         return self.saver.start()
 
+    def require_memory(self) -> None:
+        """Raise OSError when the container's memory limit leaves no room for a child that copies the data.
+
+        It does so as soon as it has looked at them, since that writes reference counts (docs/adr/0021). A child that
+        does not fit would have the whole container killed. Replicas that need a full sync are not refused one.
+        """
+        room = memory_room()
+        needed = max(0, resident_bytes() - self._server.cron.memory.startup)
+        if room is not None and needed > room:
+            raise OSError(
+                errno.ENOMEM,
+                f"the child may need {needed >> 20} MB and the container's memory limit leaves {room >> 20} MB;"
+                " lower maxmemory or raise the limit",
+            )
+
     def start_child(
         self,
         kind: str,
@@ -223,6 +241,7 @@ class Persistence:
             await self.loader.load_at_start()
             if self._config.appendonly:
                 self.aof.open_at_start(self._write_first_base)
+                self.rewriter.began(self._server.clock.mono_ms)
                 self.set_feeding(True)
         except OSError as error:
             raise StorageError(f"Fatal error loading the DB: {error}. Exiting.") from error

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("node")
 
 AOF: Final = "aof"
+_QUIET_AFTER_START_MS: Final = 60_000
 
 
 class AofRewriter:
@@ -37,6 +38,7 @@ class AofRewriter:
         self.rewrites = 0
         self.cow_bytes = 0
         self.pacing = RewritePacing()
+        self._not_before_ms = 0
 
     def start(self) -> bool:
         """Rewrite the log in a child; False when one is active or it cannot begin (logged)."""
@@ -45,6 +47,7 @@ class AofRewriter:
         self.scheduled = False
         aof, extension = self._aof, self._aof.files.base_extension
         try:
+            self._persistence.require_memory()
             superseded = aof.rotate()
             self._persistence.set_feeding(aof.is_open)
             child = self._persistence.start_child(
@@ -111,16 +114,26 @@ class AofRewriter:
         """Whether an automatic rewrite may begin now."""
         return not self.pacing.holds_back(self._server.clock.mono_ms)
 
+    def began(self, now_ms: int) -> None:
+        """The log was opened at start, at `now_ms` (monotonic). One that is due for a rewrite already waits a while:
+        where all nodes of a machine start at once, memory, disk and processors are needed for something else."""
+        self._not_before_ms = now_ms + _QUIET_AFTER_START_MS if self._growth() is not None else 0
+
     def has_grown(self) -> bool:
         """Whether the log has outgrown its last rewrite by `auto-aof-rewrite-percentage`; says so in the log."""
-        aof, percent = self._aof, self._config.auto_aof_rewrite_percentage
-        if aof.state != states.ON or not percent or aof.size <= self._config.auto_aof_rewrite_min_size:
-            return False
-        growth = aof.size * 100 // (aof.size_after_rewrite or 1) - 100
-        if growth < percent:
+        growth = self._growth()
+        if growth is None or self._server.clock.mono_ms < self._not_before_ms:
             return False
         log.info("Starting automatic rewriting of AOF on %d%% growth", growth)
         return True
+
+    def _growth(self) -> int | None:
+        """Percent by which the log has grown, if that is enough for a rewrite."""
+        aof, percent = self._aof, self._config.auto_aof_rewrite_percentage
+        if aof.state != states.ON or not percent or aof.size <= self._config.auto_aof_rewrite_min_size:
+            return None
+        growth = aof.size * 100 // (aof.size_after_rewrite or 1) - 100
+        return growth if growth >= percent else None
 
     def switch(self, enabled: bool) -> bool:
         """Switch the log on or off while the server runs; False when its first rewrite could not start.

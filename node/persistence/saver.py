@@ -79,6 +79,7 @@ class RdbSaver:
             save_file(path, temp_path, keyspace, options, report.progress, lambda: not report.orphaned())
 
         try:
+            self._persistence.require_memory()
             child = self._persistence.start_child(RDB, work, self._done)
         except OSError as error:
             log.warning("Can't save in background: fork: %s", error.strerror)

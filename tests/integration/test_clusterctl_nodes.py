@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import clusterctl
 from tests.support.flavours import BOTH, Flavour
-from tests.support.processes import ClusterHandle, free_ports, running_nodes, start_cluster, start_server
+from tests.support.processes import (
+    ClusterHandle,
+    ServerHandle,
+    free_ports,
+    running_nodes,
+    start_cluster,
+    start_server,
+    wait_until,
+)
 from tests.support.workload import Workload
 
 pytestmark = pytest.mark.parametrize("flavour", BOTH, scope="module")
@@ -60,6 +68,60 @@ def test_create_node_with_slots_is_refused(flavour: Flavour, tmp_path: Path) -> 
         assert refused.code == 5
         assert refused.json["error"]["kind"] == "refused"
         assert node.address in refused.json["error"]["message"]
+
+
+def _slots_only(nodes: list[ServerHandle]) -> None:
+    nodes[0].call("CLUSTER", "ADDSLOTSRANGE", 0, 5460)
+
+
+def _met_only(nodes: list[ServerHandle]) -> None:
+    for number, (node, slots) in enumerate(zip(nodes, ((0, 5460), (5461, 10922), (10923, 16383)), strict=False)):
+        node.call("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        node.call("CLUSTER", "ADDSLOTSRANGE", *slots)
+    for node in nodes[1:]:
+        node.call("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
+
+
+@pytest.mark.parametrize("interrupted", [_slots_only, _met_only], ids=["slots only", "before replicate"])
+def test_create_if_needed_finishes_what_was_begun(
+    flavour: Flavour, tmp_path: Path, interrupted: Callable[[list[ServerHandle]], None]
+) -> None:
+    with running_nodes(flavour.node, tmp_path / "nodes", 6) as nodes:
+        wish = ("create", *(f"localhost:{node.port}" for node in nodes), "--replicas", 1, "--if-needed", "--json")
+        interrupted(nodes)
+        plan = clusterctl.run(tmp_path, *wish, "--dry-run").ok().json["finished"]
+        assert len([step for step in plan if "becomes a replica" in step]) == 3
+        assert b"connected_slaves:0" in nodes[0].call("INFO", "replication")
+        assert clusterctl.run(tmp_path, *wish, "--yes").ok().json["finished"]
+        clusterctl.run(tmp_path, "check", "-n", nodes[5].address, "--strict").ok()
+        assert clusterctl.run(tmp_path, *wish, "--yes").ok().json["finished"] == []
+
+
+def test_create_if_needed_brings_nodes_together_whose_addresses_changed(flavour: Flavour, tmp_path: Path) -> None:
+    with start_cluster(flavour.node, tmp_path / "nodes", "--appendonly", "yes", primaries=3, replicas=1) as cluster:
+        cluster.client().set("kept", "1")
+        ids = sorted(node.call("CLUSTER", "MYID") for node in cluster.nodes)
+        for node in cluster.nodes:
+            node.stop()
+        for node, port in zip(cluster.nodes, free_ports(6, cluster=True), strict=True):
+            node.move(port)
+        wish = ("create", *cluster.addresses, "--replicas", 1, "--if-needed", "--yes", "--json")
+        assert clusterctl.run(tmp_path, *wish).ok().json["finished"] == ["all nodes meet"]
+        clusterctl.run(tmp_path, "check", "-n", cluster.addresses[0]).ok()
+        assert cluster.client().get("kept") == b"1"
+        assert sorted(node.call("CLUSTER", "MYID") for node in cluster.nodes) == ids
+
+
+def test_create_if_needed_leaves_a_node_with_keys_and_no_slots_alone(flavour: Flavour, tmp_path: Path) -> None:
+    with running_nodes(flavour.node, tmp_path / "nodes", 3) as nodes:
+        nodes[1].call("CONFIG", "SET", "cluster-require-full-coverage", "no")
+        nodes[1].call("CLUSTER", "ADDSLOTS", 3300)  # that of the key
+        wait_until(lambda: nodes[1].call("SET", "b", "x"), 20, "a served slot")
+        nodes[1].call("CLUSTER", "DELSLOTS", 3300)
+        refused = clusterctl.run(tmp_path, "create", *(node.address for node in nodes), "--if-needed", "--yes")
+        assert refused.code == 5
+        assert f"{nodes[1].address} holds 1 keys and owns no slots" in refused.stderr
+        assert b"cluster_known_nodes:1" in nodes[0].call("CLUSTER", "INFO")
 
 
 def test_create_unreachable_node_is_named(flavour: Flavour, tmp_path: Path) -> None:

@@ -204,6 +204,13 @@ class ServerHandle:
         self.process = _spawn((*self.command, *extra_args), self.directory, self.log_path)
         self.wait_ready()
 
+    def move(self, port: int) -> None:
+        """Start again in the same directory, but on another port."""
+        self._close_client()
+        at = self.command.index("--port") + 1
+        self.command, self.port = (*self.command[:at], str(port), *self.command[at + 1 :]), port
+        self.restart()
+
     def _close_client(self) -> None:
         if self._client is not None:
             self._client.close()

@@ -11,6 +11,7 @@ A link belongs to one thread. Nothing reconnects by itself: after an error the c
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -53,6 +54,15 @@ def parse_address(text: str) -> Address:
     if not port.isdecimal() or not 0 < int(port) < 65536 or not host:
         raise UsageMistake(f"{text!r} is not an address", "write HOST:PORT, for example 127.0.0.1:7001")
     return Address(host, int(port))
+
+
+def ip_of(address: Address) -> str:
+    """The IP address of a host that may be given by name: MEET takes no names. `CannotConnect` for an unknown one."""
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise CannotConnect(f"the host name {address.host} cannot be resolved: {error.strerror}") from error
+    return str(found[0][4][0])
 
 
 def pack(command: Sequence[Argument]) -> bytes:

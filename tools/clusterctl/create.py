@@ -10,7 +10,8 @@ from rich.table import Table
 
 from cluster.plan import Layout, plan_layout
 from tools.clusterctl.connect import Access, for_each, parse_address
-from tools.clusterctl.forming import form_cluster, forms_cluster, require_fresh
+from tools.clusterctl.finishing import finish, look
+from tools.clusterctl.forming import form_cluster, require_fresh
 from tools.clusterctl.output import Output
 from tools.clusterctl.session import (
     Session,
@@ -51,10 +52,35 @@ def show_layout(out: Output, layout: Layout) -> None:
         out.say("fewer than three primaries cannot outvote a failed one: failover then needs sentinels", "yellow")
 
 
+def _finished(layout: Layout, access: Access, out: Output, dry_run: bool) -> bool:
+    """Finish a cluster that was begun; False when nothing was, and all is still to do."""
+    work = look(layout, access)
+    if work.is_fresh:
+        return False
+    if work.is_whole:
+        out.say("these nodes form a cluster already", "green")
+        out.finish({"created": False, "finished": []})
+        return True
+    steps = work.describe()
+    out.say("these nodes form a cluster that is not finished:")
+    for step in steps:
+        out.say(f"  {step}")
+    if not dry_run:
+        with out.waiting("the nodes meet and agree"):
+            finish(work, access)
+        out.say("the cluster is finished and serves all slots", "green")
+    out.finish({"created": False, "finished": steps, "dry_run": dry_run})
+    return True
+
+
 @click.command()
 @click.argument("addresses", nargs=-1, required=True, metavar="HOST:PORT...")
 @click.option("--replicas", type=click.IntRange(0), default=0, show_default=True, help="Replicas per primary.")
-@click.option("--if-needed", is_flag=True, help="Do nothing when these nodes form one cluster that serves all slots.")
+@click.option(
+    "--if-needed",
+    is_flag=True,
+    help="Finish what an earlier run left unfinished; do nothing when these nodes form a whole cluster.",
+)
 @dry_run_option
 @yes_option
 @access_options
@@ -80,11 +106,9 @@ def create(
     def body() -> None:
         access = Access(user, password, timeout_s)
         targets = [parse_address(text) for text in addresses]
-        if if_needed and forms_cluster(targets, access):
-            out.say("these nodes form a cluster already", "green")
-            out.finish({"created": False})
-            return
         layout = plan_layout(targets, replicas)
+        if if_needed and _finished(layout, access, out, dry_run):
+            return
         members = [a for shard in layout.shards for a in (shard.primary, *shard.replicas)]
         for_each(members, lambda address: require_fresh(address, access))
         show_layout(out, layout)

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 
 from cluster.plan import Address, Layout
 from cluster.slot_set import SlotSet
-from cluster.slots import SLOT_COUNT
 from tools.clusterctl.agreement import open_links, poll_until, wait_for_agreement, wait_for_state_ok
-from tools.clusterctl.connect import Access, NodeLink, words
+from tools.clusterctl.connect import Access, NodeLink, ip_of, words
 from tools.clusterctl.errors import Refused, ServerError
-from tools.clusterctl.view import ClusterView, Node, ask_node, parse_info, parse_nodes
+from tools.clusterctl.view import Node, ask_node, parse_info, parse_nodes
 
 FORM_DEADLINE_S = 60.0
 
@@ -44,15 +43,6 @@ def require_fresh(address: Address, access: Access) -> Node:
     return node
 
 
-def forms_cluster(addresses: Sequence[Address], access: Access) -> bool:
-    """Whether the node at the first address belongs to a cluster that serves all slots and has as many nodes.
-
-    Addresses are not compared: after a move the members may know each other under other ones.
-    """
-    view = ClusterView.load(addresses[:1], access)
-    return len(view.nodes) >= len(addresses) and len(view.covered()) == SLOT_COUNT
-
-
 def form_cluster(layout: Layout, access: Access) -> Mapping[str, SlotSet]:
     """Turn fresh nodes into the cluster of `layout`; returns slots per node id when all nodes agree and serve."""
     primaries = [shard.primary for shard in layout.shards]
@@ -64,8 +54,8 @@ def form_cluster(layout: Layout, access: Access) -> Mapping[str, SlotSet]:
             link.call("CLUSTER", "SET-CONFIG-EPOCH", epoch)
         for shard in layout.shards:
             by_address[shard.primary].call("CLUSTER", "ADDSLOTS", *shard.slots)
-        _introduce(links)
-        poll_until(lambda: _not_yet_met(links), FORM_DEADLINE_S)
+        introduce(links)
+        poll_until(lambda: not_yet_met(links), FORM_DEADLINE_S)
         for shard in layout.shards:
             for replica in shard.replicas:
                 follow(by_address[replica], ids[shard.primary])
@@ -77,14 +67,15 @@ def form_cluster(layout: Layout, access: Access) -> Mapping[str, SlotSet]:
     return owned
 
 
-def _introduce(links: Sequence[NodeLink]) -> None:
+def introduce(links: Sequence[NodeLink]) -> None:
+    """Tell the nodes of each other. One that is known already under another address is found under the new one."""
     for index, link in enumerate(links):
         earlier = links[:index] if len(links) <= _ALL_PAIRS_UP_TO else links[: min(index, 1)]
         for other in earlier:
-            link.call("CLUSTER", "MEET", other.address.host, other.address.port)
+            link.call("CLUSTER", "MEET", ip_of(other.address), other.address.port)
 
 
-def _not_yet_met(links: Sequence[NodeLink]) -> str | None:
+def not_yet_met(links: Sequence[NodeLink]) -> str | None:
     for link in links:
         known = parse_nodes(words(link.call("CLUSTER", "NODES")), link.address)
         linked = sum(line.link_up for line in known)
@@ -129,7 +120,7 @@ def meet(newcomer: Address, members: Sequence[Address], access: Access) -> None:
         new_id = words(new.call("CLUSTER", "MYID"))
         ids = [words(link.call("CLUSTER", "MYID")) for link in old]
         for link in old[:_ALL_PAIRS_UP_TO]:
-            new.call("CLUSTER", "MEET", link.address.host, link.address.port)
+            new.call("CLUSTER", "MEET", ip_of(link.address), link.address.port)
 
         def missing() -> str | None:
             for link in old:
