@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Final
 
 from cluster.numbers import INT64_MAX as INT64_MAX
 from cluster.numbers import INT64_MIN as INT64_MIN
+from cluster.numbers import to_float as to_float
 from cluster.numbers import to_int64 as to_int64
+from cluster.numbers import to_lenient_float
 from node import errors
 from node.errors import CommandError, ErrorReply
 from node.types.sorted_set import LexBound, ScoreBound
 
-#: Fewer digits than this are always a finite double.
-_SAFE_DIGITS: Final = 19
 #: Indexes and counts are mostly small: a look-up takes a quarter of the time that reading digits takes.
 _SMALL_INTEGERS: Final = {b"%d" % number: number for number in range(-1024, 1025)}
 _NOT_POSITIVE: Final = ErrorReply("ERR value is out of range, must be positive")
 _NOT_INT32: Final = ErrorReply("ERR value is out of range, value must between -2147483648 and 2147483647")
-_FLOAT: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|inf(?:inity)?)", re.I)
-_HEX_FLOAT: Final = re.compile(rb"[+-]?0x[0-9a-f]+\.?[0-9a-f]*(?:p[+-]?[0-9]+)?", re.I)
 
 
 def integer(text: bytes, error: ErrorReply = errors.NOT_INTEGER) -> int:
@@ -52,29 +49,6 @@ def int32(text: bytes) -> int:
 def positive_count(text: bytes) -> int:
     """A count that must not be negative, as LPOP's. Raises CommandError with the stock text."""
     return integer_between(text, 0, INT64_MAX, _NOT_POSITIVE)
-
-
-def to_float(text: bytes | bytearray) -> float | None:
-    """A double as C's strtod reads it whole (infinities allowed, NaN not), else None."""
-    if text.isdigit() and len(text) < _SAFE_DIGITS:
-        return float(text)
-    if _FLOAT.fullmatch(text):
-        value = float(text)
-        # a finite literal that overflows, or underflows to zero, is an error in stock
-        if math.isinf(value):
-            return value if b"n" in text.lower() else None
-        return value if value or not text.lower().partition(b"e")[0].strip(b"+-.0") else None
-    if _HEX_FLOAT.fullmatch(text):
-        value = _from_hex(text)
-        return None if math.isinf(value) else value
-    return None
-
-
-def _from_hex(text: bytes | bytearray) -> float:
-    try:
-        return float.fromhex(text.decode())
-    except OverflowError:
-        return -math.inf if text[:1] == b"-" else math.inf
 
 
 def floating(text: bytes, error: ErrorReply = errors.NOT_FLOAT) -> float:
@@ -134,10 +108,9 @@ def score_bound(text: bytes) -> ScoreBound:
     number = (text[1:] if exclusive else text).lstrip(_SPACES)
     if not number and not text.strip(b"("):
         return 0.0, exclusive
-    if _FLOAT.fullmatch(number):
-        return float(number), exclusive
-    if _HEX_FLOAT.fullmatch(number):
-        return _from_hex(number), exclusive
+    value = to_lenient_float(number)
+    if value is not None:
+        return value, exclusive
     if b"\0" in text:
         return score_bound(text.partition(b"\0")[0])  # for C the text ends here
     raise CommandError(_BAD_SCORE_RANGE)

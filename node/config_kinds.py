@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from node.arguments import to_int64
+from cluster.numbers import to_int64, to_uint
 from node.keyspace import notify
 from node.resp.inline import quote
 
@@ -60,8 +60,8 @@ def parse_memory(text: bytes) -> int | None:
     unit = None if match is None else _UNITS.get(match[2].lower())
     if match is None or unit is None:
         return None
-    value = int(match[1] or b"0") * unit
-    return value if value <= ULONG_MAX else None
+    count = to_uint(match[1].lstrip(b"0") or b"0", ULONG_MAX)
+    return None if count is None or count * unit > ULONG_MAX else count * unit
 
 
 def format_memory(size: int) -> bytes:
@@ -146,7 +146,7 @@ class Octal(Integer):
     """File permissions."""
 
     def parse(self, words: Sequence[bytes], old: Any = None) -> int:
-        if re.fullmatch(rb"[0-7]+", words[0]) is None:
+        if re.fullmatch(rb"[0-7]{1,21}", words[0]) is None:
             raise ConfigError("argument couldn't be parsed as an octal number")
         value = int(words[0], 8)
         if not self.low <= value <= self.high:

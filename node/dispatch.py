@@ -86,7 +86,7 @@ class Deferred(Exception):
 
 def check_arity(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """The number of arguments, and that the bare name of a container is not a command by itself."""
-    if not spec.min_arity <= len(argv) <= spec.max_arity or spec.handler is None:
+    if not spec.takes(len(argv)) or spec.handler is None:
         raise CommandError(errors.wrong_arity(spec.full_name))
 
 

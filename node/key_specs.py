@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from cluster.numbers import to_int64
+
 
 class KeySpec:
     """Where the keys of a command stand, in the terms of COMMAND INFO's key specifications.
@@ -39,11 +41,8 @@ class KeySpec:
                 last = start + (len(argv) - start) // c - 1
             return list(range(start, min(last, len(argv) - 1) + 1, step))
         count_index, first_key, step = start + a, start + step, c
-        try:
-            count = int(argv[count_index])
-        except (ValueError, IndexError):
-            return []
-        if count <= 0 or first_key + (count - 1) * step >= len(argv):
+        count = to_int64(argv[count_index]) if count_index < len(argv) else None
+        if count is None or count <= 0 or first_key + (count - 1) * step >= len(argv):
             return []
         return list(range(first_key, first_key + count * step, step))
 

@@ -192,6 +192,10 @@ class CommandSpec:
         self.latency: Any = None
         self.timings: list[int] | None = []
 
+    def takes(self, words: int) -> bool:
+        """Whether a request may have that many words, its name included."""
+        return self.min_arity <= words <= self.max_arity
+
     def judged(self, client: Client, argv: list[bytes]) -> CommandSpec:
         """What the checks of dispatch look at: this spec, or one with the flags of what the request would run."""
         if self.judge is None or len(argv) < self.min_arity:

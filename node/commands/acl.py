@@ -166,7 +166,7 @@ def cmd_acl_dryrun(client: Client, argv: list[bytes]) -> Any:
         spec = registry.find(request)
     except CommandError as error:
         raise CommandError(b"ERR Command '%b' not found" % argv[3]) from error
-    if not spec.min_arity <= len(request) <= spec.max_arity:
+    if not spec.takes(len(request)):
         raise CommandError(b"ERR wrong number of arguments for '%b' command" % spec.full_name)
     verdict, blamed = judge(user, spec, request, client.db.index)
     if verdict == ALLOWED:

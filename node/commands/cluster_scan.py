@@ -26,6 +26,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
+from cluster.numbers import UINT64_MAX, to_uint
 from cluster.slots import SLOT_COUNT, key_slot, slot_tag
 from node import errors
 from node.commands.cluster_args import host_of
@@ -143,8 +144,8 @@ def _parse(cursor: bytes) -> tuple[bytes, int, int]:
     match = _CURSOR.fullmatch(cursor)
     if match is None:
         raise CommandError(_BAD_CURSOR)
-    place = int(match[2])
-    if place >= 1 << 64:
+    place = to_uint(match[2].lstrip(b"0") or b"0", UINT64_MAX)
+    if place is None:
         raise CommandError(_BAD_CURSOR)
     return match[1], key_slot(cursor), place
 

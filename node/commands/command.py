@@ -234,7 +234,7 @@ def _keys_of(request: list[bytes]) -> list[tuple[int, tuple[bytes, ...]]]:
         raise CommandError("ERR Invalid command specified") from error
     if not spec.key_specs and spec.find_keys is None:
         raise CommandError("ERR The command has no key arguments")
-    if not spec.min_arity <= len(request) <= spec.max_arity:
+    if not spec.takes(len(request)):
         raise CommandError("ERR Invalid number of arguments specified for command")
     found = key_flags(spec, request)
     if any(not _count_is_valid(key_spec, request) for key_spec in spec.key_specs):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from cluster.numbers import INT32_MAX
 from node import errors
 from node.arguments import integer
 from node.errors import CommandError, ErrorReply
@@ -88,7 +89,7 @@ def _parse(argv: list[bytes]) -> _Move:
         else:
             raise CommandError(errors.SYNTAX)
         position += 1 + arguments
-    move.timeout_ms = integer(argv[5])
+    move.timeout_ms = min(integer(argv[5]), INT32_MAX)  # no socket waits longer
     move.target_db = integer(argv[4])
     if move.timeout_ms <= 0:
         move.timeout_ms = _DEFAULT_TIMEOUT_MS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from cluster.numbers import to_uint
 from node.client import Client
 from node.commands.help import help_reply
 from node.errors import CommandError, ErrorReply
@@ -73,9 +74,8 @@ def cmd_object_refcount(client: Client, argv: list[bytes]) -> Any:
         return None
     if (
         type(value) is bytes
-        and len(value) <= 4
+        and to_uint(value, _SHARED_INTEGERS - 1) is not None
         and string_encoding(value) == b"int"
-        and 0 <= int(value) < _SHARED_INTEGERS
         and not _ages_are_kept(client)
     ):
         return _SHARED

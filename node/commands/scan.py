@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from cluster.numbers import UINT64_MAX, to_uint
 from node import errors
 from node.arguments import INT64_MAX, integer
 from node.commands.cluster_args import slot_number
@@ -33,10 +34,10 @@ def parse_cursor(text: bytes) -> int:
         return 0
     if _CURSOR.fullmatch(text) is None or len(text) > 24:
         raise CommandError(_BAD_CURSOR)
-    value = int(text)
-    if abs(value) >= 1 << 64:
+    value = to_uint(text.lstrip(b"+-").lstrip(b"0") or b"0", UINT64_MAX)
+    if value is None:
         raise CommandError(_BAD_CURSOR)
-    return value % (1 << 64)
+    return -value & UINT64_MAX if text[:1] == b"-" else value
 
 
 class ScanOptions:

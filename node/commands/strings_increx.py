@@ -247,5 +247,5 @@ def _store(client: Client, key: bytes, result: bytes, bits: int, at_ms: int, exi
 def _reply(client: Client, bits: int, *digits: bytes) -> list[Any]:
     """The numbers as integers; those of BYFLOAT as text, or as doubles with all of their digits in RESP3."""
     if not bits & _BYFLOAT:
-        return [int(text) for text in digits]
+        return [integer(text) for text in digits]
     return [Raw(b",%b\r\n" % text) for text in digits] if client.resp3 else list(digits)

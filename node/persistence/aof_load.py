@@ -14,8 +14,9 @@ import logging
 import os
 from typing import TYPE_CHECKING, Final
 
+from cluster.numbers import to_uint
 from node import registry
-from node.errors import CommandError
+from node.errors import CommandError, wrong_arity
 from node.persistence.errors import LoadError
 from node.persistence.loading import CHUNK, ITEMS_PER_SLICE, KeyspaceSink, Progress, Steps
 from node.persistence.rdb_file import RdbDecoder
@@ -30,6 +31,8 @@ _STAR: Final = 0x2A
 _DOLLAR: Final = 0x24
 _CRLF: Final = b"\r\n"
 _MAX_LOGGED_ERRORS: Final = 10
+#: No count of arguments and no length of one is larger.
+_MAX_LENGTH: Final = 1 << 40
 
 
 class CommandParser:
@@ -104,9 +107,10 @@ class CommandParser:
         return argv
 
     def _number(self, text: bytes, pos: int) -> int:
-        if not text.isdigit() or len(text) > 10:
+        number = to_uint(text, _MAX_LENGTH)
+        if number is None:
             raise self._bad(pos)
-        return int(text)
+        return number
 
     def _bad(self, pos: int) -> LoadError:
         return LoadError(
@@ -147,15 +151,22 @@ class Replay:
             spec = registry.find(argv)
         except CommandError as error:
             name = argv[0].decode(errors="replace")
-            raise LoadError(f"Unknown command '{name}' reading the append only file: {error}") from error
-        assert spec.handler is not None
+            raise LoadError(f"Unknown command '{name}' reading the append only file: {_text(error)}") from error
         try:
+            if not spec.takes(len(argv)) or spec.handler is None:
+                raise CommandError(wrong_arity(spec.full_name))
             spec.handler(self._client, argv)
         except CommandError as error:
             self.errors += 1
             if self.errors <= _MAX_LOGGED_ERRORS:
-                log.warning("A command of the AOF failed: %r: %s", argv[0], error)
+                log.warning("A command of the AOF failed: %r: %s", argv[0], _text(error))
+        except Exception as error:  # a bug of ours; without the command the data would be other data
+            raise LoadError(f"The command {argv[0]!r} of the append only file met a bug of this server") from error
         self._client.rewritten = None
+
+
+def _text(error: CommandError) -> str:
+    return error.reply.line.decode(errors="replace")
 
 
 def load_log_steps(

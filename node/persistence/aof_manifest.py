@@ -16,6 +16,7 @@ from typing import Final
 
 import attrs
 
+from cluster.numbers import to_uint
 from node.persistence.errors import LoadError
 from node.persistence.snapshot import sync_directory, write_file
 
@@ -92,7 +93,10 @@ def parse_manifest(text: str) -> Manifest:
     base: AofFile | None = None
     history: list[AofFile] = []
     increments: list[AofFile] = []
-    lines = text.splitlines(keepends=True)
+    lines = [line + "\n" for line in text.split("\n")]  # the names may hold what else Python takes for line ends
+    lines[-1] = lines[-1][:-1]
+    if not lines[-1]:
+        lines.pop()
     if not lines:
         raise LoadError("Found an empty AOF manifest")
     for number, line in enumerate(lines, 1):
@@ -131,9 +135,10 @@ def _parse_line(line: str, number: int) -> AofFile:
     name, seq, kind = pairs.get("file", ""), pairs.get("seq", ""), pairs.get("type", "")
     if "/" in name:
         raise _bad_line(number, line, "File can't be a path, just a filename")
-    if not name or not kind or not seq.isdecimal() or not int(seq):
+    sequence = to_uint(seq)
+    if not name or not kind or not sequence or "\0" in name:
         raise _bad_line(number, line, "Invalid AOF manifest file format")
-    return AofFile(name, int(seq), kind[0])
+    return AofFile(name, sequence, kind[0])
 
 
 def _bad_line(number: int, line: str, what: str) -> LoadError:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from cluster.numbers import to_lenient_float
 from node.compat import COMPAT
 from node.persistence.compact import decode_intset, decode_ziplist, decode_zipmap
 from node.persistence.errors import FormatError
@@ -148,10 +149,12 @@ def _sorted_set_of(pairs: list[tuple[bytes, float]], compact: bool = False) -> S
 def _scored(texts: list[bytes]) -> SortedSetValue:
     if len(texts) % 2:
         raise FormatError("sorted set with an odd number of elements")
-    try:
-        pairs = [(texts[i], float(texts[i + 1])) for i in range(0, len(texts), 2)]
-    except ValueError:
-        raise FormatError("sorted set with a score that is no number") from None
+    pairs: list[tuple[bytes, float]] = []
+    for member, text in zip(texts[::2], texts[1::2], strict=True):
+        score = to_lenient_float(text)
+        if score is None:
+            raise FormatError("sorted set with a score that is no number")
+        pairs.append((member, score))
     return _sorted_set_of(pairs, compact=True)
 
 

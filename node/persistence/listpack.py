@@ -9,17 +9,16 @@ and all others as `bytes`: a stream needs the numbers, other values call `as_byt
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from cluster.numbers import to_int64
 from node.persistence.errors import FormatError
 
 Element = bytes | int
 
 _HEADER: Final = 6
 _UNKNOWN: Final = 0xFFFF
-_CANONICAL: Final = re.compile(rb"-?[1-9][0-9]{0,18}|0").fullmatch
 _INT_WIDTHS: Final = {0xF1: 2, 0xF2: 3, 0xF3: 4, 0xF4: 8}
 
 
@@ -76,10 +75,9 @@ def encode_entry(element: Element) -> bytes:
         small = _SMALL.get(element)
         if small is not None:
             return small
-        if _CANONICAL(element):
-            value = int(element)
-            if -(1 << 63) <= value < 1 << 63:
-                return _integer_entry(value)
+        value = to_int64(element)
+        if value is not None:
+            return _integer_entry(value)
     if size < 64:
         return b"%c%b%c" % (0x80 | size, element, size + 1)
     if size < 4096:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from errno import EINVAL
 from typing import Final
+
+from cluster.numbers import to_uint
 
 MAX_LINKS: Final = 64
 IDLE_MS: Final = 10_000
@@ -95,9 +98,12 @@ class MigrateLinks:
         if link is None:
             if len(self._links) >= MAX_LINKS:
                 self.close(*min(self._links, key=lambda place: self._links[place].used_ms))
+            number = to_uint(port, 65535)
             try:
-                sock = socket.create_connection((host.decode(), int(port)), timeout_ms / 1000)
-            except (OSError, ValueError, OverflowError) as error:
+                if number is None:
+                    raise OSError(EINVAL, "the port is no number")
+                sock = socket.create_connection((host.decode("ascii"), number), timeout_ms / 1000)
+            except (OSError, ValueError) as error:  # ValueError: the host is no name (UnicodeError is one)
                 refused = isinstance(error, ConnectionError)
                 raise LinkError(isinstance(error, TimeoutError), refused=refused) from error
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

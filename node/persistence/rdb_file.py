@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from cluster.numbers import to_uint
 from node.compat import COMPAT
 from node.persistence.crc64 import crc64
 from node.persistence.decode import EmptyValue, decode_object, skip_module
@@ -257,9 +258,9 @@ class RdbDecoder:
 
     def _header(self, reader: Reader) -> None:
         magic = reader.take(9)
-        if magic[:5] != b"REDIS" or not magic[5:].isdigit():
+        version = to_uint(magic[5:])
+        if magic[:5] != b"REDIS" or version is None:
             raise FormatError("wrong signature")
-        version = int(magic[5:])
         if not 1 <= version <= MAX_VERSION:
             raise FormatError(f"cannot handle RDB format version {version}")
         self.version = version

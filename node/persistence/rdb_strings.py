@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from cluster.numbers import to_int64, to_lenient_float
 from node.persistence import lzf
 from node.persistence.errors import FormatError, ShortRead
 
@@ -49,10 +50,9 @@ def _encode_integer(text: bytes) -> bytes | None:
     small = _SMALL_INTS.get(text)
     if small is not None:
         return small
-    digits = text[1:] if text[:1] == b"-" else text
-    if not digits.isdigit() or digits[0] == 48:
+    value = to_int64(text)
+    if value is None:
         return None
-    value = int(text)
     if -(1 << 15) <= value < 1 << 15:
         return bytes((_INT16,)) + (value & 0xFFFF).to_bytes(2, "little")
     if -(1 << 31) <= value < 1 << 31:
@@ -187,7 +187,7 @@ class Reader:
         if size >= 253:
             return (float("nan"), float("inf"), float("-inf"))[size - 253]
         text = self.take(size)
-        try:
-            return float(text)
-        except ValueError:
-            raise self.error(f"bad number {text!r}") from None
+        value = to_lenient_float(text)
+        if value is None:
+            raise self.error(f"bad number {text!r}")
+        return value

@@ -95,7 +95,12 @@ class Applier:
     def _run(self, argv: list[bytes]) -> None:
         client, server = self._client, self._server
         spec = LOOKUP.get(argv[0])
-        if spec is not None and spec.quick and client.multi is None:
+        if (
+            spec is not None
+            and spec.quick
+            and client.multi is None
+            and spec.min_arity <= len(argv) <= spec.max_arity  # `execute` refuses what is not
+        ):
             server.keyspace.hot_key = None
             result: Any = call(client, spec, argv)
         else:

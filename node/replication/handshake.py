@@ -18,7 +18,8 @@ from typing import Final
 
 import attrs
 
-from node.replication.history import ID_LENGTH
+from cluster.numbers import to_uint
+from node.replication.history import is_replication_id
 from node.resp.encoder import encode_command
 
 _PING_TOLERATED: Final = (b"+", b"-NOAUTH", b"-NOPERM", b"-ERR operation not permitted")
@@ -141,12 +142,13 @@ class Handshake:
         words = line.split()
         text = line.decode(errors="replace")
         if words[0] == b"+FULLRESYNC":
-            if len(words) == 3 and len(words[1]) == ID_LENGTH and words[2].isdigit():
-                self.outcome = FullSync(words[1], int(words[2]))
+            offset = to_uint(words[2]) if len(words) == 3 else None
+            if offset is not None and is_replication_id(words[1]):
+                self.outcome = FullSync(words[1], offset)
             else:
                 self.outcome = Failed(f"Master replied with wrong +FULLRESYNC syntax: {text}")
         elif words[0] == b"+CONTINUE":
-            named = len(words) > 1 and len(words[1]) == ID_LENGTH
+            named = len(words) > 1 and is_replication_id(words[1])
             self.outcome = Resume(words[1] if named else None)
         elif line.startswith(_PSYNC_LATER):
             self.outcome = Failed(

@@ -19,6 +19,11 @@ ID_LENGTH: Final = 40
 NO_ID: Final = b"0" * ID_LENGTH
 
 
+def is_replication_id(text: bytes) -> bool:
+    """Whether `text` can be the name of a history: 40 letters and digits, so that INFO, logs and files can show it."""
+    return len(text) == ID_LENGTH and text.isalnum()
+
+
 @attrs.define
 class History:
     """`replid` names the present history; `replid2` the one before, which is the same below `second_offset`."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from cluster.numbers import to_uint
 from node import errors
 from node.client import GATE_MULTI
 from node.dispatch import SERVER_PAUSED, SERVER_REPLICA, SERVER_STALE
@@ -28,7 +29,7 @@ from node.replication.applier import new_primary_client
 from node.replication.failover import Failover
 from node.replication.handshake import FullSync as FullSyncAnswer
 from node.replication.handshake import OldSync
-from node.replication.history import ID_LENGTH, History
+from node.replication.history import History, is_replication_id
 from node.replication.info import memory_fields, replication_fields, traffic_fields
 from node.replication.link import CONNECTED, PrimaryLink, encode_ack
 from node.replication.local_expiry import LocalExpiry
@@ -216,11 +217,11 @@ class Replication:
         A replica may resume there. A primary goes on under a new name, and its former replicas may resume if they have
         exactly what it has; `dropped` are the keys of the RDB that have expired, which replicas only hide.
         """
-        replid, offset = aux.get(b"repl-id", b""), aux.get(b"repl-offset", b"")
-        if len(replid) != ID_LENGTH or not offset.isdigit():
+        replid, offset = aux.get(b"repl-id", b""), to_uint(aux.get(b"repl-offset", b""))
+        if offset is None or not is_replication_id(replid):
             return
         stream = self.stream
-        stream.offset = int(offset)
+        stream.offset = offset
         if self.starts_as_replica:
             stream.history.restart(replid)
             self.can_resume = True
@@ -355,9 +356,8 @@ class Replication:
         self._restart_log()
 
     def _select_primary_db(self, aux: dict[bytes, bytes]) -> None:
-        number = aux.get(b"repl-stream-db", b"0")
         dbs = self._server.keyspace.dbs
-        self._primary_client.db = dbs[int(number) if number.isdigit() and int(number) < len(dbs) else 0]
+        self._primary_client.db = dbs[to_uint(aux.get(b"repl-stream-db", b"0"), len(dbs) - 1) or 0]
 
     def reset_primary_client(self, client: Client) -> None:
         """The link is down: a transaction that had begun will be sent again."""

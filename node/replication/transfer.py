@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from cluster.numbers import to_uint
+
 MARK_LENGTH: Final = 40
 _MAX_LINE: Final = 1024
 
@@ -64,8 +66,8 @@ class Transfer:
             raise TransferError(f"MASTER aborted replication with an error: {line[1:].decode(errors='replace')}")
         if line.startswith(b"$EOF:") and len(line) >= 5 + MARK_LENGTH:
             self._mark = line[5 : 5 + MARK_LENGTH]
-        elif line[:1] == b"$" and line[1:].isdigit():
-            self.total = int(line[1:])
+        elif line[:1] == b"$" and (total := to_uint(line[1:])) is not None:
+            self.total = total
             self.finished = not self.total
         else:
             raise TransferError(

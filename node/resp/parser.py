@@ -22,6 +22,7 @@ from typing import Final
 
 import hiredis
 
+from cluster.numbers import to_int64
 from node.native import compiled
 from node.resp.inline import split_args
 
@@ -207,7 +208,7 @@ class RequestParser:
         line = self._line("too big mbulk count string")
         if line is None:
             return False
-        count = _decimal(line[1:])
+        count = to_int64(line[1:])
         if count is None or count > MAX_ARGS:
             raise ProtocolError("Protocol error: invalid multibulk length")
         if count > UNAUTHENTICATED_MAX_ARGS and not self.authenticated:
@@ -227,7 +228,7 @@ class RequestParser:
                 if line[:1] != b"$":
                     got = line[:1].decode("latin-1") if line else "\r"
                     raise ProtocolError(f"Protocol error: expected '$', got '{got}'")
-                length = _decimal(line[1:])
+                length = to_int64(line[1:])
                 if length is None or length < 0 or length > self.max_bulk:
                     raise ProtocolError("Protocol error: invalid bulk length")
                 if length > UNAUTHENTICATED_MAX_BULK and not self.authenticated:
@@ -241,13 +242,3 @@ class RequestParser:
             self._arg_bytes += self._bulk_len
             self._bulk_len = -1
         return True
-
-
-def _decimal(text: bytes) -> int | None:
-    """A canonical decimal in the range of int64, else None: no sign but '-', no leading zeros, no spaces."""
-    if text == b"0":
-        return 0
-    digits = text[1:] if text[:1] == b"-" else text
-    if not digits.isdigit() or digits[0] == 0x30 or len(digits) > 19:
-        return None
-    return int(text)

@@ -23,6 +23,8 @@ EARTH_RADIUS_M: Final = 6372797.560856
 _MERCATOR_MAX_M: Final = 20037726.37
 _RADIANS: Final = pi / 180.0
 _M64: Final = (1 << 64) - 1
+_LEAST: Final = float(-(1 << 63))
+_LIMIT: Final = float(1 << 64)
 _ODD: Final = 0xAAAAAAAAAAAAAAAA
 _EVEN: Final = 0x5555555555555555
 _ALPHABET: Final = b"0123456789bcdefghjkmnpqrstuvwxyz"
@@ -75,9 +77,16 @@ def cell_box(cell: Cell) -> Box:
     )
 
 
+def _bits(score: float) -> int:
+    """A score as 64 bits; what does not fit, infinities included, as x86 converts it."""
+    if _LEAST <= score < _LIMIT:
+        return int(score) & _M64
+    return 0 if score > 0 else 1 << 63
+
+
 def decode(score: float) -> Point:
     """The position that a score stands for: the middle of its square."""
-    low_lon, low_lat, high_lon, high_lat = cell_box((int(score) & _M64, STEPS))
+    low_lon, low_lat, high_lon, high_lat = cell_box((_bits(score), STEPS))
     lon, lat = (low_lon + high_lon) / 2, (low_lat + high_lat) / 2
     return min(max(lon, LON_MIN), LON_MAX), min(max(lat, LAT_MIN), LAT_MAX)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.types.set import is_int64
+from cluster.numbers import to_int64
 
 #: A listpack's header and end mark.
 EMPTY_LISTPACK_BYTES: Final = 7
@@ -33,8 +33,10 @@ def integer_size(value: int) -> int:
 def text_size(text: bytes) -> int:
     """Bytes of a string element; what looks like an integer is stored as one."""
     length = len(text)
-    if length <= INTEGER_LENGTH and text[:1] <= b"9" and is_int64(text):
-        return integer_size(int(text))
+    if length <= INTEGER_LENGTH and text[:1] <= b"9":
+        value = to_int64(text)
+        if value is not None:
+            return integer_size(value)
     return SIZES[length] if length < MANY_BYTES else _size_of_length(length)
 
 

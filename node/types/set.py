@@ -8,11 +8,11 @@ default), else a hashtable; never back.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
+from cluster.numbers import to_int64
 from node.compat import COMPAT
 from node.types.limits import LIMITS
 from node.types.random_order import RandomOrder
@@ -22,14 +22,11 @@ LISTPACK: Final = 1
 HASHTABLE: Final = 2
 _ENCODING_WORDS: Final = (b"intset", b"listpack", b"hashtable")
 _SET_ENTRY_BYTES: Final = 66
-_INTEGER: Final = re.compile(rb"-?[1-9][0-9]{0,18}|0")
 
 
 def is_int64(text: bytes) -> bool:
     """True for the canonical decimal form of an int64: what an intset can hold."""
-    if len(text) > 20 or _INTEGER.fullmatch(text) is None:
-        return False
-    return len(text) < 19 or -(2**63) <= int(text) < 2**63
+    return to_int64(text) is not None
 
 
 class SetValue:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
-U64_MAX: Final = 2**64 - 1
+from cluster.numbers import UINT64_MAX, to_uint
+
+U64_MAX: Final = UINT64_MAX
 MAX_ID: Final = 2**128 - 1
-_UNSIGNED: Final = re.compile(rb"[ \t\n\v\f\r]*\+?[0-9]{1,100}")
+#: A number as C's strtoull takes it, apart from its first digits if they are zeros.
+_UNSIGNED: Final = re.compile(rb"[ \t\n\v\f\r]*\+?0*([0-9]+)")
 
 
 def pack_id(ms: int, seq: int) -> int:
@@ -31,10 +34,11 @@ def format_id(entry_id: int) -> bytes:
 
 def parse_u64(text: bytes) -> int | None:
     """An unsigned 64-bit decimal as C's strtoull reads it (blanks, a plus or zeros may lead), else None."""
-    if _UNSIGNED.fullmatch(text) is None:
-        return None
-    value = int(text)
-    return value if value <= U64_MAX else None
+    value = to_uint(text, U64_MAX)
+    if value is not None:
+        return value
+    match = _UNSIGNED.fullmatch(text)
+    return None if match is None else to_uint(match[1], U64_MAX)
 
 
 def parse_id(text: bytes, missing_seq: int = 0) -> int | None:

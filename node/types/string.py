@@ -6,10 +6,10 @@ three encodings and OBJECT ENCODING tells them apart; here the answer follows fr
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
-_INTEGER: Final = re.compile(rb"-?[1-9][0-9]{0,18}|0")
+from cluster.numbers import to_int64
+
 #: The longest string that stock stores in one piece with its header.
 EMBSTR_MAX: Final = 44
 
@@ -22,7 +22,7 @@ def string_encoding(value: bytes | bytearray) -> bytes:
     """
     if type(value) is bytearray:
         return b"raw"
-    if len(value) <= 20 and _INTEGER.fullmatch(value) and -(2**63) <= int(value) < 2**63:
+    if to_int64(value) is not None:
         return b"int"
     return b"embstr" if len(value) <= EMBSTR_MAX else b"raw"
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support import (
     tables_bits_and_geo,
+    tables_extremes,
     tables_hashes,
     tables_keys,
     tables_lists,
@@ -27,6 +28,7 @@ MODULES = (
     tables_strings,
     tables_keys,
     tables_bits_and_geo,
+    tables_extremes,
     tables_hashes,
     tables_lists,
     tables_sets,

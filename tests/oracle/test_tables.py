@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import (
     tables_bits_and_geo,
+    tables_extremes,
     tables_hashes,
     tables_keys,
     tables_lists,
@@ -29,6 +30,7 @@ MODULES = (
     tables_strings,
     tables_keys,
     tables_bits_and_geo,
+    tables_extremes,
     tables_hashes,
     tables_lists,
     tables_sets,

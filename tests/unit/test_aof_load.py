@@ -175,7 +175,9 @@ def test_log_errors_name_the_file_and_the_reason(node: InProcessNode, tmp_path: 
 def test_log_command_that_fails_is_reported_and_passed_over(
     node: InProcessNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = _log(tmp_path / "log", [b"SET", b"k", b"v"], [b"LPUSH", b"k", b"x"], [b"SET", b"after", b"1"])
+    wrong = ([b"LPUSH", b"k", b"x"], [b"SET", b"k"], [b"SELECT", b"9" * 5000], [b"CONFIG"])
+    path = _log(tmp_path / "log", [b"SET", b"k", b"v"], *wrong, [b"SET", b"after", b"1"])
     with caplog.at_level(logging.WARNING):
         assert _load(node, path) == {b"k": b"v", b"after": b"1"}
-    assert "A command of the AOF failed" in caplog.text
+    assert caplog.text.count("A command of the AOF failed") == len(wrong)
+    assert "wrong number of arguments for 'set' command" in caplog.text

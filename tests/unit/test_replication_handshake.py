@@ -93,7 +93,18 @@ def test_handshake_full_resync_gives_history_and_offset() -> None:
     assert handshake.outcome == FullSync(ID, 12345)
 
 
-@pytest.mark.parametrize("tail", [b"", b" " + ID, b" abc 5", b" " + ID + b" x", b" " + ID + b" -1"])
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"",
+        b" " + ID,
+        b" abc 5",
+        b" " + ID + b" x",
+        b" " + ID + b" -1",
+        b" " + ID + b" " + b"9" * 5000,
+        b" " + b"\xff" * 40 + b" 1",
+    ],
+)
 def test_handshake_malformed_full_resync_ends_it(tail: bytes) -> None:
     handshake = up_to_psync()
     handshake.on_line(b"+FULLRESYNC" + tail)

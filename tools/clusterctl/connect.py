@@ -22,6 +22,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from cluster.numbers import to_uint
 from cluster.plan import Address
 from tools.clusterctl.errors import CannotConnect, ServerError, UsageMistake
 
@@ -51,9 +52,10 @@ def parse_address(text: str) -> Address:
     if not colon:
         host = "127.0.0.1"
     host = host.removeprefix("[").removesuffix("]")
-    if not port.isdecimal() or not 0 < int(port) < 65536 or not host:
+    number = to_uint(port, 65535)
+    if not number or not host:
         raise UsageMistake(f"{text!r} is not an address", "write HOST:PORT, for example 127.0.0.1:7001")
-    return Address(host, int(port))
+    return Address(host, number)
 
 
 def ip_of(address: Address) -> str:

@@ -27,6 +27,7 @@ from typing import Any, Self
 
 import attrs
 
+from cluster.numbers import INT32_MAX, to_uint
 from cluster.plan import Address
 from tools.clusterctl.errors import OperationFailed, UsageMistake
 from tools.clusterctl.session import STATE_FILE
@@ -71,10 +72,10 @@ class LocalProcess:
     def pid(self) -> int | None:
         """The pid when it runs, else None."""
         try:
-            pid = int(self.pid_path.read_text())
-        except (FileNotFoundError, ValueError):
+            pid = to_uint(self.pid_path.read_bytes().strip(), INT32_MAX)
+        except FileNotFoundError:
             return None
-        return pid if _lives_in(pid, self.home) else None
+        return pid if pid and _lives_in(pid, self.home) else None
 
     def log_tail(self, lines: int) -> list[str]:
         try:

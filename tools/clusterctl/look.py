@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import click
 from rich.table import Table
 
+from cluster.numbers import to_uint
 from tools.clusterctl.check_fix import show_findings
 from tools.clusterctl.connect import NodeLink, for_each, words
 from tools.clusterctl.errors import EXIT_FAILED, EXIT_OK, EXIT_UNHEALTHY, CannotConnect, ServerError, UsageMistake
@@ -87,7 +89,7 @@ def info(session: Session) -> None:
 
 def _load_of(node: Node) -> dict[str, Any]:
     def number(field: str) -> int | None:
-        return int(node.info[field]) if field in node.info else None
+        return to_uint(node.info.get(field, ""))
 
     return {
         **node.describe(),
@@ -153,7 +155,7 @@ def slot_rows(view: ClusterView) -> list[dict[str, Any]]:
         for node in view.primaries
         for first, last in node.slots.ranges()
     ]
-    return sorted(rows, key=lambda row: int(str(row["first"])))
+    return sorted(rows, key=itemgetter("first"))
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

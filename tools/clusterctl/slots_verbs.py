@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
+from cluster.numbers import to_float
 from cluster.plan import Move, PlanError, apply_moves, plan_rebalance, plan_reshard, plan_slots_to
 from cluster.slot_set import SlotSet
 from tools.clusterctl.errors import UsageMistake
@@ -146,10 +149,7 @@ def _givers(view: ClusterView, sources: str, receiver: Node) -> list[str]:
 
 def _parse_weight(view: ClusterView, text: str) -> tuple[str, float]:
     reference, equals, number = text.rpartition("=")
-    try:
-        weight = float(number)
-    except ValueError:
-        weight = -1.0
-    if not equals or not 0 <= weight < float("inf"):
+    weight = to_float(number.encode("utf-8", "replace"))
+    if not equals or weight is None or not 0 <= weight < math.inf:
         raise UsageMistake(f"--weight {text!r} is not NODE=NUMBER", "for example --weight 127.0.0.1:7001=2")
     return find_primary(view, reference).id, weight

@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from cluster.numbers import to_uint
 from cluster.plan import Address, plan_layout
 from tools.clusterctl.agreement import poll_until, wait_for_agreement, wait_for_state_ok
 from tools.clusterctl.connect import Access, NodeLink, for_each, words
@@ -222,7 +223,7 @@ def wait_for_sentinels(addresses: Sequence[Address], access: Access, deadline_s:
                 seen = [_pairs(entry).get("num-other-sentinels", "0") for entry in link.call("SENTINEL", "MASTERS")]
             if not seen:
                 return f"the sentinel {address} watches nothing yet"
-            fewest = min(map(int, seen))
+            fewest = min(to_uint(others) or 0 for others in seen)
             if fewest < len(addresses) - 1:
                 return f"the sentinel {address} sees {fewest} of {len(addresses) - 1} others"
         return None

@@ -18,8 +18,10 @@ from typing import Any
 
 import attrs
 
+from cluster.numbers import UINT64_MAX, to_uint
 from cluster.plan import Address
 from cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
+from cluster.slots import SLOT_COUNT
 from cluster.terms import FLAG_FAIL, FLAG_HANDSHAKE, FLAG_MYSELF, FLAG_NOADDR, FLAG_PFAIL, FLAG_REPLICA, decode_flags
 from tools.clusterctl.connect import Access, NodeLink, for_each, words
 from tools.clusterctl.errors import CannotConnect, ClusterctlError, OperationFailed, ServerError, UsageMistake
@@ -95,7 +97,7 @@ class Node:
     def key_count(self) -> int:
         """Keys in database 0, from INFO keyspace (`db0:keys=3,expires=0,...`)."""
         fields = self.info.get("db0", "")
-        return int(fields.split(",")[0].removeprefix("keys=")) if fields else 0
+        return to_uint(fields.partition(",")[0].removeprefix("keys=")) or 0
 
     @property
     def replica_link_up(self) -> bool:
@@ -106,7 +108,7 @@ class Node:
     def offset(self) -> int:
         """Replication offset in bytes; the larger, the more of the primary's writes are here."""
         field = "master_repl_offset" if self.is_primary else "slave_repl_offset"
-        return int(self.info.get(field, 0))
+        return to_uint(self.info.get(field, "")) or 0
 
     def slot_map(self) -> SlotMap:
         """Who owns what, as this node sees it."""
@@ -141,11 +143,26 @@ def parse_nodes(text: str, asked: Address) -> list[NodeLine]:
 
 
 def _parse_line(fields: Sequence[str], asked: Address) -> NodeLine:
+    try:
+        return _read_line(fields, asked)
+    except (ValueError, IndexError):
+        what = " ".join(fields)
+        raise OperationFailed(f"{asked} sent a line of CLUSTER NODES that cannot be read: {what!r}") from None
+
+
+def _number(text: str, most: int) -> int:
+    value = to_uint(text, most)
+    if value is None:
+        raise ValueError(text)
+    return value
+
+
+def _read_line(fields: Sequence[str], asked: Address) -> NodeLine:
     if len(fields) < 8:
-        raise OperationFailed(f"{asked} sent a line of CLUSTER NODES that cannot be read: {' '.join(fields)!r}")
+        raise IndexError
     flags = _parse_flags(fields[2])
     host, _, port = fields[1].partition(",")[0].partition("@")[0].rpartition(":")
-    address = Address(host or asked.host, int(port) or (asked.port if flags & FLAG_MYSELF else 0))
+    address = Address(host or asked.host, _number(port, 65535) or (asked.port if flags & FLAG_MYSELF else 0))
     if flags & FLAG_MYSELF and asked.host and not host:
         address = asked
     owned = NO_SLOTS
@@ -156,12 +173,12 @@ def _parse_line(fields: Sequence[str], asked: Address) -> NodeLine:
             owned |= SlotSet.from_text(word)
         elif "->-" in word:
             slot, _, node = word.strip("[]").partition("->-")
-            migrating[int(slot)] = node
+            migrating[_number(slot, SLOT_COUNT - 1)] = node
         else:
             slot, _, node = word.strip("[]").partition("-<-")
-            importing[int(slot)] = node
+            importing[_number(slot, SLOT_COUNT - 1)] = node
     primary_id = None if fields[3] == "-" else fields[3]
-    epoch = int(fields[6])
+    epoch = _number(fields[6], UINT64_MAX)
     return NodeLine(fields[0], address, flags, primary_id, epoch, fields[7] == "connected", owned, migrating, importing)
 
 
