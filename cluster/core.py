@@ -44,6 +44,7 @@ from cluster.links import Links
 from cluster.manual_failover import ManualFailover
 from cluster.members import Member, Members
 from cluster.messages import Publish
+from cluster.open_slots import OpenSlotSharing
 from cluster.replica_migration import maybe_migrate
 from cluster.slot_map import SlotMap
 from cluster.slot_set import NO_SLOTS, SlotSet
@@ -95,7 +96,8 @@ class ClusterCore:
         self._topology = Topology(view)
         self._links = Links(view, self._topology)
         self._detector = FailureDetector(view)
-        self._gossip = Gossip(view, self._links, self._detector)
+        self.open_slots = OpenSlotSharing(view)
+        self._gossip = Gossip(view, self._links, self._detector, self.open_slots)
         self._manual = ManualFailover(view)
         self._candidate = Candidate(view, self._topology, self._manual, self.guard)
         self._voter = Voter(view)
@@ -194,7 +196,9 @@ class ClusterCore:
             self._health.update()
         if view.pong_wanted:
             view.pong_wanted = False
+            self.open_slots.note_change()
             broadcast_pong(view)
+        self.open_slots.tell_replicas()
 
     def _shard_slots(self) -> SlotSet:
         shard = self.view.myself.shard_primary

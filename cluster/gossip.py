@@ -13,6 +13,7 @@ from cluster.heartbeat import send_heartbeat
 from cluster.links import Links
 from cluster.members import FORGET_MS, Member
 from cluster.messages import Extensions, ForgottenNode, GossipEntry, Ping
+from cluster.open_slots import OpenSlotSharing
 from cluster.terms import FLAG_FAIL, FLAG_HANDSHAKE, FLAG_NOADDR, FLAG_PFAIL, role_of
 from cluster.view import ClusterView
 
@@ -25,10 +26,11 @@ RANDOM_PING_CANDIDATES = 5
 class Gossip:
     """Reads the gossip of others and keeps our own pings going."""
 
-    __slots__ = ("_detector", "_links", "_next_random_ping_ms", "_view")
+    __slots__ = ("_detector", "_links", "_next_random_ping_ms", "_open_slots", "_view")
 
-    def __init__(self, view: ClusterView, links: Links, detector: FailureDetector) -> None:
+    def __init__(self, view: ClusterView, links: Links, detector: FailureDetector, open_slots: OpenSlotSharing) -> None:
         self._view = view
+        self._open_slots = open_slots
         self._links = links
         self._detector = detector
         self._next_random_ping_ms = 0
@@ -85,6 +87,8 @@ class Gossip:
         sender.human_nodename = extensions.human_nodename
         if extensions.shard_id:
             self._on_shard_id(sender, extensions.shard_id)
+        if extensions.open_slots is not None:
+            self._open_slots.on_told(sender, extensions.open_slots)
         for gone in extensions.forgotten:
             self._on_forgotten(sender, gone)
 

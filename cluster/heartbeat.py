@@ -6,7 +6,8 @@ exchange at least four heartbeats in the validity time of a report, so a tenth i
 reach the majority (stock's argument).
 
 Extensions: the hostname goes to everybody, as stock 7.0 does it. The others go only to nodes that have shown, by the
-flag in their headers, that they understand extensions: 7.0 would log a line for each.
+flag in their headers, that they understand extensions: 7.0 would log a line for each. Open slots are for the nodes of
+our shard that take part in sharing them (``open_slots``).
 
 Not here: what is learned from the heartbeats of others (``gossip``, ``inbound``).
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from cluster.members import Link, Member
 from cluster.messages import Extensions, ForgottenNode, GossipEntry, Header, Meet, Message, Ping, Pong
-from cluster.terms import MESSAGE_EXTENSIONS, MESSAGE_PAUSED
+from cluster.terms import MESSAGE_EXTENSIONS, MESSAGE_PAUSED, MESSAGE_SHARES_OPEN_SLOTS
 from cluster.view import ClusterView
 
 MIN_GOSSIP_ENTRIES = 3
@@ -89,7 +90,9 @@ def build_extensions(view: ClusterView, receiver: Member | None) -> Extensions:
     forgotten = tuple(
         ForgottenNode(node_id, left_ms // 1000) for node_id, left_ms in view.members.forgotten(view.now_ms)
     )
-    return Extensions(me.hostname, me.human_nodename, me.shard_id, forgotten)
+    of_our_shard = receiver.primary is me or me.primary is receiver
+    opened = view.slots.opened(view.open_slots_number) if of_our_shard and receiver.shares_open_slots else None
+    return Extensions(me.hostname, me.human_nodename, me.shard_id, forgotten, opened)
 
 
 def send_heartbeat(view: ClusterView, link: Link | None, kind: type[Ping] | type[Pong] | type[Meet]) -> None:
@@ -99,7 +102,7 @@ def send_heartbeat(view: ClusterView, link: Link | None, kind: type[Ping] | type
     receiver = link.member
     if kind is not Pong and receiver is not None and not link.inbound:
         receiver.ping_sent_ms = view.now_ms
-    header = build_header(view, MESSAGE_EXTENSIONS)
+    header = build_header(view, MESSAGE_EXTENSIONS | MESSAGE_SHARES_OPEN_SLOTS)
     view.send(link, kind(header, choose_gossip(view, receiver), build_extensions(view, receiver)))
 
 

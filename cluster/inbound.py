@@ -33,7 +33,7 @@ from cluster.messages import (
     Publish,
     Update,
 )
-from cluster.terms import FLAG_NOFAILOVER, MESSAGE_EXTENSIONS, role_of
+from cluster.terms import FLAG_NOFAILOVER, MESSAGE_EXTENSIONS, MESSAGE_SHARES_OPEN_SLOTS, role_of
 from cluster.topology import Topology
 from cluster.view import ClusterView
 
@@ -173,6 +173,8 @@ class Inbound:
         topology = self._topology
         header = message.header
         sender.no_failover = bool(header.flags & FLAG_NOFAILOVER)
+        sender.shares_open_slots = bool(header.message_flags & MESSAGE_SHARES_OPEN_SLOTS)
+        sender.told_slots = header.slots
         if header.config_epoch > sender.config_epoch and not header.primary_id:
             # Only together with the slots: a new epoch with old slots would be a false claim.
             sender.config_epoch = header.config_epoch

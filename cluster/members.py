@@ -83,6 +83,12 @@ class Member:
     """An orphaned primary that replicas of others may move to: it has, or had, replicas."""
     no_failover: bool = False
     speaks_extensions: bool = False
+    shares_open_slots: bool = False
+    """It tells its shard which slots are open, as we do (a node of ours)."""
+    told_open_number: int = 0
+    """The number of our statement about open slots that it has taken over, by its own word."""
+    told_slots: SlotSet = NO_SLOTS
+    """The slots in its last heartbeat: its own, or those of its primary as it knows them."""
     config_epoch: int = 0
     slots: SlotSet = NO_SLOTS
     slots_confirmed: bool = False

@@ -90,16 +90,33 @@ class ForgottenNode:
 
 
 @frozen
+class OpenSlots:
+    """Extension "open slots" (ours): the moves that a shard takes part in, as (slot, node id), ascending.
+
+    ``number`` is the primary's for this state of its slots; a replica repeats that of the last statement it took over.
+    """
+
+    migrating_to: tuple[tuple[int, str], ...] = ()
+    importing_from: tuple[tuple[int, str], ...] = ()
+    number: int = 0
+
+
+@frozen
 class Extensions:
-    """The optional tail of PING, PONG and MEET. An empty field is not sent; types we do not know are dropped."""
+    """The optional tail of PING, PONG and MEET. An empty field is not sent; types we do not know are dropped.
+
+    ``open_slots`` is None where nothing is said of them; that none are open is a statement, and is sent.
+    """
 
     hostname: str = ""
     human_nodename: str = ""
     shard_id: str = ""
     forgotten: tuple[ForgottenNode, ...] = ()
+    open_slots: OpenSlots | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.hostname or self.human_nodename or self.shard_id or self.forgotten)
+        named = self.hostname or self.human_nodename or self.shard_id
+        return bool(named or self.forgotten) or self.open_slots is not None
 
 
 NO_EXTENSIONS = Extensions()

@@ -13,6 +13,7 @@ Not here: *whether* a claim is justified (``topology``).
 from __future__ import annotations
 
 from cluster.members import Member, Members
+from cluster.messages import OpenSlots
 from cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
 from cluster.slots import SLOT_COUNT
 
@@ -76,6 +77,22 @@ class SlotMap:
         else:
             table[slot] = other
         self.version += 1
+
+    def opened(self, number: int = 0) -> OpenSlots:
+        """All open slots as a statement to others, with its number."""
+        migrating, importing = (
+            tuple(sorted((slot, other.node_id) for slot, other in table.items()))
+            for table in (self.migrating_to, self.importing_from)
+        )
+        return OpenSlots(migrating, importing, number)
+
+    def replace_open(self, migrating_to: dict[int, Member], importing_from: dict[int, Member]) -> bool:
+        """Take over the open slots of another node; true when that changes anything."""
+        if (migrating_to, importing_from) == (self.migrating_to, self.importing_from):
+            return False
+        self.migrating_to, self.importing_from = migrating_to, importing_from
+        self.version += 1
+        return True
 
     def close_all(self) -> None:
         """Forget every open slot."""

@@ -19,13 +19,15 @@ FLAG_MIGRATE_TO = 256
 FLAG_NOFAILOVER = 512
 FLAG_EXTENSIONS = 1024
 
-# Bits of the first byte of a header's message flags.
+# Bits of a header's message flags, three bytes of which stock uses the first, from its lowest bit on.
 MESSAGE_PAUSED = 1
 """The sender, a primary, has paused its writers for a manual failover: ``offset`` is final."""
 MESSAGE_FORCE_ACK = 2
 """Vote even though the primary is up (manual failover)."""
 MESSAGE_EXTENSIONS = 4
 """Extensions follow the gossip, or: the sender understands them."""
+MESSAGE_SHARES_OPEN_SLOTS = 1 << 23
+"""The sender tells the nodes of its shard which slots are open, and listens (ours only; docs/adr/0033)."""
 
 _WORDS: tuple[tuple[int, str], ...] = (
     (FLAG_MYSELF, "myself"),

@@ -54,6 +54,8 @@ class Topology:
             member.migrate_to = False
             view.reassess()
         if primary is not None and primary is not member and member.primary is not primary:
+            if member.shard_id and member.shard_id == primary.shard_id:
+                view.slots.repoint(member, primary)
             view.members.attach(member, primary)
             if primary.shard_id:
                 member.shard_id = primary.shard_id
@@ -109,7 +111,16 @@ class Topology:
         if config_epoch > me.config_epoch:
             me.config_epoch = config_epoch
         view.slots.assign(old.slots, me)
+        self._drop_moot_moves()
         view.save(sync=True)
+
+    def _drop_moot_moves(self) -> None:
+        """Of the open slots that our predecessor told, those stay that its slots, as we know them, go with."""
+        slots, me = self._view.slots, self._view.myself
+        for slot in [slot for slot in slots.migrating_to if slots.owners[slot] is not me]:
+            slots.set_migrating(slot, None)
+        for slot in [slot for slot in slots.importing_from if slots.owners[slot] is me]:
+            slots.set_importing(slot, None)
 
     # Slots
 
@@ -135,10 +146,11 @@ class Topology:
 
     def _settle_open_slots(self, won: SlotSet, replaced: list[Member], owner: Member) -> None:
         slots = self._view.slots
+        ours = owner is self._view.myself.primary
         for slot in [slot for slot in slots.migrating_to if slot in won]:
             slots.set_migrating(slot, None)
         for slot in [slot for slot in slots.importing_from if slot in won]:
-            slots.set_importing(slot, owner)
+            slots.set_importing(slot, None if ours else owner)
         for loser in replaced:
             slots.repoint(loser, owner)
 

@@ -55,6 +55,8 @@ class ClusterView:
     """Something an election of ours waits for may have happened."""
     pong_wanted: bool = False
     """Everybody is to be told how things are, once what is going on now is done: orders often come in batches."""
+    open_slots_number: int = 0
+    """Of our statement about open slots, which rises; on a replica, that of its primary which was taken over."""
     paused_offset: int | None = None
     """Our offset while our writers are paused for a manual failover; None when they are not."""
     sent_by_type: list[int] = Factory(lambda: [0] * len(TYPE_NAMES))

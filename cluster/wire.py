@@ -27,6 +27,7 @@ from cluster.messages import (
     ManualFailoverStart,
     Meet,
     Message,
+    OpenSlots,
     Ping,
     Pong,
     Publish,
@@ -34,6 +35,7 @@ from cluster.messages import (
     Update,
 )
 from cluster.slot_set import SlotSet
+from cluster.slots import SLOT_COUNT
 from cluster.terms import MESSAGE_EXTENSIONS
 
 SIGNATURE = b"RCmb"
@@ -54,6 +56,11 @@ _EXTENSION = Struct(">IH2x")
 _FORGOTTEN = Struct(">40sQ")
 
 _EXT_HOSTNAME, _EXT_HUMAN_NODENAME, _EXT_FORGOTTEN, _EXT_SHARD_ID = range(4)
+_EXT_OPEN_SLOTS = 0x736D
+"""Ours ("sm"): number of the statement, how many groups, then for each (node id, 0 migrating or 1 importing, how many
+slots) and the slots."""
+_STATEMENT = Struct(">QH")
+_GROUP = Struct(">40sHH")
 _NO_ID = b"\0" * 40
 _ID = re.compile(rb"[0-9a-z]{40}\Z")
 _ADDRESS = re.compile(rb"[0-9A-Za-z:.%_-]*\Z")
@@ -103,7 +110,7 @@ def _encode_header(message: Message, message_flags: int, body_bytes: int, count:
         h.cport,
         h.flags,
         0 if h.cluster_ok else 1,
-        bytes((message_flags, 0, 0)),
+        message_flags.to_bytes(3, "little"),
     )
 
 
@@ -122,7 +129,43 @@ def _encode_extensions(extensions: Extensions) -> list[bytes]:
         parts.append(_encode_extension(_EXT_FORGOTTEN, _FORGOTTEN.pack(_encode_id(gone.node_id), gone.ttl_s)))
     if extensions.shard_id:
         parts.append(_encode_extension(_EXT_SHARD_ID, _encode_id(extensions.shard_id)))
+    if extensions.open_slots is not None:
+        parts.append(_encode_extension(_EXT_OPEN_SLOTS, _encode_open_slots(extensions.open_slots)))
     return parts
+
+
+def _encode_open_slots(opened: OpenSlots) -> bytes:
+    groups: dict[tuple[str, int], list[int]] = {}
+    for kind, entries in enumerate((opened.migrating_to, opened.importing_from)):
+        for slot, node_id in entries:
+            groups.setdefault((node_id, kind), []).append(slot)
+    parts = [_STATEMENT.pack(opened.number, len(groups))]
+    for (node_id, kind), slots in groups.items():
+        parts += [_GROUP.pack(_encode_id(node_id), kind, len(slots)), Struct(f">{len(slots)}H").pack(*slots)]
+    return b"".join(parts)
+
+
+def _decode_open_slots(data: bytes) -> OpenSlots:
+    tables: tuple[dict[int, str], dict[int, str]] = ({}, {})
+    if len(data) < _STATEMENT.size:
+        raise BusProtocolError("truncated open-slots extension")
+    number, groups = _STATEMENT.unpack_from(data)
+    at = _STATEMENT.size
+    for _ in range(groups):
+        if at + _GROUP.size > len(data):
+            raise BusProtocolError("truncated open-slots extension")
+        raw_id, kind, count = _GROUP.unpack_from(data, at)
+        at += _GROUP.size
+        if kind > 1 or at + 2 * count > len(data):
+            raise BusProtocolError("bad group in an open-slots extension")
+        node_id = _decode_id(raw_id, "open-slots extension")
+        slots = Struct(f">{count}H").unpack_from(data, at)
+        at += 2 * count
+        if any(slot >= SLOT_COUNT for slot in slots):
+            raise BusProtocolError("bad slot in an open-slots extension")
+        tables[kind].update(dict.fromkeys(slots, node_id))
+    migrating, importing = (tuple(sorted(table.items())) for table in tables)
+    return OpenSlots(migrating, importing, number)
 
 
 def _encode_gossip(entry: GossipEntry) -> bytes:
@@ -167,6 +210,7 @@ def encode_message(message: Message) -> bytes:
 def _decode_extensions(frame: bytes, at: int, count: int) -> Extensions:
     hostname = human_nodename = shard_id = ""
     forgotten: list[ForgottenNode] = []
+    open_slots: OpenSlots | None = None
     for _ in range(count):
         if at + _EXTENSION.size > len(frame):
             raise BusProtocolError("extension exceeds its frame")
@@ -186,9 +230,11 @@ def _decode_extensions(frame: bytes, at: int, count: int) -> Extensions:
             forgotten.append(ForgottenNode(_decode_id(raw_id, "forgotten-node extension"), ttl_s))
         elif code == _EXT_SHARD_ID:
             shard_id = _decode_id(data, "shard-id extension")
+        elif code == _EXT_OPEN_SLOTS:
+            open_slots = _decode_open_slots(data)
     if at != len(frame):
         raise BusProtocolError("frame longer than its content")
-    return Extensions(hostname, human_nodename, shard_id, tuple(forgotten))
+    return Extensions(hostname, human_nodename, shard_id, tuple(forgotten), open_slots)
 
 
 def _decode_heartbeat(
@@ -253,7 +299,7 @@ def decode_frame(frame: bytes) -> Message:
         ip=_decode_text(raw_ip, _ADDRESS, "announced address"),
         flags=flags,
         cluster_ok=state == 0,
-        message_flags=message_flags[0],
+        message_flags=int.from_bytes(message_flags, "little"),
         current_epoch=current_epoch,
         config_epoch=config_epoch,
         offset=offset,

@@ -59,6 +59,16 @@ def floating(text: bytes, error: ErrorReply = errors.NOT_FLOAT) -> float:
     return value
 
 
+def wait_timeout_ms(text: bytes, now_ms: int) -> int:
+    """The timeout of a wait for replicas: ms, 0 for ever. The moment it ends at must be a time, too."""
+    timeout = integer(text, ErrorReply("ERR timeout is not an integer or out of range"))
+    if timeout < 0:
+        raise CommandError(errors.TIMEOUT_NEGATIVE)
+    if timeout > INT64_MAX - now_ms:
+        raise CommandError("ERR timeout is out of range")
+    return timeout
+
+
 def timeout_ms(text: bytes) -> int:
     """The timeout of a blocking command: seconds with fraction; the result in ms, 0 for ever.
 

@@ -246,6 +246,8 @@ class ClusterHost:
         if self.routing.refresh():
             self._redirect_blocked()
         self.check_lease()
+        if self.server.replication is not None:  # a SETSLOT may wait for what replicas say on the bus
+            self.server.replication.serving.waiting.check()
 
     def settle_before_replies(self) -> None:
         """Carry out the effects of an order at the end of the pass: a batch of SETSLOT costs one sync of nodes.conf,

@@ -104,10 +104,14 @@ class Routing:
         if not view.cluster_ok:
             self._check_down(spec, writes)
         is_message = _is_message(client, spec)  # shard channels have no keys that may have moved already
+        # A READONLY client reads at a replica as it would at the primary: what has moved away, or not come yet, is
+        # elsewhere. Replicas know the open slots of their primary.
+        reads_here = me.primary is not None and client.readonly and not writes and self._reads(client, spec)
+        serving = me.primary if reads_here else me
         # In 7.0 a transaction with messages alone is judged like one with keys that do not exist.
         is_open = not is_message or (spec.full_name == b"exec" and not COMPAT.newer)
-        target = slots.migrating_to.get(slot) if owner is me and is_open else None
-        importing = slot in slots.importing_from
+        target = slots.migrating_to.get(slot) if owner is serving and is_open else None
+        importing = slot in slots.importing_from and (me.is_primary or reads_here)
         if (target is not None or importing) and spec.full_name in _MIGRATES:
             return
         if target is not None or importing:
@@ -122,7 +126,7 @@ class Routing:
                 return
         if owner is me:
             return
-        if me.primary is owner and (is_message or (client.readonly and not writes and self._reads(client, spec))):
+        if me.primary is owner and (is_message or reads_here):
             return
         raise CommandError(errors.moved(slot, *self.endpoint(owner, client)))
 
@@ -178,7 +182,7 @@ class Routing:
             return errors.CLUSTER_DOWN
         slot = key_slot(keys[0])
         owner = view.slots.owners[slot]
-        if owner is view.myself or slot in view.slots.importing_from:
+        if owner is view.myself or (slot in view.slots.importing_from and view.myself.is_primary):
             return None
         if owner is None:
             return errors.CLUSTER_DOWN_UNBOUND

@@ -11,7 +11,7 @@ from cluster.admin import Admin
 from cluster.errors import ClusterRefusal, Condition
 from cluster.guard import Fence
 from node import errors
-from node.arguments import INT64_MAX, integer, integer_between
+from node.arguments import INT64_MAX, integer, integer_between, wait_timeout_ms
 from node.client import GATE_ASKING, GATE_READONLY, GATE_REDIRECT
 from node.commands.cluster_args import epoch, host_of, order, slot_number, slot_ranges
 from node.errors import CommandError, ErrorReply
@@ -20,6 +20,7 @@ from node.resp.values import OK, Status
 
 if TYPE_CHECKING:
     from node.client import Client
+    from node.cluster_host import ClusterHost
 
 _FLAGS: Final = ADMIN | STALE | NO_ASYNC_LOADING
 
@@ -177,7 +178,7 @@ def cmd_flushslots(client: Client, argv: list[bytes]) -> Any:
 @command(
     "cluster|setslot",
     arity=-4,
-    syntax="slot <IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE>",
+    syntax="slot <IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE> [TIMEOUT timeout(integer)]",
     flags=_FLAGS,
     group="cluster",
     since="3.0.0",
@@ -190,6 +191,10 @@ def cmd_setslot(client: Client, argv: list[bytes]) -> Any:
         raise CommandError(f"ERR {Condition.SETSLOT_ON_REPLICA.value}")
     slot = slot_number(argv[2])
     action = argv[3].upper()
+    timeout_ms = None
+    if len(argv) in (6, 7) and argv[-2].upper() == b"TIMEOUT":
+        timeout_ms = wait_timeout_ms(argv[-1], client.server.clock.now_ms)
+        argv = argv[:-2]
     if action == b"STABLE" and len(argv) == 4:
         order(client, Admin.set_slot_stable, slot)
     elif len(argv) != 5 or action not in (b"MIGRATING", b"IMPORTING", b"NODE"):
@@ -201,7 +206,14 @@ def cmd_setslot(client: Client, argv: list[bytes]) -> Any:
     else:
         keys = client.server.keyspace.dbs[0].count_in_slot(slot)
         order(client, Admin.set_slot_node, slot, _name(argv[4]), keys_in_slot=keys)
-    return OK
+    return OK if timeout_ms is None else _when_replicas_agree(client, host, timeout_ms)
+
+
+def _when_replicas_agree(client: Client, host: ClusterHost, timeout_ms: int) -> Any:
+    """OK once the replicas that work say that they know of the order, which stands in any case; an error in time."""
+    agree = host.core.open_slots.replicas_agree
+    waiting = client.server.replication.serving.waiting
+    return waiting.wait(client, timeout_ms, lambda: (OK, True) if agree() else (errors.NO_REPLICAS, False))
 
 
 # Roles and epochs

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from node import errors
-from node.arguments import INT64_MAX, integer, integer_between
+from node.arguments import integer, integer_between, wait_timeout_ms
 from node.errors import CommandError, ErrorReply
 from node.observe.client_info import describe_client
 from node.persistence import aof as states
@@ -182,7 +182,7 @@ def cmd_wait(client: Client, argv: list[bytes]) -> Any:
             "propagated."
         )
     wanted = integer(argv[1])
-    timeout_ms = _wait_timeout(argv[2], client.server.clock.now_ms)
+    timeout_ms = wait_timeout_ms(argv[2], client.server.clock.now_ms)
     offset = client.write_offset
 
     def question() -> tuple[int, bool]:
@@ -212,7 +212,7 @@ def cmd_waitaof(client: Client, argv: list[bytes]) -> Any:
     wanted = integer(argv[2])
     if wanted < 0:
         raise CommandError("ERR value is out of range, must be positive")
-    timeout_ms = _wait_timeout(argv[3], server.clock.now_ms)
+    timeout_ms = wait_timeout_ms(argv[3], server.clock.now_ms)
     if replication.is_replica:
         raise CommandError(
             "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just "
@@ -233,13 +233,3 @@ def cmd_waitaof(client: Client, argv: list[bytes]) -> Any:
     if own:
         aof.ask_for_sync()
     return replication.serving.waiting.wait(client, timeout_ms, question)
-
-
-def _wait_timeout(text: bytes, now_ms: int) -> int:
-    """ms; 0 waits for ever. The moment it ends at must be a time, too."""
-    timeout_ms = integer(text, ErrorReply("ERR timeout is not an integer or out of range"))
-    if timeout_ms < 0:
-        raise CommandError(errors.TIMEOUT_NEGATIVE)
-    if timeout_ms > INT64_MAX - now_ms:
-        raise CommandError("ERR timeout is out of range")
-    return timeout_ms

@@ -1,4 +1,5 @@
-"""WAIT and WAITAOF: clients that wait until enough replicas have applied, or put on disk, what they wrote.
+"""WAIT and WAITAOF: clients that wait until enough replicas have applied, or put on disk, what they wrote. So does a
+CLUSTER SETSLOT with a timeout, until they know of it.
 
 The replicas are asked for their offsets once per pass, whoever waits (`Stream.ack_wanted`); every acknowledgement is
 then checked against the waiting clients. The wait itself, its time limit included, is a `Block` without keys.
@@ -20,7 +21,7 @@ Question = Callable[[], tuple[Any, bool]]
 
 
 class Waiting:
-    """The clients in WAIT or WAITAOF."""
+    """The clients that wait for replicas."""
 
     def __init__(self, blocking: Blocking, stream: Stream) -> None:
         self._blocking = blocking

@@ -167,3 +167,25 @@ def test_publish_reaches_subscribers_on_nodes_of_the_other_make(mixed: ClusterHa
         message = wait_until(lambda s=subscription: s.get_message(timeout=0.1), 5, "the message")  # type: ignore[misc]
         assert message["data"] == b"hello"
         subscription.close()  # type: ignore[no-untyped-call]
+
+
+def test_stock_replica_sees_nothing_of_open_slots_and_holds_no_order_up(mixed: ClusterHandle) -> None:
+    ours, other, stock = mixed.nodes[:3]
+    ids = [node.call("CLUSTER", "MYID") for node in (ours, other, stock)]
+    assert ours.call("CLUSTER", "SETSLOT", 5, "MIGRATING", ids[1], "TIMEOUT", 5000) == b"OK"
+    assert other.call("CLUSTER", "SETSLOT", 5, "IMPORTING", ids[0], "TIMEOUT", 5000) == b"OK"
+    assert ours.call("CLUSTER", "SETSLOT", 6, "MIGRATING", ids[2]) == b"OK"
+    assert stock.call("CLUSTER", "SETSLOT", 6, "IMPORTING", ids[0]) == b"OK"
+    offsets = [node.info("replication")["master_repl_offset"] for node in mixed.nodes[3:5]]
+    wait_until(
+        lambda: all(
+            node.info("replication")["master_repl_offset"] != before
+            for node, before in zip(mixed.nodes[3:5], offsets, strict=True)
+        ),
+        20,
+        "the replicas of ours go on replicating",
+    )
+    for node in mixed.nodes[2:5]:
+        for complaint in ("extension", "sending an error to its master", "module"):
+            assert complaint not in node.log(), node.log()
+    assert b"[6-<-" not in mixed.nodes[5].call("CLUSTER", "NODES"), "a stock primary does not tell"

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.stock
 EXCEPTIONS = {
     "bitop": "the operations are spelled out, with those of Redis 8.2",
     "cluster|guard": "ours",
+    "cluster|setslot": "TIMEOUT",
     "command|getkeys": "stock names no arguments",
     "command|getkeysandflags": "stock names no arguments",
     "geohash": "members may be left out, as the arity says",

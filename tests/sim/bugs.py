@@ -13,7 +13,9 @@ from unittest.mock import patch
 from cluster.election import Ballot, Candidate
 from cluster.epochs import Epochs
 from cluster.guard import Guard, GuardReply
-from cluster.members import Members
+from cluster.members import Member, Members
+from cluster.messages import OpenSlots
+from cluster.open_slots import OpenSlotSharing
 from cluster.view import ClusterView
 
 
@@ -95,6 +97,17 @@ def lease_from_arrival() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def deaf_replica() -> Iterator[None]:
+    """A replica does not take over the open slots that its primary tells."""
+
+    def on_told(self: OpenSlotSharing, sender: Member, told: OpenSlots) -> None:
+        return
+
+    with patch.object(OpenSlotSharing, "on_told", on_told):
+        yield
+
+
 GUARD_BUGS = {"no-fence": no_fence, "lease-from-arrival": lease_from_arrival}
 
 BUGS = {
@@ -102,4 +115,5 @@ BUGS = {
     "unsynced-vote": unsynced_vote,
     "lonely-winner": lonely_winner,
     "reused-epoch": reused_epoch,
+    "deaf-replica": deaf_replica,
 }

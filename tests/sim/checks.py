@@ -185,6 +185,9 @@ def _first_difference(nodes: list[SimNode], ids: dict[str, SimNode]) -> str:
             if seen_primary != real_primary:
                 return f"{node.address} has an outdated primary of {other.address}"
         me = view.myself
+        shard = ids[me.shard_primary.node_id] if me.shard_primary is not None else node
+        if view.slots.opened() != shard.core.view.slots.opened():
+            return f"{node.address} does not know the open slots of its primary"
         if me.is_primary and epochs.setdefault(me.config_epoch, node.address) != node.address:
             return f"{node.address} and {epochs[me.config_epoch]} have the same config epoch"
     return ""

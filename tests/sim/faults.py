@@ -167,7 +167,7 @@ class Faults:
             self._world.remember(f"refused: {refusal.condition.name}")
 
     def _order_slot_move(self) -> None:
-        """Move one slot as tools do: open it on both sides, close it on the target, then on the source.
+        """Move one slot as tools do: open it on both sides, close it on the target, then on the source. Some stay open.
 
         Tools first check that the nodes agree, and so does this: a target that does not know the config epoch of the
         source may close the import with a smaller one, and lose the slot to a heartbeat of the source that is under
@@ -189,6 +189,8 @@ class Faults:
         try:
             target.order(lambda admin: admin.set_slot_importing(slot, source_id))
             source.order(lambda admin: admin.set_slot_migrating(slot, target_id))
+            if self._pick([True, False, False]):
+                return  # whoever moved it died
             target.order(lambda admin: admin.set_slot_node(slot, target_id, keys_in_slot=0))
             world.safety.note_unconsented(target)
             source.order(lambda admin: admin.set_slot_node(slot, target_id, keys_in_slot=0))

@@ -21,6 +21,7 @@ from cluster.messages import (
     ManualFailoverStart,
     Meet,
     Message,
+    OpenSlots,
     Ping,
     Pong,
     Publish,
@@ -48,7 +49,7 @@ headers = st.builds(
     ip=addresses,
     flags=st.integers(0, 65535),
     cluster_ok=st.booleans(),
-    message_flags=st.sampled_from([0, 1, 2, 3]),
+    message_flags=st.sampled_from([0, 1, 2, 3, 1 << 23]),
     current_epoch=epochs,
     config_epoch=epochs,
     offset=offsets,
@@ -57,12 +58,14 @@ headers = st.builds(
 )
 seconds = st.integers(0, 2**32 - 1)
 gossip = st.builds(GossipEntry, ids, seconds, seconds, addresses, ports, ports, st.integers(0, 65535), ports)
+open_tables = st.dictionaries(st.integers(0, 16383), ids, max_size=9).map(lambda table: tuple(sorted(table.items())))
 extensions = st.builds(
     Extensions,
     hostname=st.sampled_from(["", "h", "host-7", "a.b.example.org"]),
     human_nodename=st.sampled_from(["", "blue"]),
     shard_id=st.sampled_from(["", B]),
     forgotten=st.lists(st.builds(ForgottenNode, ids, epochs), max_size=3).map(tuple),
+    open_slots=st.none() | st.builds(OpenSlots, open_tables, open_tables, epochs),
 )
 heartbeat_parts = (headers, st.lists(gossip, max_size=5).map(tuple), extensions)
 messages = st.one_of(
@@ -133,6 +136,8 @@ def patched(frame: bytes, at: int, data: bytes) -> bytes:
 
 PING = encode_message(Ping(Header(A, 7001, 17001), (GossipEntry(B, 1, 2, "10.0.0.2", 7002, 17002, 1),)))
 HOST_PING = encode_message(Ping(Header(A, 7001, 17001), (), Extensions(hostname="here")))
+OPEN_PING = encode_message(Ping(Header(A, 7001, 17001), (), Extensions(open_slots=OpenSlots(((5, B),), ((6, C),)))))
+OPEN_AT = HEADER_BYTES + 8 + 8
 PUBLISH = encode_message(Publish(Header(A, 7001, 17001), b"abc", b"de"))
 
 MALFORMED = {
@@ -151,6 +156,11 @@ MALFORMED = {
     "extension not padded": patched(HOST_PING, HEADER_BYTES, (15).to_bytes(4, "big")),
     "extension missing": patched(HOST_PING, 2214, (2).to_bytes(2, "big")),
     "hostname": patched(HOST_PING, HEADER_BYTES + 8, b"a b\n"),
+    "open slots: more groups than bytes": patched(OPEN_PING, OPEN_AT, (5).to_bytes(2, "big")),
+    "open slots: node id": patched(OPEN_PING, OPEN_AT + 2, b"\n"),
+    "open slots: neither migrating nor importing": patched(OPEN_PING, OPEN_AT + 42, (2).to_bytes(2, "big")),
+    "open slots: more slots than bytes": patched(OPEN_PING, OPEN_AT + 44, (99).to_bytes(2, "big")),
+    "open slots: no such slot": patched(OPEN_PING, OPEN_AT + 46, (16384).to_bytes(2, "big")),
     "publish channel length": patched(PUBLISH, HEADER_BYTES, (2**31).to_bytes(4, "big")),
     "publish payload length": patched(PUBLISH, HEADER_BYTES + 4, (1).to_bytes(4, "big")),
     "body on a vote": patched(patched(PING, 12, (6).to_bytes(2, "big")), 14, b"\0\0"),
