@@ -87,6 +87,7 @@ class Topology:
         me.role = FLAG_REPLICA
         me.migrate_to = False
         view.members.attach(me, primary)
+        view.pong_wanted = True  # else the others hear of it by the next ping, and see two primaries until then
         # Nodes of stock 7.0 tell no shard id: then nothing is known, and a partial resynchronisation is asked for.
         other_shard = bool(primary.shard_id and me.shard_id) and primary.shard_id != me.shard_id
         if primary.shard_id:

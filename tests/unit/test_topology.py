@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cluster.effects import DeleteKeysInSlots, Persist, RoleChanged, SlotsChanged
-from cluster.messages import Update
+from cluster.messages import Pong, Update
 from cluster.slot_set import NO_SLOTS, SlotSet
 from cluster.terms import FLAG_PRIMARY, FLAG_REPLICA
 from tests.support.lone_core import LoneCore, node_id
@@ -189,3 +189,11 @@ def test_migrating_slot_follows_its_target_and_closes_when_lost() -> None:
     assert lone.core.view.slots.migrating_to == {5: lone.member("R2")}
     promote(lone, "R2", epoch=5, slots=lone.share("P2") | SlotSet([5]))
     assert lone.core.view.slots.migrating_to == {}
+
+
+def test_demoted_primary_tells_everybody_at_once() -> None:
+    lone = started("P1")
+    promote(lone, "R1")
+    assert lone.core.view.myself.is_replica
+    assert set(lone.receivers(Pong)) >= set(lone.others())
+    assert lone.sent(Pong, to="P3")[-1].header.primary_id == node_id("R1")
