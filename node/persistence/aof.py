@@ -7,9 +7,10 @@ when the file is forced to disk:
     everysec  by a thread, once a second
     no        when the kernel likes
 
-Writes go out at once even while an fsync is under way, so a process that is killed has lost nothing it acknowledged.
-Stock holds them back for up to two seconds, lest the kernel block the write; measured on ext4 with fsyncs back to back,
-a write took 11 us (median), 1 to 5 ms (99 %), 57 ms (worst). docs/adr/0022 has the reasoning.
+On a disk that syncs quickly, writes go out at once even while an fsync is under way, so a process that is killed has
+lost nothing it acknowledged. On a slow one the kernel would block the write until the fsync is over, and every client
+with it; there `everysec` holds writes back meanwhile, for up to two seconds, as stock always does. How long the syncs
+take tells which one it is. docs/adr/0022 has the reasoning.
 
 A write that fails leaves its bytes in the buffer, takes back what was written in part, and stops further writes by
 clients (`write_error`) until the disk takes them again; under `always` replies must not be sent any more, so the
@@ -43,6 +44,10 @@ WAITING: Final = 2
 
 _LOG_ERRORS_EVERY_MS: Final = 30_000
 _SYNC_EVERY_MS: Final = 1000
+#: A sync that takes longer makes the disk a slow one, until another one is quicker.
+SLOW_SYNC_MS: Final = 20
+#: Writes are held back no longer than this (stock: two seconds).
+MOST_HELD_MS: Final = 2000
 
 
 class AofFailure(StorageError):
@@ -77,8 +82,12 @@ class Aof:
         self.synced_total = 0
         self._last_sync_ms = 0
         self.sync_running = False
+        self._sync_began_ms = 0
+        self._disk_is_slow = False
+        #: Since when writes are held back; 0 while they are not.
+        self._held_since_ms = 0
         self.retired: list[int] = []
-        #: How often an fsync was due while the one of a second ago was still under way.
+        #: Writes that were held back for as long as is allowed, and then went out beside a sync (`aof_delayed_fsync`).
         self.delayed_syncs = 0
         # errors
         self.write_error: OSError | None = None
@@ -125,10 +134,16 @@ class Aof:
         if self.is_open and self.synced_total < self.fed_total:
             self._request_sync()
 
-    def flush(self) -> None:
-        """End of a pass: write what was fed, sync as the policy says. Raises AofFailure under `always`."""
+    def flush(self, *, at_once: bool = False) -> None:
+        """End of a pass: write what was fed, sync as the policy says. Raises AofFailure under `always`.
+
+        `at_once`: the file is about to change; nothing is held back for a sync that runs.
+        """
         policy = self._config.appendfsync
         if self._buffer:
+            if self.sync_running and policy == "everysec" and not at_once and self._hold_back():
+                return
+            self._held_since_ms = 0
             if not self._write():
                 return
         elif self._synced_size == self._increment_size:
@@ -136,11 +151,25 @@ class Aof:
         if policy == "always":
             self._sync_now()
         elif policy == "everysec" and self._clock.mono_ms - self._last_sync_ms >= _SYNC_EVERY_MS:
-            if self.sync_running:
-                self.delayed_syncs += 1
-            else:
+            if not self.sync_running:
                 self._request_sync()
             self._last_sync_ms = self._clock.mono_ms
+
+    def _hold_back(self) -> bool:
+        """Whether a write waits for the sync that runs, because the disk would make everybody wait for it."""
+        now_ms = self._clock.mono_ms
+        if not self._disk_is_slow and now_ms - self._sync_began_ms < SLOW_SYNC_MS:
+            return False
+        self._disk_is_slow = True
+        self._held_since_ms = self._held_since_ms or now_ms
+        if now_ms - self._held_since_ms < MOST_HELD_MS:
+            return True
+        self.delayed_syncs += 1
+        log.warning(
+            "Asynchronous AOF fsync is taking too long (disk is busy?). Writing the AOF buffer without waiting for "
+            "fsync to complete, this may slow down Redis."
+        )
+        return False
 
     def _write(self) -> bool:
         """Write the buffer; False when it could not be written whole (it is kept then)."""
@@ -212,13 +241,15 @@ class Aof:
     def take_sync_job(self) -> tuple[int, int, list[int]]:
         """For the syncing thread: the descriptor, the size that will be on disk, and files to be synced and closed."""
         self.sync_running = True
+        self._sync_began_ms = self._clock.mono_ms
         self._total_at_sync = self._written_total
         retired, self.retired = self.retired, []
         return self._fd, self._increment_size, retired
 
     def sync_finished(self, fd: int, size: int, error: OSError | None) -> None:
-        """The thread is done with `fd`, which held `size` bytes when it began."""
+        """The thread is done with `fd`, which held `size` bytes when it began. What was held back can be flushed."""
         self.sync_running = False
+        self._disk_is_slow = self._clock.mono_ms - self._sync_began_ms >= SLOW_SYNC_MS
         self.sync_error = error
         if error is not None:
             log.warning("Fail to fsync the AOF file: %s", error.strerror)
@@ -286,7 +317,7 @@ class Aof:
             self._buffer.clear()  # the snapshot about to be taken holds what they did
             self._go_on_in(fd)
             return len(files.manifest.increments)
-        self.flush()
+        self.flush(at_once=True)
         if self._buffer:
             raise self.write_error or OSError(errno.EIO, "the log cannot be written")
         manifest = files.manifest.with_increment(files.stem)
@@ -347,7 +378,7 @@ class Aof:
         fd = self._fd
         try:
             if fd >= 0:
-                self.flush()
+                self.flush(at_once=True)
                 os.fsync(fd)
         except OSError as error:
             log.warning("Fail to fsync the AOF file: %s", error.strerror)
@@ -357,7 +388,7 @@ class Aof:
             self.state = OFF
             self._selected_db = -1
             self._increment_size = self._synced_size = 0
-            if self.sync_running:
+            if fd >= 0 and self.sync_running:
                 self._retire(fd)  # a thread is using it
             elif fd >= 0:
                 os.close(fd)

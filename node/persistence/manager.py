@@ -93,9 +93,19 @@ class Persistence:
             before = aof.write_error
             started = perf_counter_ns()
             aof.flush()
-            self._server.stats.loop.log_nanos += perf_counter_ns() - started
+            nanos = perf_counter_ns() - started
+            self._server.stats.loop.log_nanos += nanos
+            threshold_ms = self._server.latency.threshold_ms
+            if threshold_ms and nanos >= threshold_ms * 1_000_000:
+                self._note_slow_write(nanos // 1_000_000)
             if before is not aof.write_error:
                 self._server.refresh_write_gate()
+
+    def _note_slow_write(self, ms: int) -> None:
+        """Everybody waited for the log: LATENCY names it as stock does."""
+        beside = "pending-fsync" if self.aof.sync_running else "alone" if self.child is None else "active-child"
+        self._server.latency.add(f"aof-write-{beside}", ms, self._server.clock.now_ms // 1000)
+        self._server.latency.add("aof-write", ms, self._server.clock.now_ms // 1000)
 
     def can_write(self) -> ErrorReply | None:
         """Why writes are refused: the disk does not take what `save` or `appendonly` promise."""
@@ -228,7 +238,10 @@ class Persistence:
             return None
 
         before = aof.sync_error
-        aof.sync_finished(fd, size, await trio.to_thread.run_sync(sync))
+        error = await trio.to_thread.run_sync(sync)
+        self._server.clock.refresh()
+        aof.sync_finished(fd, size, error)
+        self.flush()  # what was held back meanwhile
         self.on_synced()
         if before is not aof.sync_error:
             self._server.refresh_write_gate()
@@ -265,7 +278,7 @@ class Persistence:
         if self.aof.state == states.WAITING and self.aof.is_open:
             raise CommandError("ERR Error trying to load the AOF files, check server logs.")
         if self.aof.is_open:
-            self.aof.flush()
+            self.aof.flush(at_once=True)
         self.loader.reload_log()
 
     def prepare_exit(self, save: bool | None = None, *, force: bool = False) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from node.clock import Clock
 from node.config import Config
 from node.persistence import aof as module
-from node.persistence.aof import ON, WAITING, Aof, AofFailure
+from node.persistence.aof import MOST_HELD_MS, ON, SLOW_SYNC_MS, WAITING, Aof, AofFailure
 from node.persistence.aof_manifest import read_manifest
 from node.persistence.errors import LoadError
 
@@ -111,22 +111,71 @@ def test_flush_everysec_asks_for_a_sync_once_a_second(bench: Bench) -> None:
     assert bench.syncs == 2
 
 
-def test_flush_everysec_writes_at_once_while_a_sync_takes_its_time(bench: Bench) -> None:
+def test_flush_everysec_on_a_quick_disk_writes_at_once_while_a_sync_runs(bench: Bench) -> None:
     bench.config.appendfsync = "everysec"
     bench.open()
     fd, size, _ = bench.aof.take_sync_job()
-    for seconds in range(4):
-        bench.clock.mono_ms = 2_000_000 + 1000 * seconds
+    for _ in range(4):
+        bench.clock.mono_ms += 4
         bench.aof.feed(0, [b"PING"])
         bench.aof.flush()
         assert bench.aof.buffered_bytes == 0
-    assert bench.aof.delayed_syncs == 4  # no second thread was sent after the first
-    assert bench.syncs == 0
     bench.aof.sync_finished(fd, size, None)
     assert bench.aof.unsynced_bytes > 0
-    bench.clock.mono_ms += 1000
+    assert bench.aof.delayed_syncs == 0
+
+
+def test_flush_everysec_on_a_slow_disk_holds_writes_back_until_the_sync_is_over(bench: Bench) -> None:
+    bench.config.appendfsync = "everysec"
+    bench.open()
+    fd, size, _ = bench.aof.take_sync_job()
+    bench.clock.mono_ms += SLOW_SYNC_MS
+    bench.aof.feed(0, [b"PING"])
     bench.aof.flush()
-    assert bench.syncs == 1
+    assert bench.aof.buffered_bytes > 0
+    bench.aof.sync_finished(fd, size, None)
+    bench.aof.flush()
+    assert bench.aof.buffered_bytes == 0
+
+    fd, size, _ = bench.aof.take_sync_job()  # known to be slow now: nothing goes out beside it
+    bench.aof.feed(0, [b"PING"])
+    bench.aof.flush()
+    assert bench.aof.buffered_bytes > 0
+    bench.clock.mono_ms += SLOW_SYNC_MS - 1
+    bench.aof.sync_finished(fd, size, None)
+    bench.aof.flush()
+
+    bench.aof.take_sync_job()  # that one was quick
+    bench.aof.feed(0, [b"PING"])
+    bench.aof.flush()
+    assert bench.aof.buffered_bytes == 0
+
+
+def test_flush_everysec_holds_writes_back_for_two_seconds_at_most(bench: Bench) -> None:
+    bench.config.appendfsync = "everysec"
+    bench.open()
+    bench.aof.take_sync_job()
+    bench.clock.mono_ms += SLOW_SYNC_MS
+    bench.aof.feed(0, [b"PING"])
+    bench.aof.flush()
+    bench.clock.mono_ms += MOST_HELD_MS - 1
+    bench.aof.flush()
+    assert (bench.aof.buffered_bytes > 0, bench.aof.delayed_syncs) == (True, 0)
+    bench.clock.mono_ms += 1
+    bench.aof.flush()
+    assert (bench.aof.buffered_bytes, bench.aof.delayed_syncs) == (0, 1)
+
+
+@pytest.mark.parametrize("change", ["rotate", "close"])
+def test_nothing_stays_behind_when_the_file_changes_during_a_slow_sync(bench: Bench, change: str) -> None:
+    bench.config.appendfsync = "everysec"
+    bench.open()
+    bench.aof.take_sync_job()
+    bench.clock.mono_ms += SLOW_SYNC_MS
+    bench.aof.feed(0, [b"SET", b"k", b"v"])
+    bench.aof.flush()
+    getattr(bench.aof, change)()
+    assert b"SET" in bench.log()
 
 
 def test_flush_failure_keeps_the_bytes_and_recovers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
