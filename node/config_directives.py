@@ -246,6 +246,7 @@ DIRECTIVES: Final = (
     Directive("bgsave_cpulist", OPTIONAL_TEXT, "", immutable=True),
     # Scripts and shutdown
     Directive("busy-reply-threshold", NATURAL_64, 5000, alias="lua-time-limit"),
+    Directive("lua-memory-limit", SIZE, 256 << 20, hidden=True),
     Directive("shutdown-timeout", NATURAL, 10),
     Directive("shutdown-on-sigint", ShutdownFlags(), ()),
     Directive("shutdown-on-sigterm", ShutdownFlags(), ()),

@@ -165,6 +165,7 @@ class ConfigValues:
     bgsave_cpulist: str
     # Scripts and shutdown
     busy_reply_threshold: int
+    lua_memory_limit: int
     shutdown_timeout: int
     shutdown_on_sigint: tuple[str, ...]
     shutdown_on_sigterm: tuple[str, ...]

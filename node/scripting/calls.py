@@ -23,8 +23,9 @@ from node.dispatch import SERVER_MEMORY, SERVER_REPLICA, SERVER_STALE, SERVER_WR
 from node.errors import CommandError, ErrorReply
 from node.propagation import EVERYBODY
 from node.registry import LOOKUP, CommandSpec
-from node.scripting.conversion import error_text, number_text, to_int64, to_lua
+from node.scripting.conversion import error_text, number_text, to_int64
 from node.scripting.failures import ScriptFailure
+from node.scripting.memory_cap import RESERVE
 from node.scripting.texts import cluster_text, denied_text, worded
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("node")
 
 _INHERITED_GATES: Final = GATE_ACL | GATE_ASKING | GATE_NO_TOUCH | GATE_PRIMARY | GATE_READONLY
+_INT_LIMIT: Final = 1 << 31
+#: Replies below this fit into what is always kept free for them (memory_cap.py).
+_SMALL: Final = RESERVE // 2
 _LEVELS: Final = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING)
 _VERBOSITY: Final = {"debug": 0, "verbose": 1, "notice": 2, "warning": 3}
 _NOT_RUNNING: Final = b"redis.%b can only be called inside a script invocation"
@@ -80,23 +84,36 @@ class Calls:
 
     def call(self, *args: Any) -> Any:
         """`redis.call`: the reply. Raises ScriptFailure."""
-        result = self._invoke(args)
-        kind = type(result)
-        if kind is bytes or kind is int:
-            return result
-        if kind is ErrorReply:
-            raise ScriptFailure(error_text(result.line), True)
-        return to_lua(self.engine, result, self._client.resp3)
-
-    def pcall(self, *args: Any) -> Any:
-        """`redis.pcall`: the reply, or an error as a table."""
         try:
             result = self._invoke(args)
+            if type(result) is ErrorReply:
+                raise ScriptFailure(error_text(result.line), True)
+            return self._shown(result)
         except ScriptFailure as failure:
-            if self.run is None:
-                raise
-            return self.engine.error_table(failure.text, failure.counted)
-        return to_lua(self.engine, result, self._client.resp3)
+            # Lua keeps the error for as long as it likes: not with a traceback that holds arguments and replies.
+            args, result = (), None
+            raise failure.with_traceback(None) from None
+
+    def pcall(self, *args: Any) -> Any:
+        """`redis.pcall`: the reply, or an error as a table. Raises ScriptFailure when no error of a command is it."""
+        try:
+            return self._shown(self._invoke(args))
+        except ScriptFailure as failure:
+            if self.run is not None and not failure.final:
+                return self.engine.error_table(failure.text, failure.counted)
+            args = ()
+            raise failure.with_traceback(None) from None
+
+    def _shown(self, result: Any) -> Any:
+        """A reply as the script sees it. Raises ScriptFailure when it is too large."""
+        kind = type(result)
+        if kind is int:
+            return result
+        if kind is bytes:
+            if len(result) > _SMALL:
+                self.engine.check_room(len(result))
+            return result
+        return self.engine.to_lua(result, self._client.resp3)
 
     def _invoke(self, args: tuple[Any, ...]) -> Any:
         run = self.run
@@ -104,6 +121,7 @@ class Calls:
             raise ScriptFailure(worded(_NOT_RUNNING % b"call/pcall"))
         if self._calling:  # a finalizer, which may run whenever Lua collects garbage
             raise ScriptFailure(_NESTED)
+        self.engine.check_room()
         argv = self._argv(args)
         server, client = self._server, self._client
         self._calling = True
@@ -221,21 +239,22 @@ class Calls:
             raise ScriptFailure(b"ERR wrong number of arguments")
         text = args[0]
         if type(text) in (int, float):
-            text = self.engine.to_text(text)
+            text = _to_text(self.engine, text)
         return hashlib.sha1(text if type(text) is bytes else b"").hexdigest().encode()
 
     def log(self, *args: Any) -> None:
         """`redis.log`."""
         if len(args) < 2:
             raise ScriptFailure(worded(b"redis.log() requires two arguments or more."))
-        level = _to_number(args[0])
-        if level is None:
+        number = _to_number(args[0])
+        if number is None:
             raise ScriptFailure(b"ERR First argument must be a number (log level).")
-        if not 0 <= int(level) <= 3:
+        level = _to_int(number)
+        if not 0 <= level <= 3:
             raise ScriptFailure(worded(b"Invalid debug level."))
-        if int(level) >= _VERBOSITY.get(self._server.config.loglevel, 0):
-            words = [self.engine.to_text(word) for word in args[1:] if type(word) in (bytes, int, float)]
-            log.log(_LEVELS[int(level)], "%s", b" ".join(words).decode(errors="backslashreplace"))
+        if level >= _VERBOSITY.get(self._server.config.loglevel, 0):
+            words = [_to_text(self.engine, word) for word in args[1:] if type(word) in (bytes, int, float)]
+            log.log(_LEVELS[level], "%s", b" ".join(words).decode(errors="backslashreplace"))
 
     def setresp(self, *args: Any) -> None:
         """`redis.setresp`: the protocol in which the script sees replies from now on."""
@@ -243,10 +262,10 @@ class Calls:
             raise ScriptFailure(worded(_NOT_RUNNING % b"setresp"))
         if len(args) != 1:
             raise ScriptFailure(worded(b"redis.setresp() requires one argument."))
-        version = _to_number(args[0])
-        if version is None or int(version) not in (2, 3):
+        version = _to_int(_to_number(args[0]) or 0)
+        if version not in (2, 3):
             raise ScriptFailure(b"ERR RESP version must be 2 or 3.")
-        self._client.resp3 = int(version) == 3
+        self._client.resp3 = version == 3
         self.engine.set_resp3(self._client.resp3)
 
     def set_repl(self, *args: Any) -> None:
@@ -256,7 +275,7 @@ class Calls:
             raise ScriptFailure(worded(_NOT_RUNNING % b"set_repl"))
         if len(args) != 1:
             raise ScriptFailure(worded(b"redis.set_repl() requires two arguments."))
-        targets = int(_to_number(args[0]) or 0)
+        targets = _to_int(_to_number(args[0]) or 0)
         if targets & ~EVERYBODY:
             raise ScriptFailure(b"ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.")
         run.targets = self._server.propagation.targets = targets
@@ -314,12 +333,25 @@ def _lua_type(value: Any) -> bytes:
 
 
 def _to_number(value: Any) -> float | None:
-    """A number, or a string that Lua would take for one."""
+    """A number, or a string that Lua would take for one: what C's `strtod` reads, with spaces around it."""
     if type(value) is int or type(value) is float:
-        return float(value) if value == value else None
-    if type(value) is bytes:
+        return float(value)
+    if type(value) is bytes and b"_" not in value:
         try:
-            return float(value)
-        except ValueError:
+            text = value.decode("ascii").strip()
+            return float.fromhex(text) if text.lstrip("+-")[:2] in ("0x", "0X") else float(text)
+        except (ValueError, OverflowError):
             return None
     return None
+
+
+def _to_int(number: float) -> int:
+    """A number as a C int, without its fraction; what does not fit is the smallest one, as the processor has it."""
+    if not -_INT_LIMIT <= number < _INT_LIMIT:
+        return -_INT_LIMIT
+    return int(number)
+
+
+def _to_text(engine: Any, word: Any) -> bytes:
+    """A string, or a number as Lua writes it."""
+    return word if type(word) is bytes else engine.to_text(word)

@@ -6,16 +6,18 @@ from __future__ import annotations
 class ScriptFailure(Exception):
     """An error on its way to the script. `counted`: the statistics of errors know of it already.
 
-    `plain`: a text as Lua's own functions raise it, which is told with the place in the script.
+    `plain`: a text as Lua's own functions raise it, which is told with the place in the script. `final`: the run ends
+    with it, whoever catches it.
     """
 
-    __slots__ = ("counted", "plain", "text")
+    __slots__ = ("counted", "final", "plain", "text")
 
-    def __init__(self, text: bytes, counted: bool = False, *, plain: bool = False) -> None:
+    def __init__(self, text: bytes, counted: bool = False, *, plain: bool = False, final: bool = False) -> None:
         super().__init__(text)
         self.text = text
         self.counted = counted
         self.plain = plain
+        self.final = final
 
 
 class RunError(Exception):

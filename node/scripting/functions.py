@@ -58,7 +58,8 @@ class Functions:
 
     def __init__(self, new_engine: Callable[[Callable[..., None]], Engine]) -> None:
         self._new_engine = new_engine
-        self._engine: Engine | None = None
+        #: The world of functions, once there is one.
+        self.world: Engine | None = None
         self._loading: Library | None = None
         self.libraries: dict[bytes, Library] = {}
         self.by_name: dict[bytes, Function] = {}
@@ -66,14 +67,14 @@ class Functions:
     @property
     def engine(self) -> Engine:
         """The world of functions."""
-        if self._engine is None:
-            self._engine = self._new_engine(self._register)
-        return self._engine
+        if self.world is None:
+            self.world = self._new_engine(self._register)
+        return self.world
 
     @property
     def vm_bytes(self) -> int:
         """Memory of the Lua world."""
-        return self._engine.bytes_used if self._engine is not None else 0
+        return self.world.bytes_used if self.world is not None else 0
 
     @property
     def size_bytes(self) -> int:

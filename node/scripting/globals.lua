@@ -3,15 +3,22 @@
 -- Wrappers call what they wrap by its own name and not as a tail call, so that error texts name the function.
 local host, functions, own = ...
 local visible, content, metatables, frozen, READONLY = own.visible, own.content, own.metatables, own.frozen, own.READONLY
-local compile, settled, on_error, as_error, install_hook = own.compile, own.settled, own.on_error, own.as_error, own.install_hook
 local globals, waiting, install = own.globals, own.waiting, own.install
-local error, type, tostring, select = error, type, tostring, select
+local compile, settled, placed, on_error = own.compile, own.settled, own.placed, own.on_error
+local as_error, pass_door, heed, install_hook = own.as_error, own.pass_door, own.heed, own.install_hook
+local error, type, tostring, tonumber, select = error, type, tostring, tonumber, select
 local next, pairs, rawget, rawset = next, pairs, rawget, rawset
-local pcall, xpcall = pcall, xpcall
-local setmetatable, getmetatable = setmetatable, getmetatable
-local insert, concat = table.insert, table.concat
+local pcall, xpcall, unpack, collectgarbage = pcall, xpcall, unpack, collectgarbage
+local setmetatable, getmetatable, getfenv = setmetatable, getmetatable, getfenv
+local insert, concat, sort = table.insert, table.concat, table.sort
 local create, resume, wrap = coroutine.create, coroutine.resume, coroutine.wrap
-local find, match, gsub = string.find, string.match, string.gsub
+local find, match, gmatch, gsub, rep = string.find, string.match, string.gmatch, string.gsub, string.rep
+
+-- Beyond these, the C functions of Lua are asked first whether they may, as nothing interrupts them.
+local MANY_VALUES = 8000 -- as many as Lua's stack takes from a C function
+local MANY_ITEMS = 10000 -- elements of a table
+local LARGE = 100000 -- bytes of a string
+local COMPLEX = 10000 -- signs of repetition and capture in a pattern: each may take another frame of the C stack
 
 local function pick(from, names)
   local picked = {}
@@ -21,7 +28,7 @@ local function pick(from, names)
   return picked
 end
 
-local base = pick(_G, '_VERSION assert collectgarbage error gcinfo ipairs rawequal select tonumber tostring type unpack')
+local base = pick(_G, '_VERSION assert error gcinfo ipairs rawequal select tonumber tostring type')
 for name, value in pairs(base) do
   visible[name] = value
 end
@@ -81,17 +88,58 @@ function visible.pairs(...)
   return iterator, shown, nil
 end
 
-function visible.pcall(...)
-  return settled(pcall(...))
+-- What a function of Lua's returned, with a frame of ours behind it: see above.
+local function passed(...)
+  return ...
+end
+
+-- Lua 5.1 itself writes beyond its stack when the count of values overflows (CVE-2025-46817).
+function visible.unpack(...)
+  local list, from, to = ...
+  from, to = tonumber(from) or 1, tonumber(to) or type(list) == 'table' and #list or 0
+  if not (to - from < MANY_VALUES and from >= -2 ^ 31 and to < 2 ^ 31) then
+    error('too many results to unpack')
+  end
+  return passed(unpack(...))
+end
+
+-- Scripts may start the collector; how it works is not theirs to say.
+function visible.collectgarbage(option, ...)
+  if option == 'stop' or option == 'restart' then
+    return 0
+  elseif option == 'setpause' or option == 'setstepmul' then
+    return 200
+  elseif option == nil or option == 'collect' then
+    heed()
+  end
+  return passed(collectgarbage(option, ...))
+end
+
+-- Functions of scripts are called through xpcall, so that an error that a wrapper here raises names the line.
+function visible.pcall(action, ...)
+  if type(action) ~= 'function' or getfenv(action) ~= globals then
+    return settled(pcall(action, ...))
+  end
+  local count = select('#', ...)
+  if count == 0 then
+    return settled(xpcall(action, placed))
+  end
+  local arguments = {...}
+  return settled(xpcall(function() return action(unpack(arguments, 1, count)) end, placed))
+end
+
+local function left(ok, ...)
+  pass_door(ok, ...)
+  return ok, ...
 end
 
 function visible.xpcall(action, handler)
-  return xpcall(action, function(failure)
+  return left(xpcall(action, function(failure)
     if type(failure) == 'userdata' then
       failure = as_error(failure)
     end
-    return handler(failure)
-  end)
+    return handler(placed(failure))
+  end))
 end
 
 function visible.loadstring(text, name)
@@ -109,8 +157,10 @@ function visible.load(reader, name)
   end
   local pieces = {}
   while true do
+    heed()
     local ok, piece = xpcall(reader, on_error)
     if not ok then
+      pass_door(ok, piece)
       return nil, piece
     elseif piece == nil or piece == '' then
       break
@@ -126,7 +176,6 @@ visible.__redis__err__handler = on_error
 
 local threads = pick(coroutine, 'running status yield')
 
--- Hooks are per coroutine.
 local function hooked(action)
   return function(...)
     install_hook()
@@ -134,9 +183,15 @@ local function hooked(action)
   end
 end
 
-local function resumed(ok, failure, ...)
-  if not ok and type(failure) == 'userdata' then
-    failure = as_error(failure)
+local function resumed(thread, ok, failure, ...)
+  pass_door(ok, failure)
+  if not ok then
+    if type(failure) == 'userdata' then
+      failure = as_error(failure)
+      pass_door(ok, failure)
+    else
+      failure = placed(failure, thread)
+    end
   end
   return ok, failure, ...
 end
@@ -147,7 +202,7 @@ function threads.create(action)
 end
 
 function threads.resume(...)
-  return resumed(resume(...))
+  return resumed((...), resume(...))
 end
 
 function threads.wrap(action)
@@ -157,16 +212,76 @@ end
 
 visible.coroutine = frozen(threads)
 
-local tables = pick(table, 'concat foreach foreachi getn maxn remove setn sort')
+local function is_less(one, other)
+  return one < other
+end
+
+local tables = pick(table, 'concat foreach foreachi getn maxn remove setn')
+
 function tables.insert(list, ...)
   if content[list] then
     error(READONLY, 0)
   end
+  local at = ...
+  if select('#', ...) == 2 and type(at) == 'number' and at < 1 - MANY_ITEMS then
+    error("bad argument #2 to 'insert' (position out of bounds)")
+  end
   insert(list, ...)
 end
+
+-- A long list is compared by Lua code, which can be interrupted.
+function tables.sort(list, ...)
+  if type(list) == 'table' and #list > MANY_ITEMS and (...) == nil then
+    sort(list, is_less)
+  else
+    sort(list, ...)
+  end
+end
+
 visible.table = frozen(tables)
 
-local strings = pick(string, 'byte char dump find format gfind gmatch gsub len lower match rep reverse sub upper')
+local strings = pick(string, 'byte char dump format gfind len lower reverse sub upper')
+
+local function check_search(text, pattern)
+  if type(pattern) == 'string' and #pattern > COMPLEX and select(2, gsub(pattern, '[*+?()-]', '')) > COMPLEX then
+    error('pattern too complex')
+  elseif type(text) == 'string' and #text > LARGE then
+    heed()
+  end
+end
+
+function strings.find(...)
+  check_search(...)
+  return passed(find(...))
+end
+
+function strings.match(...)
+  check_search(...)
+  return passed(match(...))
+end
+
+function strings.gmatch(...)
+  check_search(...)
+  return passed(gmatch(...))
+end
+
+function strings.gsub(...)
+  check_search(...)
+  return passed(gsub(...))
+end
+
+function strings.rep(...)
+  local text, count = ...
+  if type(text) == 'string' and type(count) == 'number' then
+    if text == '' then
+      return ''
+    elseif #text * count > LARGE then
+      heed()
+    end
+  end
+  return passed(rep(...))
+end
+
 visible.string = frozen(strings)
 local of_strings = getmetatable('')
 of_strings.__index = strings

@@ -79,6 +79,7 @@ class Scripting:
         self._run: Run | None = None
         self._load_deadline_ns = 0
         self.functions = Functions(self._new_engine)
+        server.config.on_change("lua-memory-limit", self._limit_memory)
         #: DEBUG SET-DISABLE-DENY-SCRIPTS: scripts may call what no script may.
         self.allow_all_commands = False
 
@@ -88,7 +89,13 @@ class Scripting:
         from node.scripting.calls import Calls
         from node.scripting.engine import Engine
 
-        return Engine(Calls(self._server, self), self.interrupt, register)
+        return Engine(Calls(self._server, self), self.interrupt, self._server.config.lua_memory_limit, register)
+
+    def _limit_memory(self, limit: int) -> None:
+        """CONFIG SET lua-memory-limit."""
+        for engine in (self._engine, self.functions.world):
+            if engine is not None:
+                engine.memory.set_limit(limit)
 
     @property
     def engine(self) -> Engine:

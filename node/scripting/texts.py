@@ -33,6 +33,10 @@ _NEWER: Final = {
 _OLDER: Final = {b"Function killed": b"Script killed by user with SCRIPT KILL..."}
 
 
+#: A run that goes beyond `lua-memory-limit` ends with this.
+OUT_OF_MEMORY: Final = b"ERR The script needs more memory than lua-memory-limit allows"
+
+
 def worded(text: bytes) -> bytes:
     """An error text of 7.0 in the words of the level, with its code."""
     if COMPAT.newer:

@@ -133,7 +133,7 @@ def test_library_is_there_when_it_is_used_first(client: InProcessClient, use: st
 
 def test_world_without_libraries_is_small(client: InProcessClient) -> None:
     run(client, "return collectgarbage()")
-    assert client.node.server.scripting.engine.bytes_used < 100_000
+    assert client.node.server.scripting.engine.bytes_used < 250_000
 
 
 def test_flushed_world_is_freed(client: InProcessClient) -> None:
