@@ -8,7 +8,7 @@ SOAK   ?= 25
 # A checkout of Valkey, with src/valkey-server built as the yardstick.
 SUITE  ?= ../valkey
 
-.PHONY: setup run stop test lint type sim soak suite bench docs clean
+.PHONY: setup run stop test lint type sim soak suite bench docs clean compose-check
 
 setup: $(STAMP)
 
@@ -46,6 +46,10 @@ soak: setup
 suite: setup
 	$(BIN)/python -m tools.suite --suite $(SUITE)
 	$(BIN)/python -m tools.suite --suite $(SUITE) --cluster-mode
+
+# With a container engine (ENGINE, docker by default): the compose stack under kills, pauses, partitions and restarts.
+compose-check: setup
+	$(BIN)/python -m tools.compose_check
 
 bench: setup
 	$(BIN)/python -m tools.bench
