@@ -11,6 +11,15 @@ _MAX_LENGTH = 45
 _LITERAL = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:%[0-9A-Za-z._-]+)?")
 
 
+_HOST_NAME = re.compile(r"(?!-)[0-9A-Za-z_-]{1,63}(?:\.[0-9A-Za-z_-]{1,63})*\.?")
+_MAX_HOST_NAME = 253
+
+
+def is_host_name(text: str) -> bool:
+    """Whether a text has the form of a name that can be looked up: labels of at most 63 letters, digits and hyphens."""
+    return len(text) <= _MAX_HOST_NAME and _HOST_NAME.fullmatch(text) is not None
+
+
 def is_ip(text: str) -> bool:
     """Whether ``text`` is an IPv4 or IPv6 address (with a zone, if any) that the bus protocol can carry.
 

@@ -27,7 +27,7 @@ import re
 
 from attrs import define, frozen
 
-from cluster.epochs import MOST_CREDIBLE_EPOCH
+from cluster.epochs import is_credible
 from cluster.errors import ClusterRefusal, Condition
 from cluster.view import ClusterView
 
@@ -173,8 +173,10 @@ class Guard:
 
     def obey(self, fence: Fence) -> None:
         """Accept an order's authority; ``ClusterRefusal`` when a newer one was obeyed before, or it cannot be one."""
-        if max(fence.epoch, fence.min_config_epoch) > MOST_CREDIBLE_EPOCH:
-            raise ClusterRefusal(Condition.EPOCH_INVALID, max(fence.epoch, fence.min_config_epoch))
+        epochs = ((fence.epoch, self.fence_epoch), (fence.min_config_epoch, self._view.epochs.current_epoch))
+        for told, known in epochs:
+            if not is_credible(told, known):
+                raise ClusterRefusal(Condition.EPOCH_INVALID, told)
         if fence.epoch < self.fence_epoch:
             raise ClusterRefusal(Condition.STALE_FENCE, str(self.fence_epoch))
         if fence.epoch > self.fence_epoch:

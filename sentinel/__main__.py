@@ -11,6 +11,7 @@ from random import Random
 
 import trio
 
+from cluster.addresses import is_ip
 from node import log
 from sentinel import statements
 from sentinel.access import Access
@@ -18,7 +19,6 @@ from sentinel.config import ConfigFile, ConfigFileError, ConfigText, option_line
 from sentinel.core import SentinelCore
 from sentinel.driver import Driver, monotonic_ms
 from sentinel.server import Server
-from sentinel.state import is_ip
 
 VERSION = "Redis server v=7.0.15 (slotmesh 0.1.0, sentinel)"
 USAGE = """Usage: slotmesh-sentinel /path/to/sentinel.conf [--option value ...]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cluster.numbers import to_int64
+
 if TYPE_CHECKING:
     from sentinel.core import SentinelCore
     from sentinel.instance import Unit
-
-_MAX_DIGITS = 19
 
 
 class CommandFailure(Exception):
@@ -20,20 +20,9 @@ def word(argument: bytes) -> str:
     return argument.decode("utf-8", "surrogateescape")
 
 
-def strict_number(argument: bytes) -> int | None:
-    """A decimal 64-bit integer exactly as the protocol wants it, or None."""
-    digits = argument[1:] if argument[:1] == b"-" else argument
-    if not digits or len(digits) > _MAX_DIGITS or not all(48 <= digit < 58 for digit in digits):
-        return None
-    if digits[0] == 48 and argument != b"0":
-        return None
-    value = int(argument)
-    return value if -(2**63) <= value < 2**63 else None
-
-
 def number(argument: bytes, complaint: str = "value is not an integer or out of range") -> int:
     """A number argument. Raises CommandFailure."""
-    value = strict_number(argument)
+    value = to_int64(argument)
     if value is None:
         raise CommandFailure(f"ERR {complaint}")
     return value

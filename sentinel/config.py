@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from attrs import Factory, define, frozen
 
+from cluster.numbers import to_uint
 from node.config_directives import BY_NAME
 from node.config_kinds import ConfigError
 from node.resp.inline import quote, split_args
@@ -179,7 +180,7 @@ def _apply_option(options: ServerOptions, words: list[str]) -> str:
 
 def _keep(options: ServerOptions, name: str, values: list[str]) -> None:
     if name in ("port", "maxclients", "tcp-backlog"):
-        setattr(options, name.replace("-", "_"), int(values[0]))
+        setattr(options, name.replace("-", "_"), to_uint(values[0]) or 0)
     elif name in ("daemonize", "protected-mode"):
         setattr(options, name.replace("-", "_"), values[0].lower() == "yes")
     elif name == "bind":

@@ -19,6 +19,8 @@ from subprocess import PIPE, STDOUT
 import hiredis
 import trio
 
+from cluster.addresses import is_ip
+from cluster.faults import Complaints
 from node.config_rewrite import replace_file
 from node.resp.encoder import encode_command
 from sentinel.core import SentinelCore
@@ -52,7 +54,6 @@ from sentinel.effects import (
     Stored,
     Tick,
 )
-from sentinel.state import is_ip
 from sentinel.wire import Wire, connect
 
 CONNECT_TIMEOUT_S = 5.0
@@ -60,6 +61,10 @@ CONNECT_TIMEOUT_S = 5.0
 
 LOG_LEVELS = {DEBUG: logging.DEBUG, VERBOSE: logging.DEBUG + 1, NOTICE: logging.INFO, WARNING: logging.WARNING}
 CANNOT_EXECUTE = 2
+FAULT_PAUSE_S = 0.1
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+"""A reply that is not over after so much is none; the view of a very large cluster is a tenth of it."""
+
 _logger = logging.getLogger("sentinel")
 
 
@@ -79,6 +84,7 @@ class Driver:
         self.core = core
         self.config_path = config_path
         self._publish = publish
+        self._complaints = Complaints(_logger, time.monotonic)
         self._wires: dict[int, Wire] = {}
         self._scopes: dict[int, trio.CancelScope] = {}
         self._scripts: dict[int, trio.Process] = {}
@@ -105,7 +111,11 @@ class Driver:
         request_id, answer = self._last_request, _Answer()
         self._waiting[request_id] = answer
         try:
-            self.step(Request(request_id, argv))
+            try:
+                self.step(Request(request_id, argv))
+            except Exception:  # a bug of ours
+                self._complaints.fault(f"a command, {argv[0][:32]!r},")
+                return ErrorReply("ERR internal error; see the log")
             await answer.ready.wait()
         finally:
             del self._waiting[request_id]
@@ -125,7 +135,11 @@ class Driver:
 
     async def _keep_time(self) -> None:
         while True:
-            self.step(Tick(wall_ms()))
+            try:
+                self.step(Tick(wall_ms()))
+            except Exception:  # a bug of ours
+                self._complaints.fault("a tick")
+                await trio.sleep(FAULT_PAUSE_S)  # the deadline may still stand
             self._armed_ms = self.core.next_deadline_ms()
             self._timer = trio.Event()
             with trio.move_on_after(max(0, self._armed_ms - monotonic_ms()) / 1000):
@@ -139,7 +153,13 @@ class Driver:
             self._work = trio.Event()
             failed = False
             while not self.core.ctx.idle:
-                failed = await self._carry_out(self.core.take_effects(), after_failure=failed)
+                try:
+                    effects = self.core.take_effects()
+                except Exception:  # a bug of ours: what cannot be rendered is not saved, nor told
+                    self._complaints.fault("a batch of effects")
+                    await trio.sleep(FAULT_PAUSE_S)
+                    continue
+                failed = await self._carry_out(effects, after_failure=failed)
 
     async def _carry_out(self, effects: list[Effect], *, after_failure: bool) -> bool:
         """Carry out one batch; returns whether its Persist failed.
@@ -156,7 +176,10 @@ class Driver:
             elif isinstance(effect, Respond):
                 self._respond(effect, saved)
             else:
-                self._do(effect)
+                try:
+                    self._do(effect)
+                except Exception:  # a bug of ours: the effects behind it are as due as before
+                    self._complaints.fault(f"an effect, {type(effect).__name__},")
         return failed
 
     def _do(self, effect: Effect) -> None:
@@ -227,30 +250,46 @@ class Driver:
                 self.step(Connected(conn_id, wire.local_ip(), remote_ip))
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(wire.drain)
-                    await self._read(conn_id, wire)
+                    reason = await self._read(conn_id, wire)
                     nursery.cancel_scope.cancel()
             except trio.TooSlowError:
                 reason = "timed out"
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # UnicodeError: a host that is not even a name
                 refused, reason = isinstance(error, ConnectionRefusedError), str(error)
+            except Exception:  # a bug of ours
+                self._complaints.fault(f"the connection to {effect.host}:{effect.port}")
+                reason = "internal error"
         self._wires.pop(conn_id, None)
         del self._scopes[conn_id]
         if wire is not None:
             wire.close()
         if not scope.cancelled_caught:
-            self.step(Closed(conn_id, refused, reason))
+            try:
+                self.step(Closed(conn_id, refused, reason))
+            except Exception:  # a bug of ours
+                self._complaints.fault("the end of a connection")
 
-    async def _read(self, conn_id: int, wire: Wire) -> None:
+    async def _read(self, conn_id: int, wire: Wire) -> str:
+        """Hand on what a peer says until it has no more to say; why it ended."""
         reader = hiredis.Reader()
+        unread = 0
         while data := await wire.receive():
             reader.feed(data)
+            unread += len(data)
             try:
                 while (value := reader.gets()) is not False:
+                    unread = 0
                     if isinstance(value, hiredis.ReplyError):
                         value = ErrorReply(str(value))
                     self.step(Replied(conn_id, value))
             except hiredis.ProtocolError:
-                return  # a peer that speaks something else
+                return "speaks another protocol"
+            except Exception:  # a bug of ours
+                self._complaints.fault("a reply")
+                return "internal error"
+            if unread > MAX_REPLY_BYTES:
+                return "sends a reply without end"
+        return "closed by the peer"
 
     async def learn_name(self, host: str) -> None:
         """Look a name up before a command needs it; nothing to do for addresses, or where names are not resolved."""
@@ -263,7 +302,7 @@ class Driver:
         try:
             found = await trio.socket.getaddrinfo(host, None)
             ip = str(found[0][4][0])
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             _logger.warning("Failed to resolve hostname '%s': %s", host, error)
         self.step(Resolved(host, ip))
 
@@ -272,7 +311,7 @@ class Driver:
     async def _run_script(self, effect: RunScript) -> None:
         try:
             process = await trio.lowlevel.open_process(list(effect.argv), stdout=PIPE, stderr=STDOUT)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in an argument, which may come from outside
             _logger.warning("cannot run %s: %s", effect.argv[0], error)
             self.step(ScriptEnded(effect.job_id, CANNOT_EXECUTE, 0))
             return

@@ -20,6 +20,7 @@ at once these differ, and stock can then count votes of one epoch for a promotio
 
 from __future__ import annotations
 
+from cluster.epochs import is_credible
 from cluster.quorum import front_runner, tally, votes_to_win
 from sentinel.effects import WARNING, Reply
 from sentinel.instance import NONE, WAIT_START, FailoverState, Instance, Unit
@@ -52,8 +53,8 @@ class Election:
     # --------------------------------------------------------------------------------------------------------- voting
 
     def adopt_epoch(self, epoch: int, unit: Unit) -> None:
-        """Move on to a larger epoch that somebody told."""
-        if epoch > self._ctx.current_epoch:
+        """Move on to a larger epoch that somebody told, if it can be one."""
+        if epoch > self._ctx.current_epoch and is_credible(epoch, self._ctx.current_epoch):
             self._ctx.current_epoch = epoch
             self._ctx.persist()
             self._ctx.emit_raw(WARNING, "+new-epoch", unit, str(epoch))
@@ -61,7 +62,7 @@ class Election:
     def cast_vote(self, unit: Unit, epoch: int, candidate: str) -> tuple[str, int]:
         """Vote for `candidate` in `epoch` if our vote is still free. Returns our latest vote: who ("" none), epoch."""
         self.adopt_epoch(epoch, unit)
-        free = epoch > unit.last_vote_epoch and self._ctx.storage_ok
+        free = unit.last_vote_epoch < epoch <= self._ctx.current_epoch and self._ctx.storage_ok
         if free and self._leases.may_vote_at_ms(unit) == 0:
             unit.voted_for, unit.last_vote_epoch = candidate, epoch
             self._ctx.persist()
@@ -211,6 +212,8 @@ class Election:
             return
         down, leader, epoch = reply
         if not isinstance(down, int) or not isinstance(leader, bytes) or not isinstance(epoch, int):
+            return
+        if not is_credible(epoch, self._ctx.current_epoch):
             return
         state.reply_ms = self._ctx.now_ms
         state.primary_down = down == 1

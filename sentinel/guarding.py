@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from attrs import define
 
+from cluster.epochs import is_credible
 from sentinel.detector import NEVER
 from sentinel.effects import NOTICE, WARNING, Reply
 from sentinel.failover import Failover
@@ -178,14 +179,19 @@ class Guarding:
 
     def on_epochs(self, node: Instance, reply: Reply) -> None:
         if node.guard is not None and isinstance(reply, bytes):
-            node.guard.max_cluster_epoch = max(node.guard.max_cluster_epoch, parse_current_epoch(reply))
+            self._note_epoch(node.guard, parse_current_epoch(reply))
+
+    @staticmethod
+    def _note_epoch(guard: Guard, told: int) -> None:
+        if is_credible(told, guard.max_cluster_epoch):
+            guard.max_cluster_epoch = max(guard.max_cluster_epoch, told)
 
     def on_nodes(self, node: Instance, reply: Reply) -> None:
         """A node told its view of the cluster."""
         guard = node.guard
         if guard is None or guard.removed or not isinstance(reply, bytes):
             return
-        views = parse_nodes(reply)
+        views = [view for view in parse_nodes(reply) if is_credible(view.config_epoch, guard.max_cluster_epoch)]
         myself = next((view for view in views if view.myself), None)
         if myself is None:
             return
@@ -281,7 +287,7 @@ class Guarding:
         """Have the node of `view` in `unit`, at the address it has now."""
         guard = reading.guard
         host = view.host or (reading.teller.address.host if view.myself else "")
-        if not host:
+        if not self._ctx.reachable(host):
             return
         address = self._ctx.address(host, view.port)
         node = reading.nodes.get(view.node_id)
@@ -373,6 +379,8 @@ class Guarding:
         if name is None:
             return None
         host = shard.primary.host or reading.teller.address.host
+        if not self._ctx.reachable(host):
+            return None
         unit = self.new_unit(guard, name, shard.primary.node_id, self._ctx.address(host, shard.primary.port))
         reading.nodes[unit.primary.node_id] = unit.primary
         unit.shard_id, unit.cluster_epoch = shard.shard_id, shard.primary.config_epoch

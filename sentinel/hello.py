@@ -11,10 +11,17 @@ The last four are the claim: "for this unit, as of this config epoch, the primar
 
 from __future__ import annotations
 
+import re
+
 from attrs import frozen
 
+from cluster.numbers import to_uint
+
 HELLO_CHANNEL = "__sentinel__:hello"
+MAX_PORT = 65535
 _FIELDS = 8
+_RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+"""Servers make 40 hex digits; what separates fields in a file or a message must not be in one."""
 
 
 @frozen
@@ -44,12 +51,11 @@ def decode_hello(payload: bytes) -> Hello | None:
     parts = payload.decode("utf-8", "surrogateescape").split(",")
     if len(parts) != _FIELDS or not all(parts):
         return None
-    try:
-        hello = Hello(
-            parts[0], int(parts[1]), parts[2], int(parts[3]), parts[4], parts[5], int(parts[6]), int(parts[7])
-        )
-    except ValueError:
+    host, port_text, run_id, current_text, unit_name, primary_host, primary_port_text, config_text = parts
+    port, primary_port = to_uint(port_text, MAX_PORT), to_uint(primary_port_text, MAX_PORT)
+    current_epoch, config_epoch = to_uint(current_text), to_uint(config_text)
+    if not port or not primary_port or current_epoch is None or config_epoch is None:
         return None
-    ports_valid = 0 < hello.port < 65536 and 0 < hello.primary_port < 65536
-    epochs_valid = 0 <= hello.current_epoch < 2**64 and 0 <= hello.config_epoch < 2**64
-    return hello if ports_valid and epochs_valid else None
+    if _RUN_ID.fullmatch(run_id) is None:
+        return None
+    return Hello(host, port, run_id, current_epoch, unit_name, primary_host, primary_port, config_epoch)

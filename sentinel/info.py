@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from cluster.numbers import INT64_MAX, to_int64
 from sentinel.instance import DEFAULT_PRIORITY, PRIMARY, REPLICA
 
 OUR_SERVER_NAME = "slotmesh"
+MAX_REPLICAS = 256
+"""Replicas of one primary that are watched: each costs two connections and a line of the file."""
+
 _RUN_ID_LENGTH = 40
+_MAX_SECONDS = INT64_MAX // 1000
 
 
 @frozen
@@ -38,10 +43,11 @@ def parse_info(text: bytes) -> InfoFacts:
             continue
         if name.startswith("slave") and name[5:].isdigit():
             replica = _parse_replica(value)
-            if replica is not None:
+            if replica is not None and len(replicas) < MAX_REPLICAS:
                 replicas.append(replica)
         else:
             fields[name] = value
+    down_s = _number(fields.get("master_link_down_since_seconds")) or 0
     announced = _number(fields.get("replica_announced"))
     return InfoFacts(
         run_id=fields.get("run_id", "")[:_RUN_ID_LENGTH],
@@ -50,7 +56,7 @@ def parse_info(text: bytes) -> InfoFacts:
         primary_host=fields.get("master_host", ""),
         primary_port=_number(fields.get("master_port")) or 0,
         primary_link_up=fields.get("master_link_status", "").lower() == "up",
-        primary_link_down_ms=max(_number(fields.get("master_link_down_since_seconds")) or 0, 0) * 1000,
+        primary_link_down_ms=min(max(down_s, 0), _MAX_SECONDS) * 1000,
         priority=_number(fields.get("slave_priority", str(DEFAULT_PRIORITY))),
         offset=_number(fields.get("slave_repl_offset")),
         announced=None if announced is None else announced != 0,
@@ -72,7 +78,4 @@ def _parse_replica(value: str) -> tuple[str, int] | None:
 
 
 def _number(text: str | None) -> int | None:
-    try:
-        return int(text) if text is not None else None
-    except ValueError:
-        return None
+    return to_int64(text.encode("utf-8", "surrogateescape")) if text is not None else None

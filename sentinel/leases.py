@@ -44,6 +44,8 @@ does it.
 
 from __future__ import annotations
 
+from cluster.epochs import is_credible
+from cluster.numbers import INT64_MAX
 from sentinel.effects import WARNING, Reply
 from sentinel.instance import REPLICA, Instance, Unit
 from sentinel.links import GUARD, NODE_ID, Links, ping_period_ms
@@ -186,7 +188,8 @@ class Leases:
 
     def _learn_fence(self, instance: Instance, epoch: int) -> None:
         """A node has obeyed an order of this epoch: one of ours would have to be newer. (All state files were lost.)"""
-        if epoch > self._ctx.current_epoch and instance.unit is not None:
+        known = self._ctx.current_epoch
+        if epoch > known and is_credible(epoch, known) and instance.unit is not None:
             self._ctx.current_epoch = epoch
             self._ctx.persist()
             self._ctx.emit_raw(WARNING, "+new-epoch", instance.unit, str(epoch))
@@ -203,11 +206,14 @@ class Leases:
     def on_reply(self, instance: Instance, reply: Reply, granted: bool) -> None:
         """A node answered GUARD. An error means it cannot be leased now; its lease just runs out."""
         lease, now = instance.lease, self._ctx.now_ms
-        if not isinstance(reply, list) or len(reply) < 2 or not all(isinstance(part, int) for part in reply[:2]):
+        if not isinstance(reply, list) or len(reply) < 2:
+            return
+        echo_ms, fence_epoch = reply[0], reply[1]
+        if not isinstance(echo_ms, int) or not isinstance(fence_epoch, int) or not 0 <= echo_ms <= INT64_MAX:
             return
         first = lease.echo_ms == 0
-        lease.echo_ms, lease.echo_heard_ms = int(reply[0]), now  # type: ignore[arg-type]
-        self._learn_fence(instance, int(reply[1]))  # type: ignore[arg-type]
+        lease.echo_ms, lease.echo_heard_ms = echo_ms, now
+        self._learn_fence(instance, fence_epoch)
         if not granted and self._nothing_later(instance):
             # Replies come in order: the node has seen all our leases, and then this end of them.
             lease.granted_until_ms = lease.grant_conn_id = 0

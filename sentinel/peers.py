@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cluster.epochs import is_credible
 from sentinel.effects import NOTICE, WARNING
 from sentinel.failover import Failover
 from sentinel.hello import HELLO_CHANNEL, Hello, decode_hello, encode_hello
@@ -13,6 +14,10 @@ from sentinel.instance import Instance, Unit
 from sentinel.links import HELLO, Links
 from sentinel.roster import Roster
 from sentinel.state import Context
+
+MAX_PEERS = 256
+"""Other sentinels known per unit. Anybody may publish a hello, and each new sentinel costs a connection, a line of the
+file and a share of the majority; stock takes them without end."""
 
 UNITS_PER_PERIOD = 16
 """Of a guarded cluster about so many units say hello over the bus per publish period."""
@@ -76,17 +81,25 @@ class Peers:
         hello = decode_hello(payload)
         if hello is None or hello.run_id == self._ctx.my_id:
             return
-        unit = self._ctx.units.get(hello.unit_name) or self._find_unit(hello)
+        ctx = self._ctx
+        known = max(ctx.current_epoch, hello.current_epoch)
+        if not is_credible(hello.current_epoch, ctx.current_epoch) or not is_credible(hello.config_epoch, known):
+            return
+        if not ctx.reachable(hello.host) or not ctx.reachable(hello.primary_host):
+            return
+        unit = ctx.units.get(hello.unit_name) or self._find_unit(hello)
         if unit is None:
             return
         peer = self._meet(unit, hello)
+        if peer is None:
+            return
         self._adopt_epoch(hello.current_epoch, unit)
         if hello.config_epoch > unit.config_epoch:
             self._adopt_config(unit, peer, hello)
         peer.peer.hello_heard_ms = self._ctx.now_ms
 
-    def _meet(self, unit: Unit, hello: Hello) -> Instance:
-        """The sentinel behind a hello, added or moved as need be."""
+    def _meet(self, unit: Unit, hello: Hello) -> Instance | None:
+        """The sentinel behind a hello, added or moved as need be; None where there are too many."""
         address = self._ctx.address(hello.host, hello.port)
         known = self._roster.find_sentinel(unit, address, hello.run_id)
         if known is not None:
@@ -105,6 +118,8 @@ class Peers:
             self._ctx.emit(NOTICE, "+sentinel-invalid-addr", squatter)
             for other in self._ctx.units.values():
                 self._roster.remove_sentinel(other, squatter.run_id)
+        if len(unit.sentinels) >= MAX_PEERS:
+            return None
         peer = self._roster.add_sentinel(unit, address, hello.run_id)
         self._ctx.emit(NOTICE, "+sentinel", peer)
         self._ctx.persist()

@@ -94,7 +94,7 @@ class Roster:
 
     def add_replica(self, unit: Unit, address: Address, *, listen: bool = True) -> Instance | None:
         """Add a replica; None when it is known already, or when its address cannot be used yet."""
-        if self.find_replica(unit, address) is not None or (not address.ip and not self._ctx.options.resolve_hostnames):
+        if self.find_replica(unit, address) is not None or not self._ctx.reachable(address.host):
             return None
         label = self._ctx.label(address)
         replica = self.new_instance(REPLICA, label, address, unit.settings, unit, listen=listen)

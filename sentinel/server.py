@@ -6,12 +6,15 @@ after the other. Commands about the connection are in `session_commands`, the ot
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
+import time
 from itertools import count
 
 import trio
 
+from cluster.faults import EXHAUSTED, Complaints
 from node.glob import match
 from node.resp.encoder import encode, register_encoder
 from node.resp.parser import ProtocolError, RequestParser
@@ -26,6 +29,8 @@ from sentinel.wire import Wire
 
 MAX_BULK = 1024 * 1024
 """Largest argument: SENTINEL commands and hello messages are small."""
+
+ACCEPT_PAUSE_S = 0.1
 
 MAX_UNSENT = 32 * 1024 * 1024
 """A subscriber that lets this much pile up is dropped."""
@@ -58,6 +63,7 @@ class Server:
         self.total_commands = 0
         self.rejected = 0
         self.stopping = trio.Event()
+        self._complaints = Complaints(_logger, time.monotonic)
         self._ids = count(1)
         self._listeners: list[socket.socket] = []
 
@@ -71,9 +77,10 @@ class Server:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             try:
                 self._listeners.append(self._listen_on(family, host))
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # UnicodeError: what is not even a name
                 if not optional:
-                    raise OSError(error.errno, f"Could not bind {address}:{self.options.port}: {error}") from error
+                    number = error.errno if isinstance(error, OSError) else errno.EINVAL
+                    raise OSError(number, f"Could not bind {address}:{self.options.port}: {error}") from error
 
     def _listen_on(self, family: socket.AddressFamily, host: str) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -84,7 +91,7 @@ class Server:
             listener.bind((host, self.options.port))
             listener.listen(self.options.tcp_backlog)
             listener.setblocking(False)
-        except OSError:
+        except (OSError, UnicodeError):
             listener.close()
             raise
         return listener
@@ -110,11 +117,15 @@ class Server:
             except BlockingIOError:
                 continue
             except OSError as error:
-                _logger.warning("Accepting client connection: %s", error)
-                await trio.sleep(0.1)  # out of file descriptors: it does not get better by trying harder
+                self._complaints.warn(f"Accepting client connection: {error}")
+                await trio.sleep(ACCEPT_PAUSE_S if error.errno in EXHAUSTED else 0)
                 continue
             self.total_connections += 1
-            wire = Wire(sock)
+            try:
+                wire = Wire(sock)
+            except OSError:  # it is gone already
+                sock.close()
+                continue
             if len(self.sessions) >= self.options.maxclients:
                 self.rejected += 1
                 wire.send(b"-ERR max number of clients reached\r\n")
@@ -141,7 +152,11 @@ class Server:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(session.wire.drain)
-                await self._converse(session)
+                try:
+                    await self._converse(session)
+                except Exception:  # a bug of ours
+                    self._complaints.fault(f"client {session.address}")
+                    session.wire.close()
                 await session.wire.flush()
                 nursery.cancel_scope.cancel()
         finally:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cluster.numbers import to_int64
 from node.acl.rules import CATEGORIES
 from node.glob import match
 from node.resp.values import OK, PONG, Many, Push, Verbatim
 from sentinel.access import DEFAULT, Access
-from sentinel.command_support import CommandFailure, strict_number, word
+from sentinel.command_support import CommandFailure, word
 from sentinel.command_table import ROWS, Row, docs_of, find_row, info_of, top_rows
 from sentinel.commands import unknown_command
 from sentinel.driver import monotonic_ms
@@ -96,7 +97,7 @@ def _auth(server: Server, session: Session, argv: list[bytes]) -> object:
 def _hello(server: Server, session: Session, argv: list[bytes]) -> object:
     resp3 = session.resp3
     if len(argv) > 1:
-        version = strict_number(argv[1])
+        version = to_int64(argv[1])
         if version is None:
             raise CommandFailure("ERR Protocol version is not an integer or out of range")
         if version not in (2, 3):
@@ -173,7 +174,7 @@ def _client_choice(server: Server, args: list[bytes]) -> list[Session]:
             raise CommandFailure(f"ERR Unknown client type '{args[1].decode('utf-8', 'surrogateescape')}'")
         return [one for one in sessions if _FILTERS[b"type"](one, args[1])]
     if kind == b"id" and len(args) > 1:
-        if any(strict_number(wanted) is None for wanted in args[1:]):
+        if any(to_int64(wanted) is None for wanted in args[1:]):
             raise CommandFailure("ERR Invalid client ID")
         return [one for one in sessions if any(_FILTERS[b"id"](one, wanted) for wanted in args[1:])]
     if args:

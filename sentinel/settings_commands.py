@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cluster.numbers import to_int64
 from node.glob import match
 from node.resp.values import OK
-from sentinel.command_support import CommandFailure, number, strict_number, unit_of, word
+from sentinel.command_support import CommandFailure, number, unit_of, word
 from sentinel.effects import WARNING, Reply
 from sentinel.instance import Instance, Settings, Unit
 from sentinel.present import text
@@ -97,7 +98,7 @@ def _bad(option: str, value: bytes) -> CommandFailure:
 
 def _set_number(core: SentinelCore, settings: Settings, option: str, values: list[bytes]) -> None:
     field, least = _NUMBERS[option]
-    value = strict_number(values[0])
+    value = to_int64(values[0])
     if value is None or value < least:
         raise _bad(option, values[0])
     setattr(settings, field, value)
@@ -185,7 +186,7 @@ def _config_set(core: SentinelCore, shown: str, raw: bytes) -> Reply:
     elif name == "announce-ip":
         options.announce_ip = value
     elif name == "announce-port":
-        port = strict_number(raw)
+        port = to_int64(raw)
         if port is None or not 0 <= port <= 65535:
             raise bad
         options.announce_port = port
@@ -217,7 +218,7 @@ def set_timing(core: SentinelCore, args: list[bytes]) -> Reply:
         option = word(args[position])
         if option.lower() not in known or position + 1 >= len(args):
             raise CommandFailure(f"ERR Unknown option or number of arguments for SENTINEL DEBUG '{option}'")
-        value = strict_number(args[position + 1])
+        value = to_int64(args[position + 1])
         if value is None or value <= 0:
             shown = word(args[position + 1])
             raise CommandFailure(f"ERR Invalid argument '{shown}' for SENTINEL DEBUG '{option}'")

@@ -8,12 +8,12 @@ what it changed with `touch`, and the core reviews it when the event at hand is 
 from __future__ import annotations
 
 import heapq
-import ipaddress
 from collections import deque
 from random import Random
 
 from attrs import Factory, define, field
 
+from cluster.addresses import is_host_name, is_ip
 from sentinel.effects import WARNING, Effect, Emit, Log, Persist, Resolve
 from sentinel.instance import PRIMARY, Address, Channel, Guard, Instance, Link, Unit, wire_role
 from sentinel.scripts import ScriptQueue
@@ -30,6 +30,8 @@ HEARTBEAT_MS = 500
 quiet.
 """
 
+MAX_NAMES = 4_096
+"""Host names looked up: servers and other sentinels may tell any number of them."""
 
 VOTE_HOLD_MS = 10_000
 """After a vote in a shard's failover nobody there is leased for this long, if no outcome is heard of. The order of the
@@ -173,9 +175,16 @@ class Context:
         if not self.options.resolve_hostnames:
             return ""
         if host not in self.names:
+            if not is_host_name(host) or len(self.names) >= MAX_NAMES:
+                return ""
             self.names[host] = ""
             self.effect(Resolve(host))
         return self.names[host]
+
+    def reachable(self, host: str) -> bool:
+        """Whether ``host`` is an address, or a name that may be looked up. Anybody may tell a host: what is neither is
+        not connected to, and not saved."""
+        return is_ip(host) or (self.options.resolve_hostnames and is_host_name(host))
 
     def same_host(self, address: Address, host: str, port: int) -> bool:
         """Whether `host`:`port`, as a server reported it, is `address`."""
@@ -233,15 +242,6 @@ class Context:
             heapq.heappop(self._timers)
         heartbeat = self.now_ms + min(HEARTBEAT_MS, max(1, self.timing.tilt_trigger // 4))
         return min(heartbeat, self._timers[0][0]) if self._timers else heartbeat
-
-
-def is_ip(host: str) -> bool:
-    """Whether `host` is a literal IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def touch_all(ctx: Context) -> None:

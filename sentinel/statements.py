@@ -12,14 +12,18 @@ The other per-unit statements (config-epoch, leader-epoch, known-sentinel) name 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
+from cluster.numbers import INT64_MAX, INT64_MIN, to_uint
 from sentinel.config import Statement, fatal
 from sentinel.core import SentinelCore
+from sentinel.hello import MAX_PORT
 from sentinel.instance import (
     DEFAULT_DOWN_AFTER_MS,
     DEFAULT_FAILOVER_TIMEOUT_MS,
     DEFAULT_PARALLEL_SYNCS,
+    Address,
     Instance,
     Settings,
     Unit,
@@ -28,6 +32,7 @@ from sentinel.instance import (
 RUN_ID_LENGTH = 40
 _NO_SUCH = "No such master with specified name."
 _NONE = "-"
+_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
 
 
 class StatementError(Exception):
@@ -92,7 +97,7 @@ def _apply_global(core: SentinelCore, name: str, args: list[str]) -> bool:
             raise StatementError("Malformed Sentinel id in myid option.")
         ctx.my_id = value
     elif name == "current-epoch":
-        ctx.current_epoch = max(ctx.current_epoch, _number(value))
+        ctx.current_epoch = max(ctx.current_epoch, _epoch_number(value))
     elif name == "announce-ip":
         ctx.options.announce_ip = value
     elif name == "announce-port":
@@ -110,15 +115,31 @@ def _apply_global(core: SentinelCore, name: str, args: list[str]) -> bool:
 
 
 def _number(text: str) -> int:
-    """A number as atoi reads it: what is none counts as 0."""
-    digits = text.strip()
-    negative = digits.startswith("-")
-    length = 0
-    digits = digits.lstrip("+-") if negative or digits.startswith("+") else digits
-    while length < len(digits) and digits[length].isdigit():
-        length += 1
-    value = int(digits[:length] or "0")
-    return -value if negative else value
+    """A number as atoi reads it: what is none counts as 0. Beyond int64 it is the nearest one."""
+    found = _NUMBER.match(text)
+    if found is None:
+        return 0
+    value = to_uint(found[2].lstrip("0") or "0")
+    if value is None:
+        return INT64_MIN if found[1] == "-" else INT64_MAX
+    return -value if found[1] == "-" else value
+
+
+def _epoch_number(text: str) -> int:
+    value = _number(text)
+    if not 0 <= value < INT64_MAX:
+        raise StatementError("Epoch out of range.")
+    return value
+
+
+def _instance(core: SentinelCore, host: str, port_text: str) -> Address:
+    """Where a replica or sentinel of the file is, in stock's words where it cannot be anywhere."""
+    port = _number(port_text)
+    if not 0 <= port <= MAX_PORT:
+        raise StatementError("Invalid port number.")
+    if not core.ctx.reachable(host):
+        raise StatementError("Can't resolve instance hostname.")
+    return core.ctx.address(host, port)
 
 
 # ------------------------------------------------------------------------------------------------------------ monitor
@@ -128,7 +149,7 @@ def check_new_unit(core: SentinelCore, name: str, host: str, port: int) -> str:
     """Why a primary of this name and address cannot be monitored; empty when it can."""
     if not 0 <= port <= 65535:
         return "Invalid port number."
-    if not core.ctx.ip_of(host) and not core.ctx.options.resolve_hostnames:
+    if not core.ctx.reachable(host):
         return "Can't resolve instance hostname."
     if name in core.ctx.units or name in core.ctx.guards:
         return "Duplicate master name."
@@ -190,7 +211,7 @@ def _apply_setting(core: SentinelCore, name: str, args: list[str], executable: C
 
 
 def _epoch(core: SentinelCore, name: str, args: list[str]) -> None:
-    unit, epoch = _unit(core, args[0]), _number(args[1])
+    unit, epoch = _unit(core, args[0]), _epoch_number(args[1])
     if name == "config-epoch":
         unit.config_epoch = epoch
         core.ctx.current_epoch = max(core.ctx.current_epoch, epoch)
@@ -199,7 +220,7 @@ def _epoch(core: SentinelCore, name: str, args: list[str]) -> None:
 
 
 def _known_replica(core: SentinelCore, args: list[str]) -> None:
-    unit, address = _unit(core, args[0]), core.ctx.address(args[1], _number(args[2]))
+    unit, address = _unit(core, args[0]), _instance(core, args[1], args[2])
     if core.roster.find_replica(unit, address) is not None:
         raise StatementError("Duplicate hostname and port for replica.")
     core.roster.add_replica(unit, address)
@@ -209,7 +230,7 @@ def _known_sentinel(core: SentinelCore, args: list[str]) -> None:
     unit, run_id = _unit(core, args[0]), args[3]
     if run_id in unit.sentinels:
         raise StatementError("Duplicate runid for sentinel.")
-    core.roster.add_sentinel(unit, core.ctx.address(args[1], _number(args[2])), run_id)
+    core.roster.add_sentinel(unit, _instance(core, args[1], args[2]), run_id)
 
 
 def _known_shard(core: SentinelCore, args: list[str]) -> None:
@@ -223,7 +244,8 @@ def _known_shard(core: SentinelCore, args: list[str]) -> None:
         guard = core.guarding.add_guard(guard_name, seed, settings)
     unit = core.guarding.new_unit(guard, f"{guard_name}/{unit_id}", primary_id, guard.seed)
     unit.shard_id = "" if shard_id == _NONE else shard_id
-    unit.cluster_epoch, unit.unconfirmed = _number(epoch), _number(epoch) == 0
+    unit.cluster_epoch = _epoch_number(epoch)
+    unit.unconfirmed = unit.cluster_epoch == 0
     unit.lease_holder = "" if holder == _NONE else holder
 
 
@@ -233,7 +255,7 @@ def _known_node(core: SentinelCore, args: list[str]) -> None:
     unit = core.ctx.units.get(f"{guard_name}/{unit_id}")
     if guard is None or unit is None:
         raise StatementError(_NO_SUCH)
-    address = core.ctx.address(host, _number(port))
+    address = _instance(core, host, port)
     if node_id == unit.primary.node_id:
         unit.primary.address = address
         return

@@ -7,13 +7,18 @@ Shard ids are taken from CLUSTER SHARDS where it gives them. One view is one nod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from attrs import frozen
 
+from cluster.numbers import to_uint
 from sentinel.effects import Reply
+from sentinel.hello import MAX_PORT
 
 _MIN_FIELDS = 8
+_ID = re.compile(r"[0-9A-Za-z._-]{1,40}")
+"""Ids become names of units and words of the file."""
 
 
 @frozen
@@ -63,13 +68,14 @@ def parse_nodes(text: bytes) -> list[NodeView]:
         if len(fields) < _MIN_FIELDS:
             continue
         host, port = _split_address(fields[1])
-        if port < 0 or not fields[6].isdigit():
-            continue
+        config_epoch = to_uint(fields[6])
         primary_id = "" if fields[3] == "-" else fields[3]
+        if port < 0 or config_epoch is None or not all(map(_ID.fullmatch, (fields[0], primary_id or fields[0]))):
+            continue
         has_slots = any(not slot.startswith("[") for slot in fields[8:] if slot)
         flags = tuple(fields[2].split(","))
         views.append(
-            NodeView(fields[0], host, port, flags, primary_id, int(fields[6]), fields[7] == "connected", has_slots)
+            NodeView(fields[0], host, port, flags, primary_id, config_epoch, fields[7] == "connected", has_slots)
         )
     return views
 
@@ -78,31 +84,35 @@ def _split_address(field: str) -> tuple[str, int]:
     """`10.0.0.1:6379@16379,host,...`; the port is -1 when there is none to read."""
     address = field.split(",")[0].split("@")[0]
     host, colon, port = address.rpartition(":")
-    return (host, int(port)) if colon and port.isdigit() else ("", -1)
+    number = to_uint(port, MAX_PORT)
+    return (host, number) if colon and number is not None else ("", -1)
 
 
 def parse_current_epoch(text: bytes) -> int:
     """`cluster_current_epoch` of CLUSTER INFO; 0 when it is not there."""
     for line in text.split(b"\r\n"):
         name, _, value = line.partition(b":")
-        if name == b"cluster_current_epoch" and value.isdigit():
-            return int(value)
+        if name == b"cluster_current_epoch":
+            return to_uint(value) or 0
     return 0
 
 
 def parse_shard_ids(reply: Reply) -> dict[str, str]:
     """Node id -> shard id, from CLUSTER SHARDS; empty where shards have no ids (stock 7.0)."""
     ids: dict[str, str] = {}
-    for shard in reply if isinstance(reply, list) else []:
-        fields = _pairs(shard)
+    for told in reply if isinstance(reply, list) else []:
+        fields = _pairs(told)
         shard_id = fields.get(b"id")
         nodes = fields.get(b"nodes")
         if not isinstance(shard_id, bytes) or not isinstance(nodes, list):
             continue
-        for node in nodes:
-            node_id = _pairs(node).get(b"id")
-            if isinstance(node_id, bytes):
-                ids[node_id.decode()] = shard_id.decode()
+        for one in nodes:
+            node_id = _pairs(one).get(b"id")
+            if not isinstance(node_id, bytes):
+                continue
+            node, shard = node_id.decode("ascii", "replace"), shard_id.decode("ascii", "replace")
+            if _ID.fullmatch(node) and _ID.fullmatch(shard):
+                ids[node] = shard
     return ids
 
 

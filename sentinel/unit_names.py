@@ -9,6 +9,8 @@ alphabetically first one.
 
 from __future__ import annotations
 
+import re
+
 from sentinel.effects import WARNING
 from sentinel.hello import Hello
 from sentinel.instance import Guard, Unit
@@ -19,6 +21,7 @@ NAMING_MS = 2_500
 """How long a new guard listens for the names other sentinels use: one publish period and a bit."""
 
 UNIT_ID_LENGTH = 8
+_UNIT_ID = re.compile(r"[0-9A-Za-z]{1,40}")
 
 MAX_HEARD = 4_096
 """Names remembered per cluster: anybody may publish on the hello channel."""
@@ -64,7 +67,7 @@ class UnitNames:
         """A hello about a unit name we do not have: remember it, and rename our unit if theirs comes first."""
         guard_name, slash, unit_id = hello.unit_name.partition("/")
         guard = self._ctx.guards.get(guard_name)
-        if guard is None or not slash or not unit_id:
+        if guard is None or not slash or _UNIT_ID.fullmatch(unit_id) is None:
             return None
         heard = self._heard.setdefault(guard_name, {})
         if unit_id in heard or len(heard) < MAX_HEARD:

@@ -223,3 +223,36 @@ def test_shutdown_ends_the_process_with_status_0(sentinel: ServerHandle) -> None
         sentinel.call("SHUTDOWN")
     assert sentinel.process.wait(10) == 0
     assert "bye bye" in sentinel.log()
+
+
+# Hostile input
+
+
+@pytest.mark.parametrize("names", ["no", "yes"])
+def test_hello_with_a_host_that_is_none_ends_nothing_and_is_not_saved(tmp_path: Path, names: str) -> None:
+    nobody = free_ports(1)[0]
+    lines = [f"sentinel resolve-hostnames {names}", f"sentinel monitor {NAME} 127.0.0.1 {nobody} 2"]
+    with start_sentinel(OUR_SENTINEL, tmp_path, lines) as sentinel:
+        for host, epoch in (("x" * 64, 0), ("a..b", 0), ("127.0.0.9", 2**64 - 1)):
+            text = f"{host},26999,{'f' * 40},{epoch},{NAME},127.0.0.1,{nobody},0"
+            assert sentinel.call("PUBLISH", "__sentinel__:hello", text) == 1
+        sentinel.call("SENTINEL", "FLUSHCONFIG")
+        assert "known-sentinel" not in (tmp_path / "sentinel.conf").read_text()
+        sentinel.kill9()
+        sentinel.restart()
+        assert sentinel.call("PING") == b"PONG"
+
+
+def test_primary_that_answers_with_nonsense_is_left_alone_and_ends_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
+        lines = [f"sentinel monitor {NAME} 127.0.0.1 {server.getsockname()[1]} 2"]
+        with start_sentinel(OUR_SENTINEL, tmp_path, lines) as sentinel:
+            for nonsense in (b"(" + b"9" * 5000 + b"\r\n", b"*1\r\n" * 50, b"\xff" * 100, b"HTTP/1.1 400\r\n"):
+                peer, _ = server.accept()
+                with peer:
+                    peer.sendall(nonsense)
+                    while peer.recv(65536):  # until the sentinel has had enough
+                        pass
+            assert sentinel.call("PING") == b"PONG"
+            assert "Traceback" not in sentinel.log()
