@@ -149,9 +149,7 @@ class Guard:
 
     def _majority_until_ms(self, ends_ms: list[int]) -> int:
         """Until when a majority of what ends at ``ends_ms`` is valid; 0 when there is no majority."""
-        # Sentinels that disagree about their number: the greatest number is the safe one.
-        voters = max([self.voters, *(lease.voters for lease in self._leases.values())])
-        needed = voters // 2 + 1
+        needed = self.leases_needed
         return sorted(ends_ms, reverse=True)[needed - 1] if len(ends_ms) >= needed else 0
 
     def release(self, name: str) -> bool:
@@ -166,10 +164,14 @@ class Guard:
         self._view.save(sync=True)
         return True
 
-    def leases(self) -> list[tuple[str, int]]:
-        """Sentinel ids with the ms their leases still run (for INFO and debugging)."""
-        now_ms = self._view.now_ms
-        return [(who, lease.expires_ms - now_ms) for who, lease in self._leases.items() if lease.expires_ms > now_ms]
+    def lease_count(self, now_ms: int) -> int:
+        """How many sentinels' leases run at ``now_ms``."""
+        return sum(lease.expires_ms > now_ms for lease in self._leases.values())
+
+    @property
+    def leases_needed(self) -> int:
+        """How many leases make a majority. When sentinels differ about their number, the greatest one is safe."""
+        return max([self.voters, *(lease.voters for lease in self._leases.values())]) // 2 + 1
 
     def obey(self, fence: Fence) -> None:
         """Accept an order's authority; ``ClusterRefusal`` when a newer one was obeyed before, or it cannot be one."""

@@ -104,6 +104,7 @@ class ClusterHost:
         self._settle_due = False
         server.served = self.routing.served
         server.readable = self.routing.readable
+        server.info.provide("cluster", self.guard_fields)
         for name in _WATCHED:
             server.config.on_change(name, lambda _value: self._settings_changed())
         if text:
@@ -350,6 +351,29 @@ class ClusterHost:
     def write_refusal(self) -> errors.ErrorReply | None:
         """The error for writes while fenced."""
         return errors.FENCED if self.fenced() else None
+
+    def guard_state(self) -> str | None:
+        """`fail` while writes are refused for want of leases, else `ok`; None for a node that no sentinel guards."""
+        if not self.core.guard.is_armed:
+            return None
+        return "fail" if self.fenced() else "ok"
+
+    def guard_fields(self) -> dict[str, int]:
+        """What INFO says about the leases: nothing unless sentinels guard this node.
+
+        CLUSTER INFO has `cluster_guard_state`. No field is in both: redis_exporter takes every `cluster_*` field of
+        either, and Prometheus refuses a scrape that has a metric twice.
+        """
+        guard = self.core.guard
+        if not guard.is_armed:
+            return {}
+        now_ms = self.clock.now_ms()
+        return {
+            "cluster_guard_fenced": int(self.fenced()),
+            "cluster_guard_leases": guard.lease_count(now_ms),
+            "cluster_guard_leases_needed": guard.leases_needed,
+            "cluster_guard_lease_ms": max(0, guard.writable_until_ms - now_ms),
+        }
 
     def lease_outlasted(self) -> bool:
         """Whether the lease ended during the pass that ends now (the process was stopped?): its writes must not be

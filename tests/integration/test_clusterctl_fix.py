@@ -156,6 +156,10 @@ def test_fix_stray_keys_come_home_and_never_replace_newer_ones(cluster: ClusterH
     extra = b"{fix}:stray"
     slot.put_stray(slot.others[0], extra, b"value of " + extra)
     slot.put_stray(slot.others[1], KEYS[3], b"an old copy")
+    found = clusterctl.run(tmp_path, "check", "-n", slot.owner.address, "--json")
+    assert found.code == 3
+    assert [(f["code"], f["slots"]) for f in found.json["findings"]] == [("keys_stray", str(SLOT))] * 2
+    assert {f["nodes"][0] for f in found.json["findings"]} == {identity(node) for node in slot.others}
     fix(tmp_path, slot.others[0])
     assert slot.holders() == [slot.owner]
     slot.assert_whole([*KEYS, extra])

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from tests.support import clusterctl
-from tests.support.flavours import BOTH, ONLY_STOCK, Flavour
+from tests.support.flavours import BOTH, ONLY_OURS, ONLY_STOCK, Flavour
 from tests.support.processes import free_port_block, wait_until
 
 
@@ -116,6 +116,69 @@ def test_up_partly_dead_cluster_starts_only_what_is_missing(home: Path, up: Up) 
 def _state(home: Path, name: str) -> str:
     processes = clusterctl.run(home, "ps", "--dir", "c", "--json").ok().json["processes"]
     return str(next(process["state"] for process in processes if process["name"] == name))
+
+
+@pytest.mark.parametrize("flavour", ONLY_OURS)
+def test_up_waits_for_slow_loading_with_sentinels_running_and_half_moved_slots(home: Path, up: Up) -> None:
+    """Millions of keys, or a few with `key-load-delay`: the nodes answer LOADING for seconds after the start."""
+    port, outcome = up("--primaries", 2, "--replicas", 0, "--sentinels", 1)
+    outcome.ok()
+    nodes = [redis.Redis(port=port + number) for number in range(2)]
+    with redis.RedisCluster(host="127.0.0.1", port=port) as client:
+        for number in range(300):
+            client.set(f"key:{number}", number)
+    ids = [bytes(node.execute_command("CLUSTER MYID")).decode() for node in nodes]
+    nodes[1].execute_command("CLUSTER SETSLOT", 0, "IMPORTING", ids[0])
+    nodes[0].execute_command("CLUSTER SETSLOT", 0, "MIGRATING", ids[1])
+    nodes[0].bgrewriteaof()
+    wait_until(lambda: nodes[0].info("persistence")["aof_base_size"] > 200, 20, "the log begins with a snapshot")
+    keys = nodes[0].dbsize()
+    clusterctl.run(home, "down", "--dir", "c").ok()
+    with (home / "c" / f"node-{port}" / "redis.conf").open("a") as conf:
+        conf.write(f"key-load-delay {5_000_000 // keys}\n")
+
+    with clusterctl.start(home, "up", "--dir", "c") as again:
+        wait_until(lambda: _state(home, _sentinel(home)) == "running", 30, "the sentinel runs")
+        assert nodes[0].info("persistence")["loading"] == 1
+        said, complaints = again.communicate(timeout=120)
+    assert again.returncode == 0, said + complaints
+    assert "loading data: " in said
+    assert "1 slots are half-moved" in said
+    with redis.RedisCluster(host="127.0.0.1", port=port) as client:
+        assert client.set("key:1", "written") is True
+
+
+@pytest.mark.parametrize("flavour", ONLY_OURS)
+def test_up_node_that_does_not_come_back_does_not_cost_the_others_their_sentinels(home: Path, up: Up) -> None:
+    port, outcome = up("--primaries", 1, "--sentinels", 1)
+    outcome.ok()
+    clusterctl.run(home, "down", "--dir", "c").ok()
+    broken = home / "c" / f"node-{port + 1}" / "redis.conf"
+    broken.write_text(broken.read_text() + "no-such-directive yes\n")
+    failed = clusterctl.run(home, "up", "--dir", "c")
+    assert failed.code == 1
+    assert f"node-{port + 1} ended at start" in failed.stderr
+    states = {p["name"]: p["state"] for p in clusterctl.run(home, "ps", "--dir", "c", "--json").json["processes"]}
+    assert [name for name, state in states.items() if state != "running"] == [f"node-{port + 1}"]
+    broken.write_text(broken.read_text().replace("no-such-directive yes\n", ""))
+    assert clusterctl.run(home, "up", "--dir", "c", "--json").ok().json["started"] == [f"node-{port + 1}"]
+
+    # Without its sentinels every primary refuses writes: status and check say so, and `up` mends it.
+    sentinel = next(
+        p for p in clusterctl.run(home, "ps", "--dir", "c", "--json").json["processes"] if p["kind"] == "sentinel"
+    )
+    os.kill(sentinel["pid"], signal.SIGKILL)
+    wait_until(lambda: clusterctl.run(home, "status", "--dir", "c").code == 3, 30, "status reports the lost leases")
+    found = clusterctl.run(home, "check", "--dir", "c", "--json")
+    assert found.code == 3
+    assert {f["code"] for f in found.json["findings"]} == {"no_lease"}
+    clusterctl.run(home, "up", "--dir", "c").ok()
+    clusterctl.run(home, "check", "--dir", "c").ok()
+
+
+def _sentinel(home: Path) -> str:
+    processes = json.loads((home / "c" / "cluster.json").read_text())["processes"]
+    return str(next(process["name"] for process in processes if process["kind"] == "sentinel"))
 
 
 @pytest.mark.parametrize("flavour", ONLY_STOCK)

@@ -23,3 +23,4 @@ OURS = Flavour("ours", OUR_NODE, OUR_SENTINEL)
 needs_stock = pytest.mark.skipif(not have_stock(), reason="stock redis-server not on PATH")
 BOTH = [pytest.param(STOCK, id="stock", marks=[pytest.mark.stock, needs_stock]), pytest.param(OURS, id="ours")]
 ONLY_STOCK = BOTH[:1]
+ONLY_OURS = BOTH[1:]

@@ -27,16 +27,21 @@ class HandClock:
 
 
 @pytest.fixture
-def host() -> Iterator[ClusterHost]:
+def node() -> Iterator[InProcessNode]:
+    with InProcessNode("--cluster-enabled", "yes") as started:
+        yield started
+
+
+@pytest.fixture
+def host(node: InProcessNode) -> ClusterHost:
     """A primary with leases of two of three sentinels."""
-    with InProcessNode("--cluster-enabled", "yes") as node:
-        cluster = node.server.cluster
-        assert cluster is not None
-        clock = HandClock(cluster.clock.now_ms())
-        cluster.clock = clock  # type: ignore[assignment]  # it has what is used of a BusClock
-        for sentinel in ("s1", "s2"):
-            cluster.core.on_guard(clock.ms, "mesh", sentinel, LEASE_MS, 3, clock.ms)
-        yield cluster
+    cluster = node.server.cluster
+    assert cluster is not None
+    clock = HandClock(cluster.clock.now_ms())
+    cluster.clock = clock  # type: ignore[assignment]  # it has what is used of a BusClock
+    for sentinel in ("s1", "s2"):
+        cluster.core.on_guard(clock.ms, "mesh", sentinel, LEASE_MS, 3, clock.ms)
+    return cluster
 
 
 def advance(host: ClusterHost, ms: int) -> None:
@@ -68,6 +73,40 @@ def test_writes_are_refused_from_shortly_before_the_end_of_the_lease(host: Clust
     refusal = host.write_refusal()
     assert refusal is not None
     assert refusal.code == b"CLUSTERDOWN"
+
+
+def test_leases_are_told_in_info_and_their_end_in_cluster_info(host: ClusterHost) -> None:
+    advance(host, 300)
+    assert host.guard_state() == "ok"
+    assert host.server.info.fields("cluster") == {
+        "cluster_enabled": 1,
+        "cluster_guard_fenced": 0,
+        "cluster_guard_leases": 2,
+        "cluster_guard_leases_needed": 2,
+        "cluster_guard_lease_ms": LEASE_MS - 300,
+    }
+    advance(host, LEASE_MS)
+    assert host.guard_state() == "fail"
+    told = host.server.info.fields("cluster")
+    assert (told["cluster_guard_fenced"], told["cluster_guard_leases"], told["cluster_guard_lease_ms"]) == (1, 0, 0)
+
+
+def test_replica_and_unguarded_node_lack_no_lease(host: ClusterHost) -> None:
+    advance(host, 3 * LEASE_MS)
+    host.core.view.myself.role = FLAG_REPLICA
+    assert host.guard_state() == "ok"
+    assert host.server.info.fields("cluster")["cluster_guard_fenced"] == 0
+    host.core.release_guard(host.clock.now_ms(), "mesh")
+    assert host.guard_state() is None
+    assert host.server.info.fields("cluster") == {"cluster_enabled": 1}
+
+
+def test_info_and_cluster_info_have_no_field_in_common(node: InProcessNode, host: ClusterHost) -> None:
+    """An exporter makes one metric of each `cluster_*` field of either; a metric twice spoils the scrape."""
+    info = set(host.server.info.fields("cluster"))
+    told = bytes(node.client().call("CLUSTER", "INFO")).decode()
+    assert "cluster_guard_state:ok" in told
+    assert not info & {line.partition(":")[0] for line in told.splitlines()}
 
 
 def test_replica_without_the_data_of_its_primary_is_at_no_offset(host: ClusterHost) -> None:

@@ -19,7 +19,7 @@ from cluster.slot_set import SlotSet
 from tools.clusterctl.__main__ import FAMILIES, cli
 from tools.clusterctl.agreement import poll_until, slot_map_of
 from tools.clusterctl.connect import Access, NodeLink, error_text, for_each, pack, parse_address, words
-from tools.clusterctl.errors import CannotConnect, OperationFailed, Refused, UsageMistake
+from tools.clusterctl.errors import CannotConnect, OperationFailed, Refused, StillLoading, UsageMistake
 from tools.clusterctl.journal import Journal, unfinished_plans
 from tools.clusterctl.local import LocalCluster, lay_out, port_is_free, who_listens
 from tools.clusterctl.local_config import node_config, quote, sentinel_config
@@ -91,6 +91,23 @@ def test_for_each_keeps_order_and_raises_the_first_error() -> None:
 def test_poll_until_never_true_says_what_is_missing() -> None:
     with pytest.raises(OperationFailed, match="the moon"):
         poll_until(lambda: "the moon", 0.01)
+
+
+def test_poll_until_node_that_loads_its_data_is_waited_for_beyond_the_deadline() -> None:
+    answers = iter([StillLoading("h:1 loads"), StillLoading("h:1 loads"), StillLoading("h:1 loads"), None])
+
+    def done() -> str | None:
+        if (answer := next(answers)) is not None:
+            raise answer
+        return None
+
+    poll_until(done, 0.0)
+
+
+def test_node_link_host_without_address_is_named() -> None:
+    link = NodeLink(Address("no-such-host.invalid", 7001), Access())
+    with pytest.raises(CannotConnect, match=r"the host name no-such-host\.invalid cannot be resolved: "):
+        link.call("PING")
 
 
 def test_slot_map_of_leaves_out_nodes_without_slots() -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from cluster.plan import Address
 from cluster.slot_set import SlotSet
 from tools.clusterctl.errors import OperationFailed, UsageMistake
-from tools.clusterctl.health import find_problems, has_errors
+from tools.clusterctl.health import Strays, find_problems, has_errors
 from tools.clusterctl.view import ClusterView, Node, NodeLine, parse_info, parse_nodes
 
 A, B, C, R = "a" * 40, "b" * 40, "c" * 40, "d" * 40
@@ -149,6 +150,73 @@ def test_find_problems_replica_out_of_sync_and_state_fail() -> None:
         for n in healthy(*FULL).nodes
     ]
     assert {"state_fail", "replica_not_linked"} == set(codes(ClusterView(tuple(nodes))))
+
+
+@pytest.mark.parametrize(
+    ("cluster_info", "info", "settings", "expected"),
+    [
+        (
+            {"cluster_guard_state": "fail"},
+            {"cluster_guard_leases": "1", "cluster_guard_leases_needed": "2"},
+            {},
+            ("no_lease", "the leases of 1 sentinels and needs 2"),
+        ),
+        ({}, {"aof_enabled": "1", "aof_last_write_status": "err"}, {}, ("log_write_failed", "append-only file")),
+        ({}, {"rdb_last_bgsave_status": "err"}, {"stop-writes-on-bgsave-error": "yes"}, ("save_failed", "save failed")),
+        (
+            {},
+            {"min_slaves_good_slaves": "0"},
+            {"min-replicas-to-write": "1"},
+            ("too_few_replicas", "0 of the 1 replicas"),
+        ),
+        (
+            {},
+            {"maxmemory": "10", "used_memory": "12", "maxmemory_policy": "noeviction"},
+            {},
+            ("out_of_memory", "12 of 10 bytes"),
+        ),
+    ],
+)  # fmt: skip
+def test_find_problems_primary_that_would_refuse_a_write_says_why(
+    cluster_info: dict[str, str], info: dict[str, str], settings: dict[str, str], expected: tuple[str, str]
+) -> None:
+    sound = healthy(*FULL)
+    first = sound.nodes[0]
+    sick = Node(first.line, first.seen, {**first.cluster_info, **cluster_info}, {**first.info, **info})
+    sick = attrs.evolve(sick, settings=settings)
+    (finding,) = find_problems(ClusterView((sick, *sound.nodes[1:])))
+    assert (finding.severity, finding.code, finding.nodes) == ("error", expected[0], (A,))
+    assert expected[1] in finding.message
+
+
+@pytest.mark.parametrize(
+    ("info", "settings"),
+    [
+        ({"aof_enabled": "0", "aof_last_write_status": "err"}, {}),
+        ({"rdb_last_bgsave_status": "err"}, {"stop-writes-on-bgsave-error": "no"}),
+        ({"min_slaves_good_slaves": "1"}, {"min-replicas-to-write": "1"}),
+        ({"maxmemory": "10", "used_memory": "12", "maxmemory_policy": "allkeys-lru"}, {}),
+        ({"maxmemory": "10", "used_memory": "12", "mem_not_counted_for_evict": "2"}, {}),
+        ({"maxmemory": "0", "used_memory": "12", "maxmemory_policy": "noeviction"}, {}),
+    ],
+)
+def test_find_problems_primary_that_takes_writes_is_not_accused(info: dict[str, str], settings: dict[str, str]) -> None:
+    sound = healthy(*FULL)
+    first = attrs.evolve(sound.nodes[0], info={**sound.nodes[0].info, **info}, settings=settings)
+    assert codes(ClusterView((first, *sound.nodes[1:]))) == []
+
+
+def test_find_problems_stray_keys_are_an_error() -> None:
+    view = healthy(*FULL)
+    (finding,) = find_problems(view, [Strays(view.nodes[0], SlotSet([9000, 9001]), 1234)])
+    assert (finding.severity, finding.code, finding.slots.to_text()) == ("error", "keys_stray", "9000-9001")
+    assert "holds 1,234 stray keys, in 2 slots that it does not own" in finding.message
+
+
+def test_find_problems_primary_that_loads_its_data_is_not_called_dead() -> None:
+    sound = healthy(*FULL)
+    loads = Node(FULL[0], error="h:1 is still loading its data", loading=True)
+    assert codes(ClusterView((loads, *sound.nodes[1:]))) == ["node_loading"]
 
 
 def test_cluster_view_find_by_id_prefix_port_and_address() -> None:

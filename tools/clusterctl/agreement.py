@@ -16,7 +16,7 @@ from cluster.plan import Address
 from cluster.slot_set import SlotSet
 from cluster.terms import FLAG_MYSELF
 from tools.clusterctl.connect import Access, NodeLink, for_each, words
-from tools.clusterctl.errors import OperationFailed
+from tools.clusterctl.errors import OperationFailed, StillLoading
 from tools.clusterctl.view import NodeLine, SlotMap, parse_nodes
 
 POLL_S = 0.05
@@ -29,9 +29,21 @@ def slot_map_of(owned: Mapping[str, SlotSet]) -> SlotMap:
 
 
 def poll_until(done: Callable[[], str | None], deadline_s: float) -> None:
-    """Call `done` until it returns None; what it returns otherwise says what is missing, and ends up in the error."""
+    """Call `done` until it returns None; what it returns otherwise says what is missing, and ends up in the error.
+
+    A node that says that it loads its data stops the clock: how long that takes is a matter of how much it has. A
+    replica may load twice, its own files and then what its primary sends.
+    """
     end = time.monotonic() + deadline_s
-    while (missing := done()) is not None:
+    while True:
+        try:
+            missing = done()
+        except StillLoading:
+            time.sleep(POLL_S)
+            end = time.monotonic() + deadline_s
+            continue
+        if missing is None:
+            return
         if time.monotonic() > end:
             raise OperationFailed(f"not within {deadline_s:.0f} s: {missing}", "`clusterctl check` shows the state")
         time.sleep(POLL_S)
@@ -92,10 +104,30 @@ def _nodes_of(link: NodeLink) -> list[NodeLine]:
 def wait_for_state_ok(addresses: Sequence[Address], access: Access, deadline_s: float = AGREEMENT_DEADLINE_S) -> None:
     """Until every node reports cluster_state:ok."""
 
+    def problem(info: str) -> str | None:
+        return None if "cluster_state:ok" in info else "reports cluster_state:fail"
+
+    _wait_for_info(addresses, access, deadline_s, problem)
+
+
+def wait_for_guard(addresses: Sequence[Address], access: Access, deadline_s: float = AGREEMENT_DEADLINE_S) -> None:
+    """Until no node refuses writes for want of the sentinels' leases. Nodes that nobody guards do not speak of it."""
+
+    def problem(info: str) -> str | None:
+        return "has too few leases of the sentinels, and refuses writes" if "cluster_guard_state:fail" in info else None
+
+    _wait_for_info(addresses, access, deadline_s, problem)
+
+
+def _wait_for_info(
+    addresses: Sequence[Address], access: Access, deadline_s: float, problem: Callable[[str], str | None]
+) -> None:
+    """Until `problem` finds none in the CLUSTER INFO of any node."""
+
     def missing() -> str | None:
         for link in links:
-            if "cluster_state:ok" not in words(link.call("CLUSTER", "INFO")):
-                return f"{link.address} reports cluster_state:fail"
+            if (found := problem(words(link.call("CLUSTER", "INFO")))) is not None:
+                return f"{link.address} {found}"
         return None
 
     with open_links(addresses, access) as links:

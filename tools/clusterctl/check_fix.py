@@ -28,6 +28,7 @@ from tools.clusterctl.repair import (
     Repairer,
     Takeover,
     collect_facts,
+    find_strays,
     introduce_strangers,
     plan_repairs,
     plan_takeovers,
@@ -47,12 +48,12 @@ MAX_ROUNDS = 4
 @click.option("--strict", is_flag=True, help="Let warnings count as errors in the exit status.")
 @cluster_verb
 def check(session: Session, strict: bool) -> None:
-    """Look for anything wrong: coverage, half-moved slots, disagreement, dead nodes, missing replicas.
+    """Look for anything wrong: coverage, half-moved slots, stray keys, refused writes, dead nodes, missing replicas.
 
     Exit status 3 when something is.
     """
     view = session.load()
-    findings = find_problems(view)
+    findings = find_problems(view, find_strays(view, session.access))
     abandoned, running = unfinished_plans(session.plan_directory, [node.id for node in view.nodes])
     show_findings(session.out, findings)
     for plan in abandoned:
@@ -131,6 +132,9 @@ def fix(session: Session, after: str | None, give_up_dead_slots: bool, dry_run: 
     abandoned, running = unfinished_plans(session.plan_directory, [node.id for node in view.nodes])
     if running:
         raise Unhealthy(f"a clusterctl is moving slots right now (plan {running[0].id})", "let it finish first")
+    if loading := [node.name for node in view.nodes if node.loading]:
+        # Taken for dead, its slots could be given up.
+        raise Unhealthy(f"{', '.join(loading)} is still loading its data", "let it finish first")
     plan = plan_round(session, view, give_up_dead_slots)
     _show_plan(session.out, view, plan)
     report: dict[str, Any] = {"takeovers": [], "repairs": [], "moved_keys": 0, "dry_run": dry_run}
@@ -142,7 +146,8 @@ def fix(session: Session, after: str | None, give_up_dead_slots: bool, dry_run: 
         session.confirm("Carry this out?", yes)
         view = _repair_rounds(session, view, plan, give_up_dead_slots, report)
     report["plans"] = [_after(session, journal, after, yes) for journal in abandoned]
-    findings = find_problems(session.load())
+    view = session.load()
+    findings = find_problems(view, find_strays(view, session.access))
     report["findings"] = [finding.describe() for finding in findings]
     show_findings(session.out, findings)
     bad = has_errors(findings)

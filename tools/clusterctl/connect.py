@@ -24,7 +24,7 @@ from redis.retry import Retry
 
 from cluster.numbers import to_uint
 from cluster.plan import Address
-from tools.clusterctl.errors import CannotConnect, ServerError, UsageMistake
+from tools.clusterctl.errors import CannotConnect, ServerError, StillLoading, UsageMistake, WrongPassword
 
 Argument = bytes | str | int
 T = TypeVar("T")
@@ -32,6 +32,8 @@ R = TypeVar("R")
 
 MAX_PARALLEL = 32
 """Nodes asked at the same time when a question goes to all of them."""
+
+_PASSWORD_HINT = "give it with -a or --password-file, or in the variable REDISCLI_AUTH"
 
 _BATCH_COMMANDS = 1000
 """Commands in flight on one link: enough to hide the round trip, few enough not to fill a node's output buffers."""
@@ -63,8 +65,15 @@ def ip_of(address: Address) -> str:
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise CannotConnect(f"the host name {address.host} cannot be resolved: {error.strerror}") from error
+        raise _unknown_host(address, error) from error
     return str(found[0][4][0])
+
+
+def _unknown_host(address: Address, error: OSError) -> CannotConnect:
+    return CannotConnect(
+        f"the host name {address.host} cannot be resolved: {str(error.strerror).lower()}",
+        "is it right, and known on this machine?",
+    )
 
 
 def pack(command: Sequence[Argument]) -> bytes:
@@ -181,29 +190,36 @@ class _ConnectionErrors:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, redis.AuthenticationError):
-            raise CannotConnect(
-                f"{self._address} wants a password: {error}", "give it with -a, or in the variable REDISCLI_AUTH"
-            ) from error
+            raise WrongPassword(f"{self._address} wants a password: {error}", _PASSWORD_HINT) from error
         if isinstance(error, redis.exceptions.BusyLoadingError):
-            raise CannotConnect(f"{self._address} is still loading its data", "try again in a moment") from error
+            raise StillLoading(f"{self._address} is still loading its data", "try again in a moment") from error
         if isinstance(error, redis.ResponseError):
             raise CannotConnect(f"{self._address} does not let us in: {error}") from error
         if isinstance(error, redis.TimeoutError):
             raise CannotConnect(
                 f"{self._address} does not answer in time", "is it hung, stopped or very busy?"
             ) from error
+        if (unknown := _cause(error, socket.gaierror)) is not None:
+            raise _unknown_host(self._address, unknown) from error
         if isinstance(error, redis.ConnectionError | OSError):
             raise CannotConnect(
                 f"cannot connect to {self._address}: {_reason(error)}", "is the node running?"
             ) from error
 
 
+def _cause(error: BaseException | None, kind: type[OSError]) -> OSError | None:
+    """The first error of `kind` that has a number, from `error` back to what caused it."""
+    while error is not None:
+        if isinstance(error, kind) and error.errno is not None:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def _reason(error: BaseException) -> str:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno is not None:
-            return os.strerror(cause.errno).lower()
-        cause = cause.__cause__ or cause.__context__
+    cause = _cause(error, OSError)
+    if cause is not None and cause.errno is not None:
+        return os.strerror(cause.errno).lower()
     return str(error).rstrip(".").lower()
 
 

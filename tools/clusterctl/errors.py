@@ -64,6 +64,14 @@ class CannotConnect(ClusterctlError):
     kind = "cannot_connect"
 
 
+class StillLoading(CannotConnect):
+    """The node is alive and loads its data set; it will serve when it is done."""
+
+
+class WrongPassword(CannotConnect):
+    """The node wants a password, or another one, or does not know the user."""
+
+
 class Refused(ClusterctlError):
     """Unsafe without an explicit word of the operator."""
 

@@ -6,11 +6,12 @@ failure would hurt. A dead node without slots is a warning: it serves nothing, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 
+from cluster.numbers import to_uint
 from cluster.plan import Address
 from cluster.slot_set import SlotSet
 from tools.clusterctl.view import ClusterView, Node, union
@@ -41,10 +42,21 @@ class Finding:
         }
 
 
-def find_problems(view: ClusterView) -> list[Finding]:
+@attrs.frozen
+class Strays:
+    """Keys on `node` in slots that it does not own: no client finds them there."""
+
+    node: Node
+    slots: SlotSet
+    keys: int
+
+
+def find_problems(view: ClusterView, strays: Iterable[Strays] = ()) -> list[Finding]:
     """All findings, errors first."""
     findings = [
         *_slot_findings(view),
+        *_stray_findings(strays),
+        *_write_findings(view),
         *_agreement_findings(view),
         *_node_findings(view),
         *_redundancy_findings(view),
@@ -66,9 +78,10 @@ def doubly_owned(view: ClusterView) -> SlotSet:
 
 
 def _slot_findings(view: ClusterView) -> Iterable[Finding]:
+    loading = union(node.slots for node in view.primaries if node.loading)
     dead = union(node.slots for node in view.primaries if not node.reachable)
     uncovered = view.uncovered()
-    if lost := uncovered & dead:
+    if lost := uncovered & (dead - loading):
         text = f"{len(lost)} slots belong to nodes that cannot be reached: {lost.to_text()}"
         yield Finding(
             ERROR, "slots_unreachable", text, "bring the node back, or promote a replica: clusterctl fix", (), lost
@@ -83,6 +96,46 @@ def _slot_findings(view: ClusterView) -> Iterable[Finding]:
     if doubled := doubly_owned(view):
         text = f"{len(doubled)} slots have several owners: {doubled.to_text()}"
         yield Finding(ERROR, "slots_doubly_owned", text, "clusterctl fix", (), doubled)
+
+
+def _stray_findings(strays: Iterable[Strays]) -> Iterable[Finding]:
+    for one in strays:
+        text = f"{one.node.name} holds {one.keys:,} stray keys, in {len(one.slots)} slots that it does not own"
+        yield Finding(ERROR, "keys_stray", text, "bring them to the owners: clusterctl fix", (one.node.id,), one.slots)
+
+
+def _write_findings(view: ClusterView) -> Iterable[Finding]:
+    """Why a write to a primary that is up would be refused."""
+    for node in view.live_primaries:
+        if not node.slots:
+            continue
+        for code, why, hint in _write_refusals(node):
+            yield Finding(ERROR, code, f"primary {node.name} refuses writes: {why}", hint, (node.id,))
+
+
+def _count(fields: Mapping[str, str], name: str) -> int:
+    return to_uint(fields.get(name, "")) or 0
+
+
+def _write_refusals(node: Node) -> Iterable[tuple[str, str, str]]:
+    """(code, why, hint), from INFO, CLUSTER INFO and settings: what a node of ours and a stock one both tell."""
+    info, settings = node.info, node.settings
+    if node.cluster_info.get("cluster_guard_state") == "fail":
+        held, needed = info.get("cluster_guard_leases", "?"), info.get("cluster_guard_leases_needed", "?")
+        hint = "are the sentinels running, and do they reach it? `clusterctl up` starts those of a local cluster"
+        yield "no_lease", f"it has the leases of {held} sentinels and needs {needed}", hint
+    if info.get("aof_enabled") == "1" and info.get("aof_last_write_status") == "err":
+        yield "log_write_failed", "it cannot write its append-only file", "is its disk full? its log says more"
+    if info.get("rdb_last_bgsave_status") == "err" and settings.get("stop-writes-on-bgsave-error") == "yes":
+        yield "save_failed", "its last background save failed", "is its disk full? its log says more"
+    wanted, good = _count(settings, "min-replicas-to-write"), _count(info, "min_slaves_good_slaves")
+    if "min_slaves_good_slaves" in info and good < wanted:
+        why = f"{good} of the {wanted} replicas that min-replicas-to-write asks for are in sync"
+        yield "too_few_replicas", why, "look at its replicas"
+    limit, used = _count(info, "maxmemory"), _count(info, "used_memory")
+    if 0 < limit < used - _count(info, "mem_not_counted_for_evict") and info.get("maxmemory_policy") == "noeviction":
+        why = f"it uses {used:,} of {limit:,} bytes, and may evict nothing (maxmemory-policy noeviction)"
+        yield "out_of_memory", why, "raise maxmemory, delete keys, or choose a maxmemory-policy"
 
 
 def _agreement_findings(view: ClusterView) -> Iterable[Finding]:
@@ -113,7 +166,11 @@ def _agreement_findings(view: ClusterView) -> Iterable[Finding]:
 
 def _node_findings(view: ClusterView) -> Iterable[Finding]:
     for node in view.nodes:
-        if not node.reachable:
+        if node.loading:
+            text = f"{'primary' if node.is_primary else 'replica'} {node.name} is loading its data"
+            serious = node.is_primary and bool(node.slots)
+            yield Finding(ERROR if serious else WARNING, "node_loading", text, "it serves when it is done", (node.id,))
+        elif not node.reachable:
             serious = node.is_primary and bool(node.slots)
             hint = "start it" if serious else f"start it, or take it out: clusterctl del-node {node.short_id}"
             yield Finding(

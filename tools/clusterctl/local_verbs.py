@@ -70,24 +70,30 @@ def stop_all(out: Output, cluster: LocalCluster, patience_s: float) -> tuple[lis
     stopped: list[str] = []
     killed: list[str] = []
     for group in (cluster.sentinels, cluster.nodes):
-        running = [process for process in group if process.pid() is not None]
-        if not running:
-            continue
-        with out.waiting(f"stopping {len(running)} {running[0].kind}{'s' if len(running) > 1 else ''}"):
-            for process in running:
-                # A process that is stopped (SIGSTOP) cannot take note of SIGTERM until it is continued.
-                process.signal(signal.SIGTERM)
-                process.signal(signal.SIGCONT)
-            left = _wait_gone(running, patience_s)
-            for process in left:
-                out.say(f"{process.name} did not end within {patience_s:.0f} s: killed", "red")
-                process.signal(signal.SIGKILL)
-                killed.append(process.name)
-            _wait_gone(left, patience_s + 10)
-        for process in running:
-            process.pid_path.unlink(missing_ok=True)
-            stopped.append(process.name)
+        ended, ended_hard = stop_group(out, group, patience_s)
+        stopped += ended
+        killed += ended_hard
     return stopped, killed
+
+
+def stop_group(out: Output, group: Sequence[LocalProcess], patience_s: float) -> tuple[list[str], list[str]]:
+    """Stop those that run, side by side. Names as in `stop_all`."""
+    running = [process for process in group if process.pid() is not None]
+    if not running:
+        return [], []
+    with out.waiting(f"stopping {len(running)} {running[0].kind}{'s' if len(running) > 1 else ''}"):
+        for process in running:
+            # A process that is stopped (SIGSTOP) cannot take note of SIGTERM until it is continued.
+            process.signal(signal.SIGTERM)
+            process.signal(signal.SIGCONT)
+        left = _wait_gone(running, patience_s)
+        for process in left:
+            out.say(f"{process.name} did not end within {patience_s:.0f} s: killed", "red")
+            process.signal(signal.SIGKILL)
+        _wait_gone(left, patience_s + 10)
+    for process in running:
+        process.pid_path.unlink(missing_ok=True)
+    return [process.name for process in running], [process.name for process in left]
 
 
 def _wait_gone(processes: Sequence[LocalProcess], patience_s: float) -> list[LocalProcess]:

@@ -16,7 +16,7 @@ from cluster.slot_set import ALL_SLOTS, SlotSet
 from tools.clusterctl.agreement import poll_until
 from tools.clusterctl.connect import Access, NodeLink, for_each, pack, words
 from tools.clusterctl.errors import ServerError
-from tools.clusterctl.health import doubly_owned
+from tools.clusterctl.health import Strays, doubly_owned
 from tools.clusterctl.mover import (
     DEFAULT_MIGRATE_TIMEOUT_MS,
     NOT_A_PRIMARY,
@@ -25,7 +25,7 @@ from tools.clusterctl.mover import (
     set_slots,
     tell_giver,
 )
-from tools.clusterctl.view import ClusterView, Node, union
+from tools.clusterctl.view import ClusterView, Node, ask_node, union
 
 TAKEOVER_DEADLINE_S = 30.0
 
@@ -83,6 +83,39 @@ def collect_facts(view: ClusterView, leave_out: SlotSet, access: Access) -> list
         with NodeLink(node.address, access) as link:
             held[node.id] |= count_per_slot(link, list(suspicious & node.slots))
     return [_facts_of(slot, live, held) for slot in suspicious]
+
+
+def find_strays(view: ClusterView, access: Access) -> list[Strays]:
+    """The primaries that hold keys in slots that are neither theirs nor half-moved."""
+    open_slots = view.open_slots()
+    suspects = [node for node in view.live_primaries if node.key_count]
+    answers = for_each(suspects, lambda node: _strays_of(node, open_slots, access))
+    return [one for one in answers if one is not None]
+
+
+def _strays_of(node: Node, open_slots: SlotSet, access: Access) -> Strays | None:
+    if not _may_hold_strays(node, access):
+        return None
+    counts = _strays(node, access)
+    # Slots that moved in while we counted are no strays.
+    now = ask_node(node.address, access)
+    slots = SlotSet(counts) - open_slots - now.slots - SlotSet([*now.line.importing, *now.line.migrating])
+    return Strays(node, slots, sum(counts[slot] for slot in slots)) if slots else None
+
+
+def _may_hold_strays(node: Node, access: Access) -> bool:
+    """Whether the node has more keys than its own slots hold.
+
+    Counting its own slots takes one look at every slot of the cluster, however many nodes there are; counting all the
+    others as well would take one per node. Keys that come and go meanwhile can hide as many strays, or look like some.
+    """
+    counting = [("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in node.slots]
+    with NodeLink(node.address, access) as link:
+        before, *counts, after = link.batch([("DBSIZE",), *counting, ("DBSIZE",)])
+    for reply in (before, *counts, after):
+        if isinstance(reply, ServerError):
+            raise reply
+    return bool(max(before, after) > sum(counts))
 
 
 def _strays(node: Node, access: Access) -> dict[int, int]:

@@ -3,6 +3,10 @@
 The first time it lays out directories and configuration files, starts the nodes, forms the cluster and starts the
 sentinels. Later it starts whatever does not run and waits; ids, topology and data come from the files. Every wait is
 for a condition, and a process that dies on the way ends the wait at once with the last lines of its log.
+
+A formed cluster is never left in half: the sentinels start as soon as the nodes answer, though it be that they load
+their data, and also when a node did not come up, for a guarded primary without sentinels refuses all writes. What is
+wrong is said afterwards. Nodes of a cluster that could not be formed are stopped again.
 """
 
 from __future__ import annotations
@@ -19,12 +23,23 @@ import click
 
 from cluster.numbers import to_uint
 from cluster.plan import Address, plan_layout
-from tools.clusterctl.agreement import poll_until, wait_for_agreement, wait_for_state_ok
+from cluster.slot_set import SlotSet
+from tools.clusterctl.agreement import poll_until, wait_for_agreement, wait_for_guard, wait_for_state_ok
 from tools.clusterctl.connect import Access, NodeLink, for_each, words
-from tools.clusterctl.errors import CannotConnect, OperationFailed, Refused, UsageMistake
+from tools.clusterctl.errors import (
+    CannotConnect,
+    ClusterctlError,
+    OperationFailed,
+    Refused,
+    StillLoading,
+    UsageMistake,
+    WrongPassword,
+)
 from tools.clusterctl.forming import FORM_DEADLINE_S, form_cluster, wait_for_replica_links, why_not_fresh
+from tools.clusterctl.loading import wait_until_loaded
 from tools.clusterctl.local import MONITOR_NAME, LocalCluster, LocalProcess, lay_out, port_is_free, who_listens
 from tools.clusterctl.local_config import write_configs
+from tools.clusterctl.local_verbs import stop_group
 from tools.clusterctl.output import Output
 from tools.clusterctl.session import (
     access_options,
@@ -36,6 +51,7 @@ from tools.clusterctl.session import (
 from tools.clusterctl.view import Node, ask_node
 
 START_DEADLINE_S = 60.0
+STOP_PATIENCE_S = 10.0
 LOG_LINES_SHOWN = 12
 
 _OUR_NODE = shlex.join([sys.executable, "-m", "node"])
@@ -109,20 +125,18 @@ def run_up(out: Output, cluster: LocalCluster, access: Access, node_options: Seq
     cluster.save()
     write_configs(cluster, access.password, node_options)
     started_s = time.monotonic()
-    _start(out, cluster, [process for process in missing if process.is_node], access)
-    addresses = [node.address for node in cluster.nodes]
-    if not cluster.formed:
-        with out.waiting(f"{len(addresses)} nodes meet and agree"):
-            _form(cluster, addresses, access)
-        cluster.formed = True
-        cluster.save()
+    missing_nodes = [process for process in missing if process.is_node]
+    missing_sentinels = [process for process in missing if not process.is_node]
+    if cluster.formed:
+        _start_all(out, cluster, missing_nodes, missing_sentinels, access)
+        _wait_for_nodes(out, cluster, access)
     else:
-        with out.waiting("waiting until all nodes agree and serve"):
-            _wait_for_nodes(addresses, access)
-    _start(out, cluster, [process for process in missing if not process.is_node], access)
+        _start_and_form(out, cluster, missing_nodes, access)
+        _start(out, cluster, missing_sentinels, access)
     if cluster.sentinels:
-        with out.waiting("waiting until the sentinels see each other"):
+        with out.waiting("waiting until the sentinels see each other and guard the cluster"):
             wait_for_sentinels([sentinel.address for sentinel in cluster.sentinels], access)
+            wait_for_guard([node.address for node in cluster.nodes], access)
     out.say(f"running: {_summary(cluster)} (ready after {time.monotonic() - started_s:.1f} s)", "green")
     _say_how_to_connect(out, cluster, access)
     out.finish(_describe(cluster, [process.name for process in missing], already_running=False))
@@ -161,6 +175,33 @@ def _start(out: Output, cluster: LocalCluster, processes: Sequence[LocalProcess]
         poll_until(lambda: _first_silent(out, running, access), START_DEADLINE_S)
 
 
+def _start_all(
+    out: Output,
+    cluster: LocalCluster,
+    nodes: Sequence[LocalProcess],
+    sentinels: Sequence[LocalProcess],
+    access: Access,
+) -> None:
+    """Start nodes, then sentinels, the latter although a node failed; the failure is raised then."""
+    try:
+        _start(out, cluster, nodes, access)
+    finally:
+        _start(out, cluster, sentinels, access)
+
+
+def _start_and_form(out: Output, cluster: LocalCluster, nodes: Sequence[LocalProcess], access: Access) -> None:
+    """The first time. When it fails, what was started is stopped: these nodes serve nobody yet."""
+    try:
+        _start(out, cluster, nodes, access)
+        with out.waiting(f"{len(cluster.nodes)} nodes meet and agree"):
+            _form(cluster, [node.address for node in cluster.nodes], access)
+    except ClusterctlError:
+        stop_group(out, nodes, STOP_PATIENCE_S)
+        raise
+    cluster.formed = True
+    cluster.save()
+
+
 def _first_silent(
     out: Output, running: Sequence[tuple[LocalProcess, subprocess.Popen[bytes]]], access: Access
 ) -> str | None:
@@ -176,6 +217,10 @@ def _first_silent(
         try:
             with NodeLink(process.address, _access_for(process, access)) as link:
                 link.call("PING")
+        except WrongPassword:
+            raise  # waiting does not change it
+        except StillLoading:
+            continue  # it has come up; what it has to load is waited for later
         except CannotConnect as error:
             return error.message
     return None
@@ -206,11 +251,24 @@ def _reset_half_formed(nodes: Sequence[Node], access: Access) -> None:
             link.call("CLUSTER", "RESET", "HARD")
 
 
-def _wait_for_nodes(addresses: Sequence[Address], access: Access) -> None:
-    wait_for_agreement(addresses, access, deadline_s=FORM_DEADLINE_S)
-    wait_for_state_ok(addresses, access, FORM_DEADLINE_S)
-    nodes = for_each(addresses, lambda address: ask_node(address, access))
-    wait_for_replica_links([node.address for node in nodes if not node.is_primary], access)
+def _wait_for_nodes(out: Output, cluster: LocalCluster, access: Access) -> None:
+    """Until all have loaded their data, agree and serve. Half-moved slots serve, too, so they are only mentioned."""
+    addresses = [node.address for node in cluster.nodes]
+    wait_until_loaded(out, addresses, access, lambda: _require_running(cluster.nodes))
+    with out.waiting("waiting until all nodes agree and serve"):
+        wait_for_agreement(addresses, access, deadline_s=FORM_DEADLINE_S, allow_open=True)
+        wait_for_state_ok(addresses, access, FORM_DEADLINE_S)
+        nodes = for_each(addresses, lambda address: ask_node(address, access))
+        wait_for_replica_links([node.address for node in nodes if not node.is_primary], access)
+    half_moved = SlotSet(slot for node in nodes for slot in (*node.line.migrating, *node.line.importing))
+    if half_moved:
+        out.say(f"{len(half_moved)} slots are half-moved: `clusterctl fix` finishes that", "yellow")
+
+
+def _require_running(processes: Sequence[LocalProcess]) -> None:
+    for process in processes:
+        if process.pid() is None:
+            raise OperationFailed(f"{process.name} has ended", f"its log: {process.log_path}")
 
 
 def wait_for_sentinels(addresses: Sequence[Address], access: Access, deadline_s: float = FORM_DEADLINE_S) -> None:

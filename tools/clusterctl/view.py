@@ -24,10 +24,21 @@ from cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
 from cluster.slots import SLOT_COUNT
 from cluster.terms import FLAG_FAIL, FLAG_HANDSHAKE, FLAG_MYSELF, FLAG_NOADDR, FLAG_PFAIL, FLAG_REPLICA, decode_flags
 from tools.clusterctl.connect import Access, NodeLink, for_each, words
-from tools.clusterctl.errors import CannotConnect, ClusterctlError, OperationFailed, ServerError, UsageMistake
+from tools.clusterctl.errors import (
+    CannotConnect,
+    ClusterctlError,
+    OperationFailed,
+    ServerError,
+    StillLoading,
+    UsageMistake,
+    WrongPassword,
+)
 
 SlotMap = tuple[tuple[str, int], ...]
 """A comparable slot map: (node id, slot mask) of every node with slots, by id."""
+
+_ASKED_SETTINGS = ("min-replicas-to-write", "stop-writes-on-bgsave-error")
+"""What decides about writes and does not stand in INFO."""
 
 
 @attrs.frozen
@@ -51,13 +62,18 @@ class NodeLine:
 
 @attrs.frozen
 class Node:
-    """One member of the cluster. For an unreachable one, `line` is what another node says, and `error` why."""
+    """One member of the cluster. For an unreachable one, `line` is what another node says, and `error` why.
+
+    `settings` are those of `_ASKED_SETTINGS` that it tells us. One that still loads its data counts as unreachable.
+    """
 
     line: NodeLine
     seen: tuple[NodeLine, ...] = ()
     cluster_info: Mapping[str, str] = attrs.field(factory=dict)
     info: Mapping[str, str] = attrs.field(factory=dict)
     error: str | None = None
+    loading: bool = False
+    settings: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def id(self) -> str:
@@ -201,7 +217,14 @@ def parse_info(text: str) -> dict[str, str]:
 def ask_node(address: Address, access: Access) -> Node:
     """What the node at `address` says. `CannotConnect` when it says nothing."""
     with NodeLink(address, access) as link:
-        nodes, cluster_info, info = link.batch([("CLUSTER", "NODES"), ("CLUSTER", "INFO"), ("INFO",)])
+        nodes, cluster_info, info, *settings = link.batch(
+            [
+                ("CLUSTER", "NODES"),
+                ("CLUSTER", "INFO"),
+                ("INFO",),
+                *(("CONFIG", "GET", name) for name in _ASKED_SETTINGS),
+            ]
+        )
     for reply in (nodes, cluster_info, info):
         if isinstance(reply, ServerError):
             if "cluster support disabled" in reply.text:
@@ -211,7 +234,13 @@ def ask_node(address: Address, access: Access) -> Node:
     mine = next((line for line in seen if line.flags & FLAG_MYSELF), None)
     if mine is None:
         raise OperationFailed(f"{address} does not list itself in CLUSTER NODES")
-    return Node(mine, seen, parse_info(words(cluster_info)), parse_info(words(info)))
+    return Node(mine, seen, parse_info(words(cluster_info)), parse_info(words(info)), settings=_settings(settings))
+
+
+def _settings(replies: Iterable[Any]) -> dict[str, str]:
+    """CONFIG GET's answers; a user who may not ask (ACL) gets on without."""
+    pairs = (reply for reply in replies if isinstance(reply, list) and len(reply) == 2)
+    return {words(name): words(value) for name, value in pairs}
 
 
 @attrs.frozen
@@ -312,6 +341,9 @@ def _first_answer(seeds: Iterable[Address], access: Access) -> Node:
             return ask_node(seed, access)
         except CannotConnect as error:
             errors.append(error)
+    # A node that runs is the one to speak of. What it lacks is a password or time, not another address.
+    if (alive := next((e for e in errors if isinstance(e, WrongPassword | StillLoading)), None)) is not None:
+        raise alive
     if len(errors) == 1:
         raise CannotConnect(
             errors[0].message, "name another node with --node HOST:PORT; `clusterctl up` starts a local cluster"
@@ -328,7 +360,7 @@ def _ask_member(line: NodeLine, access: Access) -> Node:
     try:
         node = ask_node(line.address, access)
     except ClusterctlError as error:
-        return Node(line, error=error.message)
+        return Node(line, error=error.message, loading=isinstance(error, StillLoading))
     if node.id != line.id:
         return Node(line, error=f"another node ({node.short_id}) answers at {line.address}")
     return node
