@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 SEEDS  ?= 1000
 SOAK   ?= 25
+SOAK_MINUTES ?= 60
 # A checkout of Valkey, with src/valkey-server built as the yardstick.
 SUITE  ?= ../valkey
 
@@ -37,10 +38,12 @@ type: setup
 sim: setup
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)
 
-# What takes too long for every test run: random histories beside the stock server, and many seeds.
+# What takes too long for every test run: random histories beside the stock server, an hour of everything with a look at
+# memory, and many seeds.
 soak: setup
 	@$(BIN)/python -m tools.ensure_stock
 	SOAK=$(SOAK) $(BIN)/python -m pytest -n 2 --dist loadfile tests/oracle
+	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES)
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)
 
 suite: setup
