@@ -104,9 +104,9 @@ class Routing:
         if not view.cluster_ok:
             self._check_down(spec, writes)
         is_message = _is_message(client, spec)  # shard channels have no keys that may have moved already
-        # A READONLY client reads at a replica as it would at the primary: what has moved away, or not come yet, is
-        # elsewhere. Replicas know the open slots of their primary.
-        reads_here = me.primary is not None and client.readonly and not writes and self._reads(client, spec)
+        # A READONLY client may do at a replica whatever is no write, and is answered as the primary would answer: what
+        # has moved away, or not come yet, is elsewhere. Replicas know the open slots of their primary.
+        reads_here = me.primary is not None and client.readonly and not writes
         serving = me.primary if reads_here else me
         # In 7.0 a transaction with messages alone is judged like one with keys that do not exist.
         is_open = not is_message or (spec.full_name == b"exec" and not COMPAT.newer)
@@ -129,11 +129,6 @@ class Routing:
         if me.primary is owner and (is_message or reads_here):
             return
         raise CommandError(errors.moved(slot, *self.endpoint(owner, client)))
-
-    @staticmethod
-    def _reads(client: Client, spec: CommandSpec) -> bool:
-        """Whether a replica may run the command for a READONLY client."""
-        return bool(spec.flags & registry.READONLY) or spec.full_name in (b"watch", b"exec") or spec.group == "pubsub"
 
     def _check_down(self, spec: CommandSpec, writes: bool) -> None:
         config = self._server.config
