@@ -6,10 +6,11 @@ STAMP  := $(VENV)/.installed
 SEEDS  ?= 1000
 SOAK   ?= 25
 SOAK_MINUTES ?= 60
+FUZZ   ?= 60
 # A checkout of Valkey, with src/valkey-server built as the yardstick.
 SUITE  ?= ../valkey
 
-.PHONY: setup run stop test lint type sim soak suite bench docs clean compose-check
+.PHONY: setup run stop test lint type sim soak fuzz suite bench docs clean compose-check
 
 setup: $(STAMP)
 
@@ -45,6 +46,10 @@ soak: setup
 	SOAK=$(SOAK) $(BIN)/python -m pytest -n 2 --dist loadfile tests/oracle
 	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES)
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+# Hostile frames, replies and files: so many seconds of new ones for each kind.
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ)
 
 suite: setup
 	$(BIN)/python -m tools.suite --suite $(SUITE)

@@ -51,7 +51,8 @@ class Admin:
         self._guard = guard
 
     def _known(self, node_id: str, unknown: Condition = Condition.UNKNOWN_NODE) -> Member:
-        member = self._view.members.get(node_id)
+        """A member that an order names. One in handshake is none yet: what refers to it could not be read back."""
+        member = self._view.members.met(node_id)
         if member is None:
             raise ClusterRefusal(unknown, node_id)
         return member
@@ -68,7 +69,9 @@ class Admin:
     def forget(self, node_id: str) -> None:
         """Remove a node, and do not learn it again from gossip for a minute."""
         view = self._view
-        member = self._known(node_id)
+        member = view.members.get(node_id)
+        if member is None:
+            raise ClusterRefusal(Condition.UNKNOWN_NODE, node_id)
         if member.is_myself:
             raise ClusterRefusal(Condition.FORGET_MYSELF)
         if view.myself.primary is member:

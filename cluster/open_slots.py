@@ -13,6 +13,7 @@ Not here: what happens to open slots when somebody else fails over (``topology``
 
 from __future__ import annotations
 
+from cluster.epochs import is_credible
 from cluster.heartbeat import send_heartbeat
 from cluster.members import Member
 from cluster.messages import OpenSlots, Pong
@@ -63,8 +64,11 @@ class OpenSlotSharing:
     # On both
 
     def on_told(self, sender: Member, told: OpenSlots) -> None:
-        """A node of our shard tells which slots are open; our primary is believed."""
+        """A node of our shard tells which slots are open; our primary is believed. Its numbers count on, as epochs do:
+        one near the end of the range would leave its successor none."""
         view = self._view
+        if not is_credible(told.number, view.open_slots_number):
+            return
         sender.told_open_number = told.number
         if view.myself.primary is not sender:
             return

@@ -204,7 +204,7 @@ class SentinelCore:
     def _on_pong(self, instance: Instance, value: Reply) -> None:
         """Any answer shows that the link works; only some show that the server does."""
         link, now = instance.link, self.ctx.now_ms
-        text = value.text.encode() if isinstance(value, ErrorReply) else value
+        text = value.text.encode("utf-8", "surrogateescape") if isinstance(value, ErrorReply) else value
         if isinstance(text, bytes):
             if text.startswith(_ALIVE):
                 link.last_avail_ms, link.act_ping_ms, link.refusals = now, 0, 0

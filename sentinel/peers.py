@@ -146,12 +146,15 @@ class Peers:
     def _adopt_config(self, unit: Unit, peer: Instance, hello: Hello) -> None:
         """Somebody completed a failover that we know nothing of, or finished before us."""
         ctx = self._ctx
+        address = ctx.address(hello.primary_host, hello.primary_port)
+        same = ctx.same_host(unit.primary.address, hello.primary_host, hello.primary_port)
+        if unit.guard is not None and not same and self._roster.find_replica(unit, address) is None:
+            return  # who belongs to a shard is the cluster's word: the next view shows the node, or it is none
         unit.config_epoch = hello.config_epoch
         ctx.persist()
-        if ctx.same_host(unit.primary.address, hello.primary_host, hello.primary_port):
+        if same:
             return
         old = unit.primary.address
-        address = ctx.address(hello.primary_host, hello.primary_port)
         ctx.emit(WARNING, "+config-update-from", peer)
         self._failover.switch(unit, address)
         self._failover.reconfigure_clients(unit, "observer", old, address)

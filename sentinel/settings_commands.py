@@ -182,6 +182,8 @@ def _config_set(core: SentinelCore, shown: str, raw: bytes) -> Reply:
     if name in ("resolve-hostnames", "announce-hostnames"):
         if value.lower() not in ("yes", "no"):
             raise bad
+        if name == "resolve-hostnames" and value.lower() == "no":
+            _check_names_are_known(core)
         setattr(options, name.replace("-", "_"), value.lower() == "yes")
     elif name == "announce-ip":
         options.announce_ip = value
@@ -197,6 +199,16 @@ def _config_set(core: SentinelCore, shown: str, raw: bytes) -> Reply:
         raise CommandFailure(f"ERR Invalid argument '{shown}' to SENTINEL CONFIG SET")
     core.ctx.persist()
     return OK
+
+
+def _check_names_are_known(core: SentinelCore) -> None:
+    """Without resolve-hostnames the file can hold no name of a primary: its address has to be known by now. Stock
+    writes the name, and cannot read its file again."""
+    ctx = core.ctx
+    primaries = [unit.primary.address for unit in ctx.units.values()] + [guard.seed for guard in ctx.guards.values()]
+    for address in primaries:
+        if not address.ip:
+            raise CommandFailure(f"ERR The address of '{address.host}' is not known yet: monitor it by its IP first")
 
 
 def _drop_sentinels(core: SentinelCore) -> None:

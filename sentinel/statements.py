@@ -28,6 +28,7 @@ from sentinel.instance import (
     Settings,
     Unit,
 )
+from sentinel.state import Context
 
 RUN_ID_LENGTH = 40
 _NO_SUCH = "No such master with specified name."
@@ -221,9 +222,12 @@ def _epoch(core: SentinelCore, name: str, args: list[str]) -> None:
 
 def _known_replica(core: SentinelCore, args: list[str]) -> None:
     unit, address = _unit(core, args[0]), _instance(core, args[1], args[2])
-    if core.roster.find_replica(unit, address) is not None:
+    known = core.roster.find_replica(unit, address)
+    if known is None:
+        core.roster.add_replica(unit, address)
+    elif known.address.host.lower() == address.host.lower():
         raise StatementError("Duplicate hostname and port for replica.")
-    core.roster.add_replica(unit, address)
+    # Else two names, told by others, lead to one server by now: one line of the two is enough.
 
 
 def _known_sentinel(core: SentinelCore, args: list[str]) -> None:
@@ -242,6 +246,8 @@ def _known_shard(core: SentinelCore, args: list[str]) -> None:
         seed, settings = plain.primary.address, plain.settings
         core.roster.remove_unit(plain)
         guard = core.guarding.add_guard(guard_name, seed, settings)
+    if f"{guard_name}/{unit_id}" in core.ctx.units:
+        raise StatementError("Duplicate master name.")
     unit = core.guarding.new_unit(guard, f"{guard_name}/{unit_id}", primary_id, guard.seed)
     unit.shard_id = "" if shard_id == _NONE else shard_id
     unit.cluster_epoch = _epoch_number(epoch)
@@ -283,7 +289,15 @@ def dump(core: SentinelCore) -> list[tuple[str, ...]]:
         seed = guard.seed
         if seed.host == seed.ip:  # a name stays: it leads to the nodes even after all of them have moved
             seed = next((u.primary.address for u in guard.units.values() if not u.primary.sdown), seed)
-        lines.append(("monitor", guard.name, seed.host, str(seed.port), str(guard.settings.quorum)))
+        lines.append(
+            (
+                "monitor",
+                guard.name,
+                seed.host if ctx.reachable(seed.host) else seed.ip,
+                str(seed.port),
+                str(guard.settings.quorum),
+            )
+        )
         lines += _dump_settings(guard.name, guard.settings)
         for unit in guard.units.values():
             lines += _dump_shard(core, unit)
@@ -296,6 +310,12 @@ def dump(core: SentinelCore) -> list[tuple[str, ...]]:
         if value:
             lines.append((name, str(value)))
     return lines
+
+
+def _host(ctx: Context, address: Address) -> str:
+    """How an address is written: as it is announced, unless a name would not be looked up when the file is read."""
+    told = ctx.announce(address)
+    return told if ctx.reachable(told) or not address.ip else address.ip
 
 
 def _dump_settings(name: str, settings: Settings) -> list[tuple[str, ...]]:
@@ -317,13 +337,14 @@ def _dump_plain(core: SentinelCore, unit: Unit) -> list[tuple[str, ...]]:
     ctx = core.ctx
     primary = core.failover.current_address(unit)
     quorum = str(unit.settings.quorum)
-    lines: list[tuple[str, ...]] = [("monitor", unit.name, ctx.announce(primary), str(primary.port), quorum)]
+    lines: list[tuple[str, ...]] = [("monitor", unit.name, _host(ctx, primary), str(primary.port), quorum)]
     lines += _dump_settings(unit.name, unit.settings)
     lines += _dump_epochs(unit)
     for replica in unit.replicas.values():
         # A replica that is promoted already stands in the monitor line; the old primary is a replica instead.
         address = unit.primary.address if replica.address.same_place(primary) else replica.address
-        lines.append(("known-replica", unit.name, ctx.announce(address), str(address.port)))
+        if ctx.reachable(_host(ctx, address)):
+            lines.append(("known-replica", unit.name, _host(ctx, address), str(address.port)))
     return lines + _dump_sentinels(core, unit)
 
 
@@ -336,8 +357,9 @@ def _dump_epochs(unit: Unit) -> list[tuple[str, ...]]:
 
 def _dump_sentinels(core: SentinelCore, unit: Unit) -> list[tuple[str, ...]]:
     return [
-        ("known-sentinel", unit.name, core.ctx.announce(peer.address), str(peer.address.port), peer.run_id)
+        ("known-sentinel", unit.name, _host(core.ctx, peer.address), str(peer.address.port), peer.run_id)
         for peer in unit.sentinels.values()
+        if core.ctx.reachable(_host(core.ctx, peer.address))
     ]
 
 
@@ -355,6 +377,7 @@ def _dump_shard(core: SentinelCore, unit: Unit) -> list[tuple[str, ...]]:
         ("known-shard", guard.name, unit_id, unit.shard_id or _NONE, primary.node_id, epoch, holder)
     ]
     for member in unit.members():
-        host, port = core.ctx.announce(member.address), str(member.address.port)
-        lines.append(("known-node", guard.name, unit_id, member.node_id, host, port))
+        host, port = _host(core.ctx, member.address), str(member.address.port)
+        if core.ctx.reachable(host):
+            lines.append(("known-node", guard.name, unit_id, member.node_id, host, port))
     return lines + _dump_epochs(unit) + _dump_sentinels(core, unit)

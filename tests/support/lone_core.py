@@ -216,10 +216,14 @@ class LoneCore:
                 self._out[name] = effect.link
                 self.core.step(self.now_ms, LinkUp(effect.link))
         elif isinstance(effect, Disconnect):
-            name = self._links.get(effect.link, "")
-            for table in (self._out, self._in):
-                if table.get(name) == effect.link:
-                    del table[name]
+            self.forget_link(effect.link)
+
+    def forget_link(self, link: int) -> None:
+        """A link is gone: the next message of its member comes over another one."""
+        name = self._links.get(link, "")
+        for table in (self._out, self._in):
+            if table.get(name) == link:
+                del table[name]
 
     def drain(self) -> None:
         """Forget all effects and messages so far."""

@@ -459,3 +459,15 @@ def test_removed_guard_frees_the_nodes() -> None:
     assert not cluster.bench.core.ctx.units
     assert not cluster.bench.core.ctx.guards
     assert "known-shard" not in cluster.bench.saved()
+
+
+def test_hello_does_not_make_a_stranger_the_primary_of_a_shard() -> None:
+    """Who belongs to a shard is the cluster's word; a record without a node id could not be read back either."""
+    cluster = Cluster()
+    cluster.run(3_000)
+    unit = cluster.bench.core.ctx.units["shop/1111aaaa"]
+    cluster.bench.hear(7002, f"10.0.1.2,26001,{'e' * 40},5,shop/1111aaaa,10.9.9.9,7001,5")
+    assert unit.primary.node_id == A
+    assert unit.config_epoch < 5
+    cluster.bench.hear(7002, f"10.0.1.2,26001,{'e' * 40},5,shop/1111aaaa,10.0.0.1,{PORTS[C]},5")
+    assert unit.primary.node_id == C

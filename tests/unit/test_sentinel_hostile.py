@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cluster.epochs import MOST_CREDIBLE_EPOCH
-from sentinel.effects import Request
+from sentinel import statements
+from sentinel.config import ConfigFileError, Statement
+from sentinel.effects import ErrorReply, Request, Resolved
 from sentinel.hello import HELLO_CHANNEL
 from sentinel.info import MAX_REPLICAS, parse_info
 from sentinel.peers import MAX_PEERS
@@ -90,11 +92,34 @@ def test_names_looked_up_are_bounded() -> None:
     assert len(bench.core.ctx.names) == MAX_NAMES
 
 
+def test_two_names_of_one_replica_in_the_file_are_one() -> None:
+    """Others told both; they may lead to one address only after the file was written."""
+    bench = SentinelBench(NAMES_CONFIG)
+    bench.core.ctx.names.update({"a.example": "10.0.1.2", "b.example": "10.0.1.2"})
+    words = [Statement(1, name, ("known-replica", "m", name, "6380")) for name in ("a.example", "b.example")]
+    statements.load(bench.core, words, lambda path: False)
+    assert list(bench.core.ctx.units["m"].replicas) == ["10.0.1.2:6380"]
+    with pytest.raises(ConfigFileError, match="Duplicate hostname and port"):
+        statements.load(bench.core, words[:1], lambda path: False)
+
+
 def test_false_sentinels_are_bounded() -> None:
     bench = SentinelBench(CONFIG)
     for number in range(2000):
         bench.core.peers.on_hello(hello(port=1000 + number, run_id=f"{number:040x}"))
     assert len(bench.core.ctx.units["m"].sentinels) == MAX_PEERS
+
+
+def test_names_cannot_be_given_up_while_a_primary_has_no_address_yet() -> None:
+    bench = SentinelBench("sentinel resolve-hostnames yes\nsentinel monitor m db.example 6379 2\n")
+    refusal = bench.call("SENTINEL", "CONFIG", "SET", "resolve-hostnames", "no")
+    assert isinstance(refusal, ErrorReply)
+    assert "is not known yet" in refusal.text
+    bench.step(Resolved("db.example", "10.0.1.1"))
+    bench.call("SENTINEL", "CONFIG", "SET", "announce-hostnames", "yes")
+    bench.call("SENTINEL", "CONFIG", "SET", "resolve-hostnames", "no")
+    assert "monitor m 10.0.1.1 6379 2" in state(bench)
+    assert SentinelBench(state(bench)).core.ctx.units["m"].primary.address.ip == "10.0.1.1"
 
 
 def test_vote_in_an_epoch_out_of_range_is_not_given() -> None:
