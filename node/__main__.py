@@ -14,17 +14,11 @@ from typing import Any
 import trio
 
 from node import commands, log
+from node.background import daemonize, pid_file
 from node.cluster_host import ClusterStartError
 from node.config import Config, ConfigFileError
 from node.persistence.saver import remove_if_there, temp_name
-from node.process import (
-    banner,
-    daemonize,
-    pid_file,
-    set_title,
-    settle_maxclients,
-    start_syslog,
-)
+from node.process import DEFAULT_PID_FILE, banner, set_title, settle_maxclients, start_syslog
 from node.server import Server
 
 _USAGE = """Usage: slotmesh-node [/path/to/redis.conf] [options] [-]
@@ -56,7 +50,7 @@ def main() -> None:
     if config.daemonize and config.supervised == "no":
         daemonize()
     log.set_up(config.loglevel, config.logfile)
-    with pid_file(config):
+    with pid_file(config.pidfile or (DEFAULT_PID_FILE if config.daemonize else ""), logging.getLogger("node")):
         code = serve(config)
     sys.exit(code)
 

@@ -85,6 +85,7 @@ class ClusterHost:
         """Raises ClusterStartError when nodes.conf is damaged or in use by another process."""
         self.server = server
         self._path = server.config.cluster_config_file
+        self._full_path = os.path.abspath(self._path)
         self._lock = self._lock_state()
         self.clock = BusClock()
         rng = random.Random(server.rng.getrandbits(64))
@@ -143,14 +144,18 @@ class ClusterHost:
             with open(self._path, encoding="ascii") as file:
                 return file.read()
         except OSError as error:
-            raise ClusterStartError(f"Loading the cluster node config from {self._path}: {error.strerror}") from error
+            raise ClusterStartError(
+                f"Loading the cluster node config from {self._full_path}: {error.strerror}"
+            ) from error
 
     def _lock_state(self) -> int:
         """Take the lock that stock takes as well: two processes must never share one nodes.conf."""
         try:
             lock = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise ClusterStartError(f"Can't open {self._path} in order to acquire a lock: {error.strerror}") from error
+            raise ClusterStartError(
+                f"Can't open {self._full_path} in order to acquire a lock: {error.strerror}"
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -168,7 +173,7 @@ class ClusterHost:
             self._replace_state(text, sync=sync)
         except OSError as error:
             # At once, as stock's exit(1): whatever catches exceptions between here and main would go on without it.
-            log.critical("Fatal: can't update cluster config file %s: %s", self._path, error.strerror)
+            log.critical("Fatal: can't update cluster config file %s: %s", self._full_path, error.strerror)
             logging.shutdown()
             os._exit(1)
 
@@ -182,7 +187,7 @@ class ClusterHost:
         fcntl.flock(fresh, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.rename(aside, self._path)
         if sync:
-            folder = os.open(os.path.dirname(os.path.abspath(self._path)), os.O_RDONLY | os.O_CLOEXEC)
+            folder = os.open(os.path.dirname(self._full_path), os.O_RDONLY | os.O_CLOEXEC)
             os.fsync(folder)
             os.close(folder)
         os.close(self._lock)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import attrs
 
-from node.config_kinds import INT_MAX, LONG_MAX, Integer, Kind, Memory, Secret, Text, Word, YesNo
+from node.config_kinds import INT_MAX, LONG_MAX, NO_TLS, Integer, Kind, Memory, Secret, Text, Word, YesNo
 
 INT_MIN: Final = -(2**31)
 YES_NO: Final = YesNo()
@@ -23,6 +23,9 @@ NO_DEFRAGMENTATION: Final = YesNo(
     refuse_yes="Active defragmentation cannot be enabled: it requires a Redis server compiled with a modified Jemalloc "
     "like the one shipped by default with the Redis source distribution"
 )
+
+
+NO_TLS_LINKS: Final = YesNo(refuse_yes=NO_TLS)
 
 
 @attrs.frozen

@@ -40,6 +40,9 @@ class ConfigError(Exception):
     """A value that a directive does not accept. `args[0]` is the stock server's text."""
 
 
+NO_TLS = "TLS is not supported: nothing would be encrypted"
+
+
 class ConfigFileError(Exception):
     """The node must not start. `args[0]` is what stderr should show; exit status 1 goes with it."""
 
@@ -133,6 +136,15 @@ class Integer(Kind):
 
     def format(self, value: int) -> bytes:
         return b"%d" % value
+
+
+class NoTlsPort(Integer):
+    """`tls-port`: only 0, which is none. Other ports are told apart from nonsense, though, as a mistake of its own."""
+
+    def in_range(self, value: int) -> int:
+        if super().in_range(value):
+            raise ConfigError(NO_TLS)
+        return value
 
 
 class Hertz(Integer):

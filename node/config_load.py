@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from node.config import Config
 
 STOCK_VERSION: Final = LEVELS["7.0"]
-_MAX_INCLUDE_DEPTH: Final = 32
+MAX_INCLUDE_DEPTH: Final = 32
 
 
 class _LineError(Exception):
@@ -39,7 +39,7 @@ def load_into(config: Config, argv: Sequence[str], stdin: TextIO) -> None:
     content = b""
     if path is not None:
         config.path = os.path.abspath(path)
-        content = _read_files(path)
+        content = read_files(path)
     if from_stdin:
         content += bytes_of(stdin.read())
     if lines:
@@ -72,7 +72,7 @@ def _options_as_lines(options: Sequence[bytes]) -> tuple[bool, bytes]:
     return from_stdin, lines
 
 
-def _read_files(path: str) -> bytes:
+def read_files(path: str) -> bytes:
     """One file, or all files that a pattern matches: none is fine then."""
     paths = sorted(glob.glob(path)) if any(letter in path for letter in "*?[") else [path]
     content = b""
@@ -94,7 +94,7 @@ def _check_whole(config: Config) -> None:
             with open(config.logfile, "ab"):
                 pass
         except OSError as error:
-            problem = f"Can't open the log file: {os.strerror(error.errno or 0)}"
+            problem = f"Can't open the log file: {os.strerror(error.errno or 0)} ({config.logfile})"
     if config.cluster_enabled and config.replicaof is not None:
         problem = "replicaof directive not allowed in cluster mode"
     if problem:
@@ -158,9 +158,9 @@ class _Loader:
 
     def _file_only(self, name: str, words: list[bytes], depth: int) -> None:
         if name == "include" and len(words) == 2:
-            if depth == _MAX_INCLUDE_DEPTH:
-                raise _LineError(f"include nested more than {_MAX_INCLUDE_DEPTH} levels deep")
-            self.run(_read_files(text_of(words[1])), depth + 1)
+            if depth == MAX_INCLUDE_DEPTH:
+                raise _LineError(f"include nested more than {MAX_INCLUDE_DEPTH} levels deep")
+            self.run(read_files(text_of(words[1])), depth + 1)
         elif name == "rename-command" and len(words) == 3:
             self._rename(words[1], words[2])
         elif name == "user" and len(words) >= 2:

@@ -7,6 +7,7 @@ had, the change is refused and nobody was cut off.
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import logging
 import os
@@ -33,12 +34,18 @@ class Listeners:
         server.config.on_change("bind", lambda _: self._follow("Failed to bind to specified addresses."))
 
     def open(self) -> None:
-        """Open all of them. Raises OSError with a clear text when an address cannot be had."""
+        """Open all of them. Raises OSError with a clear text when an address cannot be had, or there is none."""
         config = self._server.config
         self._open_tcp()
         if config.unixsocket:
-            listener = _listen_unix(config.unixsocket, config.unixsocketperm, config.tcp_backlog)
+            try:
+                listener = _listen_unix(config.unixsocket, config.unixsocketperm, config.tcp_backlog)
+            except OSError as error:
+                problem = f"Failed opening Unix socket {config.unixsocket}: {error.strerror}"
+                raise OSError(error.errno, problem) from error
             self._server.data_plane.acceptor.add(listener)
+        elif not self._sockets:
+            raise OSError(errno.EADDRNOTAVAIL, "Configured to not listen anywhere, exiting.")
 
     def _follow(self, refusal: str) -> None:
         try:

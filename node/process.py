@@ -1,20 +1,17 @@
-"""What a node says and does about being a process: the banner in the log, the background, the pid file, and
-what it tells or asks the system: open files, the system log, its title.
+"""What a node says about itself as a process: the banner in the log; and what it tells or asks the system: open files,
+the system log, its title. Going to the background and the pid file are in `background.py`.
 
-`daemonize` detaches before any thread or descriptor exists that a fork would break. Scripts of others look for ` PID: `
-in the banner and for the pid file, so both keep the stock server's form.
+Scripts of others look for ` PID: ` in the banner, so it keeps the stock server's form.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
 import os
 import re
 import resource
 import sys
-from collections.abc import Iterator
 from logging.handlers import SysLogHandler
 from typing import TYPE_CHECKING, Final
 
@@ -56,38 +53,6 @@ def banner(config: Config) -> str:
         port=config.port,
         pid=os.getpid(),
     )
-
-
-def daemonize() -> None:
-    """Go on as a child in a session of its own, without terminal; the parent ends with status 0."""
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    if null > 2:
-        os.close(null)
-
-
-@contextlib.contextmanager
-def pid_file(config: Config) -> Iterator[None]:
-    """Keep a pid file while the node runs, if one is configured or the node is in the background."""
-    path = config.pidfile or (DEFAULT_PID_FILE if config.daemonize else "")
-    if path:
-        try:
-            with open(path, "w", encoding="ascii") as file:
-                file.write(f"{os.getpid()}\n")
-        except OSError as error:
-            log.warning("Failed to write PID file: %s", os.strerror(error.errno or 0))
-            path = ""
-    try:
-        yield
-    finally:
-        if path:
-            log.info("Removing the pid file.")
-            with contextlib.suppress(OSError):
-                os.unlink(path)
 
 
 def fit_file_limit(maxclients: int) -> int:

@@ -13,6 +13,9 @@ import trio
 
 from cluster.addresses import is_ip
 from node import log
+from node.background import daemonize, pid_file
+from node.config_kinds import ConfigFileError as NodeConfigFileError
+from node.config_load import read_files
 from sentinel import statements
 from sentinel.access import Access
 from sentinel.config import ConfigFile, ConfigFileError, ConfigText, option_lines, parse_config
@@ -61,10 +64,18 @@ def _read_config(argv: Sequence[str]) -> tuple[str, ConfigFile]:
             text = file.read().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise ConfigFileError(f"Fatal error, can't open config file '{path}': {error.strerror}") from error
-    config = parse_config(text, option_lines(argv[1:]))
+    config = parse_config(text, option_lines(argv[1:]), _read_included)
     if not os.access(path, os.W_OK) or not os.access(os.path.dirname(path), os.W_OK):
         raise ConfigFileError(f"Sentinel config file {path} is not writable: Permission denied. Exiting...")
     return path, config
+
+
+def _read_included(pattern: str) -> str:
+    """What an `include` line brings in. Raises ConfigFileError."""
+    try:
+        return read_files(pattern).decode("utf-8", "surrogateescape")
+    except NodeConfigFileError as error:
+        raise ConfigFileError(str(error)) from error
 
 
 def _new_core(config: ConfigFile) -> SentinelCore:
@@ -121,34 +132,23 @@ def _serve(path: str, config: ConfigFile, access: Access, core: SentinelCore) ->
             print(f"Can't chdir to '{options.dir}': {error.strerror}", file=sys.stderr)
             return 1
     if options.daemonize:
-        _daemonize()
-    log.set_up(options.loglevel, options.logfile, role="X")
+        daemonize()
+    try:
+        log.set_up(options.loglevel, options.logfile, role="X")
+    except OSError as error:
+        print(f"Can't open the log file {options.logfile}: {error.strerror}", file=sys.stderr)
+        return 1
     server = Server(options, access)
     driver = Driver(core, path, server.publish)
     _logger.warning("oO0OoO0OoO0Oo slotmesh sentinel is starting oO0OoO0OoO0Oo")
     try:
         server.listen()
         _logger.info("Running mode=sentinel, port=%d.", options.port)
-        if options.pidfile:
-            with open(options.pidfile, "w", encoding="ascii") as file:
-                file.write(f"{os.getpid()}\n")
-        return trio.run(_run, server, driver)
+        with pid_file(options.pidfile, _logger):
+            return trio.run(_run, server, driver)
     except OSError as error:
         _logger.warning("%s", error.strerror or error)
         return 1
-    finally:
-        if options.pidfile and os.path.exists(options.pidfile):
-            os.unlink(options.pidfile)
-
-
-def _daemonize() -> None:
-    """Go on in the background, detached from the terminal."""
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    null = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
 
 
 async def _run(server: Server, driver: Driver) -> int:

@@ -71,6 +71,8 @@ class Server:
 
     def listen(self) -> None:
         """Bind all addresses. An address with a `-` in front may be missing on this machine. Raises OSError."""
+        if not self.options.bind or not self.options.port:
+            raise OSError(errno.EADDRNOTAVAIL, "Configured to not listen anywhere, exiting.")
         for word in self.options.bind:
             optional, address = word.startswith("-"), word.removeprefix("-")
             host = {"*": "0.0.0.0", "::*": "::"}.get(address, address)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 
 from cluster.numbers import INT64_MAX, INT64_MIN, to_uint
-from sentinel.config import Statement, fatal
+from sentinel.config import REBOOT_PERIOD, Statement, fatal
 from sentinel.core import SentinelCore
 from sentinel.hello import MAX_PORT
 from sentinel.instance import (
@@ -190,7 +190,7 @@ def _apply_setting(core: SentinelCore, name: str, args: list[str], executable: C
         setattr(settings, field, _number(value))
     elif name == "parallel-syncs":
         _settings(core, args[0]).parallel_syncs = _number(value)
-    elif name == "master-reboot-down-after-period":
+    elif name in (REBOOT_PERIOD, "primary-reboot-down-after-period"):  # the latter is what Valkey calls it
         settings = _settings(core, args[0])
         if _number(value) < 0:
             raise StatementError("negative time parameter.")
@@ -327,7 +327,7 @@ def _dump_settings(name: str, settings: Settings) -> list[tuple[str, ...]]:
         ("client-reconfig-script", settings.client_reconfig_script, ""),
         ("auth-pass", settings.auth_pass, ""),
         ("auth-user", settings.auth_user, ""),
-        ("master-reboot-down-after-period", settings.reboot_down_after_ms, 0),
+        (REBOOT_PERIOD, settings.reboot_down_after_ms, 0),
     ]
     lines: list[tuple[str, ...]] = [(key, name, str(value)) for key, value, default in values if value != default]
     return lines + [("rename-command", name, old, new) for old, new in settings.renamed.items()]

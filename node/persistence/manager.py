@@ -257,7 +257,8 @@ class Persistence:
                 self.rewriter.began(self._server.clock.mono_ms)
                 self.set_feeding(True)
         except OSError as error:
-            raise StorageError(f"Fatal error loading the DB: {error}. Exiting.") from error
+            place = os.path.abspath(error.filename or ".")
+            raise StorageError(f"Fatal error loading the DB from {place}: {error.strerror}. Exiting.") from error
 
     def _write_first_base(self, path: str) -> None:
         temp_path = self.aof.files.temp_base_path(os.getpid())

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -176,9 +177,12 @@ def test_up_node_that_does_not_come_back_does_not_cost_the_others_their_sentinel
     clusterctl.run(home, "check", "--dir", "c").ok()
 
 
+def _processes(home: Path) -> list[dict[str, Any]]:
+    return list(json.loads((home / "c" / "cluster.json").read_text())["processes"])
+
+
 def _sentinel(home: Path) -> str:
-    processes = json.loads((home / "c" / "cluster.json").read_text())["processes"]
-    return str(next(process["name"] for process in processes if process["kind"] == "sentinel"))
+    return str(next(process["name"] for process in _processes(home) if process["kind"] == "sentinel"))
 
 
 @pytest.mark.parametrize("flavour", ONLY_STOCK)
@@ -203,7 +207,7 @@ def test_up_process_dying_at_start_shows_the_end_of_its_log(home: Path, up: Up) 
 
 
 def _first_port(home: Path) -> int:
-    return int(json.loads((home / "c" / "cluster.json").read_text())["processes"][0]["port"])
+    return int(_processes(home)[0]["port"])
 
 
 @pytest.mark.parametrize("flavour", ONLY_STOCK)
@@ -226,7 +230,15 @@ def test_up_with_password_every_verb_needs_it(home: Path, up: Up) -> None:
     refused = clusterctl.run(home, "status", "--dir", "c")
     assert refused.code == 4
     assert "password" in refused.stderr
+    assert refused.stderr.count("wants a password") == 1
+    assert "--node" not in refused.stderr
     clusterctl.run(home, "status", "--dir", "c", "-a", "open sesame").ok()
+    (home / "secret").write_text("open sesame\n")
+    clusterctl.run(home, "status", "--dir", "c", "--password-file", home / "secret").ok()
+    assert {_state(home, p["name"]) for p in _processes(home) if p["kind"] == "node"} == {"needs password"}
+    listed = clusterctl.run(home, "ps", "--dir", "c", "--password-file", home / "secret").ok().stdout
+    assert "needs password" not in listed
+    assert max(map(len, listed.splitlines())) <= 80
     assert (next((home / "c").glob("node-*")) / "redis.conf").stat().st_mode & 0o077 == 0
 
 
@@ -236,6 +248,7 @@ def test_down_wipe_deletes_only_its_own_files(home: Path, up: Up) -> None:
     (home / "c" / "notes.txt").write_text("mine")
     refused = clusterctl.run(home, "down", "--dir", "c", "--wipe")
     assert refused.code == 5
+    assert "--dry-run" not in refused.stderr
     assert _state(home, f"node-{_first_port(home)}") == "running"
     clusterctl.run(home, "down", "--dir", "c", "--wipe", "--yes").ok()
     assert [path.name for path in (home / "c").iterdir()] == ["notes.txt"]
@@ -260,6 +273,13 @@ def test_logs_named_process_shows_its_lines(home: Path, up: Up) -> None:
     logs = clusterctl.run(home, "logs", "--dir", "c", str(_first_port(home)), "-n", 50, "--json").ok().json["logs"]
     assert any("Ready to accept connections" in line for line in logs[name])
     assert clusterctl.run(home, "logs", "--dir", "c", "nobody").code == 2
+
+
+def test_up_in_a_folder_that_cannot_be_made_names_it(tmp_path: Path) -> None:
+    """Nobody, root included, makes folders there."""
+    refused = clusterctl.run(tmp_path, "up", "--dir", "/proc/none", "--port", free_port_block(6, cluster=True))
+    assert refused.code == 1
+    assert refused.stderr.startswith("error: /proc/none: no such file or directory\n")
 
 
 def test_down_without_a_cluster_is_no_error(tmp_path: Path) -> None:

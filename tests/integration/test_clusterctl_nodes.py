@@ -221,6 +221,18 @@ def test_call_runs_everywhere_or_on_primaries(cluster: ClusterHandle, tmp_path: 
     assert all("wrong number of arguments" in answer["error"] for answer in failed.json["replies"])
 
 
+def test_add_node_member_of_this_cluster_is_not_told_to_empty_itself(cluster: ClusterHandle, tmp_path: Path) -> None:
+    refused = clusterctl.run(tmp_path, "add-node", cluster.nodes[1].address, "-n", cluster.nodes[0].address)
+    assert refused.code == 5
+    assert "is in this cluster already, as a primary" in refused.stderr
+    assert "FLUSHALL" not in refused.stderr
+
+
+def test_nodes_fit_a_terminal_of_80_columns(cluster: ClusterHandle, tmp_path: Path) -> None:
+    shown = clusterctl.run(tmp_path, "nodes", "-n", cluster.nodes[0].address).ok().stdout
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_looking_verbs_agree_with_the_nodes(cluster: ClusterHandle, tmp_path: Path) -> None:
     client = cluster.client()
     client.set("hello", "x")

@@ -56,6 +56,41 @@ def test_node_goes_into_the_background_and_removes_its_pid_file_at_the_end(tmp_p
     assert "Removing the pid file" in log_file.read_text()
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--tls-port", "17999"), "TLS is not supported"),
+        (("--port", "0", "--tls-port", "17999"), "TLS is not supported"),
+        (("--tls-cluster", "yes"), "TLS is not supported"),
+        (("--port", "0"), "Configured to not listen anywhere, exiting."),
+        (("--bind", ""), "Configured to not listen anywhere, exiting."),
+        (("--unixsocket", "{dir}/none/s"), "Failed opening Unix socket {dir}/none/s: No such file or directory"),
+        (("--logfile", "{dir}/none/log"), "Can't open the log file: No such file or directory ({dir}/none/log)"),
+        (("--appendonly", "yes", "--appenddirname", "file"), "{dir}/file: "),
+        (("--cluster-enabled", "yes", "--cluster-config-file", "none/n"), "{dir}/none/n in order to acquire a lock: "),
+        (("--aclfile", "{dir}/none"), "opening file '{dir}/none': No such file or directory"),
+    ],
+)
+def test_node_that_cannot_start_says_why_and_where_in_one_line(
+    tmp_path: Path, options: tuple[str, ...], complaint: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (port,) = free_ports(1, cluster=True)
+    told = [option.replace("{dir}", str(tmp_path)) for option in options]
+    done = subprocess.run(
+        [*OUR_NODE, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path), *told],
+        env=_ENV,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert complaint.replace("{dir}", str(tmp_path)) in said
+    assert "Traceback" not in said
+
+
 def test_banner_tells_the_process_id_when_asked_for(tmp_path: Path) -> None:
     with start_node(tmp_path, "--always-show-logo", "yes") as node:
         assert f" PID: {node.pid}" in node.log()

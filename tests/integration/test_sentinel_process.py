@@ -82,6 +82,37 @@ def test_options_of_the_command_line_come_last_and_are_kept(tmp_path: Path) -> N
     assert f"# +monitor master {NAME} 127.0.0.1 1 quorum 2" in log.read_text()
 
 
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ('bind ""', "Configured to not listen anywhere, exiting."),
+        ("port 0", "Configured to not listen anywhere, exiting."),
+        ("logfile {dir}/none/log", "Can't open the log file {dir}/none/log: No such file or directory"),
+        ("include {dir}/none", "can't open config file '{dir}/none': No such file or directory"),
+    ],
+)
+def test_sentinel_that_cannot_start_says_why_and_where(tmp_path: Path, lines: str, complaint: str) -> None:
+    config = tmp_path / "sentinel.conf"
+    config.write_text(f"port {free_ports(1)[0]}\nbind 127.0.0.1\n" + lines.replace("{dir}", str(tmp_path)) + "\n")
+    done = run(str(config))
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert complaint.replace("{dir}", str(tmp_path)) in said
+    assert "Traceback" not in said
+
+
+def test_debian_style_file_starts_although_the_folder_of_its_pid_file_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "more.conf").write_text("sentinel monitor m 127.0.0.1 1 1\nacllog-max-len 128\n")
+    lines = [f"pidfile {tmp_path}/none/sentinel.pid", f"include {tmp_path}/mo*.conf"]
+    with start_sentinel(OUR_SENTINEL, tmp_path, lines) as running:
+        assert len(running.call("SENTINEL", "MASTERS")) == 1
+        wait_until(lambda: "sentinel monitor m" in (tmp_path / "sentinel.conf").read_text(), 20, "the state is saved")
+        running.kill9()
+        running.restart()
+        assert len(running.call("SENTINEL", "MASTERS")) == 1
+        assert f"Failed to write PID file {tmp_path}/none/sentinel.pid: No such file or directory" in running.log()
+
+
 def test_version_and_help_are_told() -> None:
     assert "v=7.0.15" in run("--version").stdout
     assert "sentinel.conf" in run("--help").stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tools.clusterctl.local import LocalCluster, lay_out, port_is_free, who_list
 from tools.clusterctl.local_config import node_config, quote, sentinel_config
 from tools.clusterctl.look import jsonable, render
 from tools.clusterctl.output import Output
-from tools.clusterctl.session import Session, find_seeds
+from tools.clusterctl.session import Session, access_options, find_seeds
 from tools.clusterctl.slots_verbs import parse_slot_ranges
 
 
@@ -297,6 +298,42 @@ def test_cli_every_verb_has_help_json_and_a_short_line() -> None:
             assert not command.get_short_help_str(80).endswith("..."), command.name
     overview = runner.invoke(cli, ["--help"]).output
     assert "Exit status" in overview
+
+
+def test_cli_version_is_told() -> None:
+    assert CliRunner().invoke(cli, ["--version"]).output == f"clusterctl, version {version('slotmesh')}\n"
+
+
+def _password_seen(*options: str, **how: Any) -> tuple[int, Any]:
+    """(exit status, the password that a verb gets)."""
+    seen: list[str | None] = []
+
+    @click.command()
+    @access_options
+    def verb(password: str | None, user: str | None, timeout_s: float) -> None:
+        seen.append(password)
+
+    return CliRunner().invoke(verb, options, **how).exit_code, seen[0] if seen else None
+
+
+def test_access_options_password_from_option_file_question_or_environment(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("from file\nrest\n")
+    environment = {"REDISCLI_AUTH": "from environment"}
+    assert _password_seen() == (0, None)
+    assert _password_seen(env=environment) == (0, "from environment")
+    assert _password_seen("-a", "given", env=environment) == (0, "given")
+    assert _password_seen("--password-file", str(file), env=environment) == (0, "from file")
+    assert _password_seen("--ask-password", input="typed\n") == (0, "typed")
+
+
+def test_access_options_password_twice_or_in_no_file_is_a_mistake(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("")
+    assert _password_seen("--password-file", str(empty)) == (2, None)
+    assert _password_seen("--password-file", str(tmp_path / "none")) == (2, None)
+    empty.write_text("x")
+    assert _password_seen("--password-file", str(empty), "-a", "y") == (2, None)
 
 
 def test_cli_usage_mistakes_exit_two() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from sentinel import statements
 from sentinel.config import SIGNATURE, ConfigFileError, ConfigText, option_lines, parse_config
 from tests.support.sentinel_bench import MY_ID, SentinelBench
 
@@ -91,6 +92,37 @@ def test_statement_that_is_wrong_is_explained(line: str, problem: str) -> None:
         SentinelBench(f"sentinel monitor m 127.0.0.1 6379 2\n{line}\n")
     assert problem in str(failure.value)
     assert f">>> '{line.splitlines()[-1]}'" in str(failure.value)
+
+
+def test_newer_name_of_the_reboot_period_is_read_and_written_as_all_servers_know_it() -> None:
+    file = STOCK_FILE.replace("SENTINEL master-reboot", "sentinel primary-reboot").replace(
+        "mymaster 0", "mymaster 7000"
+    )
+    bench = SentinelBench(file)
+    assert bench.core.ctx.units["mymaster"].settings.reboot_down_after_ms == 7000
+    written = ConfigText(file.splitlines()).rewrite(statements.dump(bench.core))
+    assert [line for line in written.splitlines() if "reboot" in line] == [
+        "sentinel master-reboot-down-after-period mymaster 7000"
+    ]
+
+
+def test_included_files_are_read_in_place_and_in_turn() -> None:
+    files = {"a.conf": "port 1\ninclude b*.conf\n", "b*.conf": "sentinel monitor m 10.0.0.1 1 1\nport 2"}
+    config = parse_config("port 7\ninclude a.conf\nsentinel auth-pass m x\n", read=files.__getitem__)
+    assert config.options.port == 2
+    assert [statement.words[0] for statement in config.statements] == ["monitor", "auth-pass"]
+    assert config.lines == ["port 7", "include a.conf", "sentinel auth-pass m x"]
+
+
+def test_included_monitor_line_yields_to_what_the_file_itself_has_learnt() -> None:
+    own = "include a.conf\nsentinel monitor m 10.0.0.2 6379 1\n"
+    (statement,) = parse_config(own, read=lambda _: "sentinel monitor m 10.0.0.1 6379 1\n").statements
+    assert statement.words == ("monitor", "m", "10.0.0.2", "6379", "1")
+
+
+def test_file_that_includes_itself_is_refused() -> None:
+    with pytest.raises(ConfigFileError, match="include nested more than 32 levels deep"):
+        parse_config("include a.conf", read=lambda _: "include a.conf")
 
 
 def test_statements_before_their_monitor_line_are_applied_after_it() -> None:

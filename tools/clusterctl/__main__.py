@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import version
 
 import click
 
@@ -37,6 +38,7 @@ class VerbGroup(click.Group):
                 formatter.write_dl([(command.name or "", command.get_short_help_str(80)) for command in commands])
 
 
+@click.version_option(version("slotmesh"), prog_name="clusterctl")
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODE_HELP)
 def cli() -> None:
     """Create, look at, change and repair a cluster of slotmesh or stock Redis nodes.

@@ -33,7 +33,7 @@ R = TypeVar("R")
 MAX_PARALLEL = 32
 """Nodes asked at the same time when a question goes to all of them."""
 
-_PASSWORD_HINT = "give it with -a or --password-file, or in the variable REDISCLI_AUTH"
+_PASSWORD_HINT = "give it with --ask-password or --password-file, or in the variable REDISCLI_AUTH"
 
 _BATCH_COMMANDS = 1000
 """Commands in flight on one link: enough to hide the round trip, few enough not to fill a node's output buffers."""

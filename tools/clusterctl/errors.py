@@ -7,6 +7,10 @@ ours, and only then is one shown.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -84,6 +88,16 @@ class Interrupted(ClusterctlError):
 
     exit_code = EXIT_INTERRUPTED
     kind = "interrupted"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn what the system says about files into one line that names the file, or `path` where the system does not."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename if isinstance(error.filename, str) else path
+        raise OperationFailed(f"{place}: {str(error.strerror).lower()}", "choose another place with --dir?") from error
 
 
 class ServerError(OperationFailed):

@@ -29,7 +29,7 @@ import attrs
 
 from cluster.numbers import INT32_MAX, to_uint
 from cluster.plan import Address
-from tools.clusterctl.errors import OperationFailed, UsageMistake
+from tools.clusterctl.errors import OperationFailed, UsageMistake, naming
 from tools.clusterctl.session import STATE_FILE
 
 FORMAT_VERSION = 1
@@ -91,7 +91,7 @@ class LocalProcess:
             environment["PYTHONPATH"] = os.pathsep.join(
                 filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")])
             )
-        with self.log_path.open("ab") as log:
+        with naming(self.log_path), self.log_path.open("ab") as log:
             try:
                 process = subprocess.Popen(
                     [*command, self.config_path.name],
@@ -104,7 +104,8 @@ class LocalProcess:
                 )
             except OSError as error:
                 raise OperationFailed(f"cannot start {command[0]}: {error.strerror}") from error
-        self.pid_path.write_text(f"{process.pid}\n")
+        with naming(self.pid_path):
+            self.pid_path.write_text(f"{process.pid}\n")
         return process
 
     def signal(self, number: signal.Signals) -> None:
@@ -191,11 +192,12 @@ class LocalCluster:
                 {"name": p.name, "kind": p.kind, "host": p.address.host, "port": p.address.port} for p in self.processes
             ],
         }
-        self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / STATE_FILE
         draft = path.with_suffix(".tmp")
-        draft.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-        draft.replace(path)
+        with naming(path.absolute()):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+            draft.replace(path)
 
 
 def lay_out(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tools.clusterctl.errors import naming
 from tools.clusterctl.local import MONITOR_NAME, LocalCluster, LocalProcess
 
 NODE_TIMEOUT_MS = 5000
@@ -77,12 +78,16 @@ def sentinel_config(cluster: LocalCluster, process: LocalProcess, password: str 
 def write_configs(cluster: LocalCluster, password: str | None, extra_node_lines: Sequence[str]) -> None:
     """Make the directories and the files that are not there yet. A file may hold the password, so only we read it."""
     for process in cluster.processes:
-        process.home.mkdir(parents=True, exist_ok=True)
-        if process.config_path.exists():
-            continue
-        if process.is_node:
-            text = node_config(process, password, extra_node_lines)
-        else:
-            text = sentinel_config(cluster, process, password)
-        process.config_path.touch(mode=0o600)
-        process.config_path.write_text(text, encoding="utf-8")
+        path = process.config_path
+        with naming(path):
+            process.home.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                continue
+            if process.is_node:
+                text = node_config(process, password, extra_node_lines)
+            else:
+                text = sentinel_config(cluster, process, password)
+            draft = path.with_suffix(".tmp")  # half a file, from a full disk, would be kept for good
+            draft.touch(mode=0o600)
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(path)

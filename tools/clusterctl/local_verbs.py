@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tools.clusterctl.agreement import POLL_S
 from tools.clusterctl.connect import Access, NodeLink, for_each, words
-from tools.clusterctl.errors import CannotConnect, ServerError, UsageMistake
+from tools.clusterctl.errors import CannotConnect, ServerError, StillLoading, UsageMistake, WrongPassword
 from tools.clusterctl.local import LocalCluster, LocalProcess
 from tools.clusterctl.output import Output
 from tools.clusterctl.session import (
@@ -133,26 +133,28 @@ def ps(password: str | None, user: str | None, timeout_s: float, directory: Path
         rows = for_each(processes, lambda process: describe_process(process, access))
         if not rows:
             out.say(f"there is no local cluster in {directory}; `clusterctl up` makes one")
-        table = Table("name", "role", "address", "pid", "state", "log", box=None)
+        table = Table("name", "role", "address", "pid", "state", box=None)
         for row in rows:
-            colour = "green" if row["state"] == "running" else "red"
+            colour = _COLOURS.get(row["state"], "red")
             table.add_row(
                 row["name"],
                 row["role"] or "?",
                 row["address"],
                 str(row["pid"] or "-"),
                 f"[{colour}]{row['state']}[/]",
-                row["log"],
             )
         if rows:
             out.show(table)
+            out.say(f"logs: {directory}/NAME/*.log (clusterctl logs)", "dim")
         out.finish({"directory": str(directory.absolute()), "processes": rows})
 
     finish_with_exit_status(out, body)
 
 
 def describe_process(process: LocalProcess, access: Access) -> dict[str, Any]:
-    """A process for JSON. `state`: running, silent (alive but not answering) or stopped. `role`: null if unknown."""
+    """A process for JSON. `state`: running, loading (its data), needs password (other than ours), silent (alive but not
+    answering) or stopped. `role`: null if unknown.
+    """
     pid = process.pid()
     role = None
     state = "stopped"
@@ -161,6 +163,10 @@ def describe_process(process: LocalProcess, access: Access) -> dict[str, Any]:
         try:
             with NodeLink(process.address, access if process.is_node else Access(timeout_s=access.timeout_s)) as link:
                 role = _ROLE_WORDS.get(words(link.call("ROLE")[0]))
+        except WrongPassword:
+            state = "needs password"
+        except StillLoading:
+            state = "loading"
         except CannotConnect:
             state = "silent"
         except ServerError:
@@ -177,6 +183,7 @@ def describe_process(process: LocalProcess, access: Access) -> dict[str, Any]:
     }
 
 
+_COLOURS = {"running": "green", "loading": "yellow", "needs password": "yellow"}
 _ROLE_WORDS = {"master": "primary", "slave": "replica", "sentinel": "sentinel"}
 
 

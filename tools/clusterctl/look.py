@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
@@ -104,25 +105,40 @@ def _load_of(node: Node) -> dict[str, Any]:
 @click.command()
 @cluster_verb
 def nodes(session: Session) -> None:
-    """The members as a tree: every primary with its slots, its replicas below it."""
+    """The members as a tree: every primary with its slots, its replicas below it. --json has the full ids."""
     view = session.load()
     for primary in view.primaries:
         session.out.say(_primary_line(primary), None if primary.reachable else "red")
+        session.out.say(_slots_line(primary), "dim")
         for replica in view.replicas_of(primary.id):
             state = "in sync" if replica.replica_link_up else "NOT in sync"
-            text = f"  replica  {replica.address}  {replica.id}  {state if replica.reachable else replica.error}"
-            session.out.say(text, None if replica.reachable and replica.replica_link_up else "red")
+            session.out.say(
+                f"  replica  {replica.address}  {replica.short_id}  {state if replica.reachable else replica.error}",
+                None if replica.reachable and replica.replica_link_up else "red",
+            )
     primary_ids = {primary.id for primary in view.primaries}
     for node in view.nodes:
         if not node.is_primary and node.line.primary_id not in primary_ids:
-            session.out.say(f"replica of an unknown primary  {node.address}  {node.id}", "red")
+            session.out.say(f"replica of an unknown primary  {node.address}  {node.short_id}", "red")
     session.out.finish({"nodes": [node.describe() for node in view.nodes]})
 
 
 def _primary_line(node: Node) -> str:
-    slots = node.slots.to_text() or "no slots"
     state = f"{node.key_count:,} keys" if node.reachable else str(node.error)
-    return f"primary  {node.address}  {node.id}  epoch {node.line.config_epoch}  {slots} ({len(node.slots)})  {state}"
+    return f"primary  {node.address}  {node.short_id}  epoch {node.line.config_epoch}  {state}"
+
+
+def _slots_line(node: Node) -> str:
+    """The slots, cut to the width of a terminal: `clusterctl slots` has them all."""
+    if not node.slots:
+        return "  no slots"
+    indent = "  "
+    text = f"{len(node.slots)} slots: {node.slots.to_text()}"
+    return indent + textwrap.shorten(text, WIDTH - len(indent), placeholder=" ...")
+
+
+WIDTH = 80
+"""Columns of a plain terminal."""
 
 
 @click.command()

@@ -14,7 +14,7 @@ from tools.clusterctl.forming import follow, meet, require_fresh, wait_for_repli
 from tools.clusterctl.moving import run_moves, settled_view, show_moves
 from tools.clusterctl.session import Session, cluster_verb, dry_run_option, yes_option
 from tools.clusterctl.slots_verbs import migrate_timeout_option
-from tools.clusterctl.view import ClusterView, Node, parse_nodes
+from tools.clusterctl.view import ClusterView, Node, ask_node, parse_nodes
 
 FORGET_DEADLINE_S = 30.0
 
@@ -37,6 +37,7 @@ def add_node(
         raise UsageMistake("a replica owns no slots: --replica-of and --rebalance do not go together")
     newcomer = parse_address(address)
     view = settled_view(session)
+    _require_stranger(view, newcomer, ask_node(newcomer, session.access))
     fresh = require_fresh(newcomer, session.access)
     primary = None if replica_of is None else _primary_for(view, replica_of, newcomer)
     with session.out.waiting(f"{newcomer} meets the cluster"):
@@ -62,6 +63,14 @@ def add_node(
     elif primary is None:
         session.out.say("it owns no slots yet: clusterctl rebalance --use-empty-primaries")
     session.out.finish(result)
+
+
+def _require_stranger(view: ClusterView, address: Address, node: Node) -> None:
+    """A member of this cluster must not be sent away with the advice to empty it."""
+    if (member := view.get(node.id)) is not None:
+        role = "a primary" if member.is_primary else f"a replica of {(member.line.primary_id or '?')[:8]}"
+        text = f"{address} ({node.short_id}) is in this cluster already, as {role}"
+        raise Refused(text, "`clusterctl nodes` lists all members")
 
 
 def _primary_for(view: ClusterView, reference: str, newcomer: Address) -> Node:

@@ -52,11 +52,12 @@ class Session:
         return Path(os.environ.get("SLOTMESH_HOME") or Path.home() / ".slotmesh") / "plans"
 
     def confirm(self, question: str, yes: bool) -> None:
-        """Ask before something moves. Without a terminal nobody can answer, so --yes is needed."""
+        """Ask before something happens. Without a terminal nobody can answer, so --yes is needed."""
         if yes:
             return
         if not sys.stdin.isatty() or self.out.json_mode:
-            raise Refused(f"{question} Nobody can be asked here.", "repeat with --yes, or look first with --dry-run")
+            look_first = ", or look first with --dry-run" if _has_option("dry_run") else ""
+            raise Refused(f"{question} Nobody can be asked here.", f"repeat with --yes{look_first}")
         if not click.confirm(question, default=False):
             raise Refused("nothing has been changed")
 
@@ -93,10 +94,46 @@ def access_options(function: F) -> F:
         click.option("--timeout", "timeout_s", type=click.FloatRange(0.1), default=5.0, show_default=True,
                      help="Seconds to wait for a connection or a reply."),
         click.option("--user", help="ACL user name."),
-        click.option("-a", "--password", envvar="REDISCLI_AUTH", show_envvar=True, help="Password of all nodes."),
+        click.option("--ask-password", is_flag=True, expose_value=False, is_eager=True, callback=_ask_password,
+                     help="Ask for the password."),
+        click.option("--password-file", type=click.Path(dir_okay=False, path_type=Path), expose_value=False,
+                     is_eager=True, callback=_read_password, help="File whose first line is the password."),
+        click.option("-a", "--password", envvar="REDISCLI_AUTH", show_envvar=True, callback=_take_password,
+                     help="Password of all nodes; everybody on this machine can see it in the list of processes."),
     ):  # fmt: skip
         function = option(function)
     return function
+
+
+_PASSWORD_KEY = "clusterctl.password"
+
+
+def _ask_password(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        context.meta[_PASSWORD_KEY] = click.prompt("Password", hide_input=True, err=True)
+
+
+def _read_password(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = str(error.strerror).lower() if isinstance(error, OSError) else "not text in UTF-8"
+        raise click.BadParameter(f"{path} cannot be read: {reason}", context, parameter) from error
+    if not lines or not lines[0]:
+        raise click.BadParameter(f"the first line of {path} is empty", context, parameter)
+    context.meta[_PASSWORD_KEY] = lines[0]
+
+
+def _take_password(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
+    """The one password, from wherever it was given: the explicit ways win over the environment."""
+    other: str | None = context.meta.get(_PASSWORD_KEY)
+    if other is None:
+        return given
+    if context.get_parameter_source("password") is click.core.ParameterSource.COMMANDLINE:
+        raise click.BadParameter("the password is given twice", context, parameter)
+    return other
 
 
 def yes_option(function: F) -> F:
@@ -125,6 +162,12 @@ def finish_with_exit_status(out: Output, body: Callable[[], None]) -> None:
 
 def verb_name() -> str:
     return click.get_current_context().info_name or ""
+
+
+def _has_option(parameter: str) -> bool:
+    """Whether the verb that runs has such an option."""
+    context = click.get_current_context(silent=True)
+    return context is not None and any(one.name == parameter for one in context.command.params)
 
 
 def _is_given(parameter: str) -> bool:
