@@ -28,7 +28,7 @@ import trio
 from node.accepting import Acceptor
 from node.blocking import Block
 from node.client import GATE_LARGE_REQUEST, GATE_PRIMARY, Client
-from node.dispatch import SERVER_BUSY, Deferred, execute
+from node.dispatch import SERVER_BUSY, SERVER_REPLICA, Deferred, execute
 from node.errors import ErrorReply
 from node.native import compiled
 from node.observe.command_log import has_bytes
@@ -62,8 +62,9 @@ class DataPlane:
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self.acceptor = Acceptor(self._epoll, self._admit)
         self._clients: dict[int, Client] = {}
-        #: Clients with replies that no pass has sent yet.
+        #: Clients with replies that no pass has sent yet, and replicas with something of the stream.
         self.touched: list[Client] = []
+        self._fed_replicas: list[Client] = []
         self._resumed: list[Client] = []
         self._in_pass = False
         self._road = best_road(server, self._finish)
@@ -104,6 +105,8 @@ class DataPlane:
         server = self.server
         server.clock.refresh()
         server.keyspace.now_ms = server.clock.now_ms
+        if server.gates & SERVER_REPLICA:
+            server.replication.before_pass()
         if server.cluster is not None:
             server.cluster.begin_pass()
         if server.config.maxmemory:
@@ -150,16 +153,23 @@ class DataPlane:
         keyspace.now_ms = now_ms
 
     def flush(self) -> None:
-        """End of a pass: log first, then the replies."""
+        """End of a pass: the log first, then the replicas, then the replies: nobody is told of a write that would be
+        lost with this process, as far as the replicas' sockets take it."""
         self._in_pass = True  # whoever is touched now is served below; no need to wake the loop
         self.server.before_replies()
         self._in_pass = False
         touched, self.touched = self.touched, []
+        fed, self._fed_replicas = self._fed_replicas, []
         cluster = self.server.cluster
         unsafe = cluster is not None and cluster.lease_outlasted()
+        if fed:
+            self._send(fed, unsafe)
         if self._turn is not None and not unsafe:
             touched = self._turn.send(touched)
-        for client in touched:
+        self._send(touched, unsafe)
+
+    def _send(self, clients: list[Client], unsafe: bool) -> None:
+        for client in clients:
             client.pending = False
             if client.sock is None:
                 continue
@@ -174,8 +184,9 @@ class DataPlane:
 
     def touch(self, client: Client) -> None:
         """`client` has replies to be sent at the end of this pass, or soon if no pass is under way."""
-        self.touched.append(client)
-        if not self._in_pass and len(self.touched) == 1:
+        waiting = self.touched if client.replica is None else self._fed_replicas
+        waiting.append(client)
+        if not self._in_pass and len(waiting) == 1:
             self._wake()
 
     def resume(self, client: Client) -> None:

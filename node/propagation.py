@@ -7,7 +7,8 @@ and EXEC, so that nobody who replays it can see half of it. Removals of expired 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from node.compat import COMPAT, deletion
@@ -82,6 +83,16 @@ class Propagation:
     def in_unit(self) -> bool:
         """Whether a transaction or script is under way, whose changes have not gone out yet."""
         return self._depth > 0
+
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """What is fed meanwhile goes out at once, and belongs to no unit that is under way: it happened before it."""
+        depth, unit, targets = self._depth, self._unit, self.targets
+        self._depth, self._unit, self.targets = 0, [], EVERYBODY
+        try:
+            yield
+        finally:
+            self._depth, self._unit, self.targets = depth, unit, targets
 
     def begin_unit(self) -> None:
         """What follows up to `end_unit` is indivisible. Units nest; the outermost one counts."""

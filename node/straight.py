@@ -8,6 +8,10 @@ client, so this loop is the hot path of the whole server, and the one place wher
 It has a twin in `node/compiled/road.pyx` with the same contract, used where it was built; `best_road` chooses. What is
 here is what it means. Both are given `finish`, which takes over a reply of an unusual kind and says whether it
 blocks the client.
+
+The stand-in for the primary (GATE_PRIMARY) takes it as well, with a `finish` of its own: what the primary did happens
+here, too, whatever clients may do at present and whoever serves the slot, and nobody is answered, so only errors are
+handed to `finish`. Only those who watch commands (SERVER_MONITORS and its like) send it the long road.
 """
 
 from __future__ import annotations
@@ -19,8 +23,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cluster.slots import key_slot
 from node.blocking import Block
-from node.client import GATE_ACL, GATE_READONLY, Client
-from node.errors import CommandError
+from node.client import GATE_ACL, GATE_PRIMARY, GATE_READONLY, Client
+from node.dispatch import SERVER_HOT_KEYS, SERVER_MONITORS, SERVER_SLOT_STATS
+from node.errors import CommandError, ErrorReply
 from node.native import compiled
 from node.observe.histogram import SHIFT as LATENCY_SHIFT
 from node.registry import GATES_OF_READERS, LOOKUP, UNKNOWN, CommandSpec
@@ -36,6 +41,9 @@ Finish = Callable[[Client, CommandSpec, list[bytes], Any], bool]
 
 #: Gates of a client that concern only some of its commands.
 _SELECTIVE: Final = GATE_ACL | GATE_READONLY
+#: Gates of the server that are minded for each client, and for the stand-in for the primary.
+_ALL_GATES: Final = -1
+_GATES_OF_WATCHERS: Final = SERVER_MONITORS | SERVER_SLOT_STATS | SERVER_HOT_KEYS
 
 
 def gates_are_open(client: Client, spec: CommandSpec, argv: list[bytes]) -> bool:
@@ -71,7 +79,9 @@ class StraightRoad:
         """See `Road.run`."""
         server = self._server
         keyspace = server.keyspace
-        own_slots = server.served
+        follows = client.gates & GATE_PRIMARY
+        minded = _GATES_OF_WATCHERS if follows else _ALL_GATES
+        own_slots = None if follows else server.served
         slow_nanos = server.slow_nanos
         ready = server.blocking.ready
         stream = server.replication.stream
@@ -83,10 +93,14 @@ class StraightRoad:
         while position < total:
             argv = commands[position]
             spec = lookup.get(argv[0], UNKNOWN)
-            if server.gates & spec.minds or not spec.quick or not spec.min_arity <= len(argv) <= spec.max_arity:
+            if (
+                server.gates & spec.minds & minded
+                or not spec.quick
+                or not spec.min_arity <= len(argv) <= spec.max_arity
+            ):
                 break
             served = own_slots
-            if client.gates:
+            if client.gates != follows:
                 if not gates_are_open(client, spec, argv):
                     break
                 if client.gates & GATE_READONLY and spec.minds == GATES_OF_READERS:
@@ -128,7 +142,10 @@ class StraightRoad:
             if now - last >= slow_nanos and kind is not Block:
                 server.note_slow(client, spec, argv, now - last)
             last = now
-            if kind is bytes:
+            if follows:
+                if kind is ErrorReply:
+                    self._finish(client, spec, argv, result)
+            elif kind is bytes:
                 size = len(result)
                 if size < 1024:
                     out.append(BULK_HEADER[size] + result + CRLF)
@@ -147,7 +164,7 @@ class StraightRoad:
             elif self._finish(client, spec, argv, result):
                 position = -position
                 break
-            if ready or client.sock is None or client.close_after_reply:
+            if ready or (client.sock is None and not follows) or client.close_after_reply:
                 break
         if ran is not None:
             client.last_command = ran.full_name
@@ -161,12 +178,15 @@ class Kinds:
     client: Final = Client
     spec: Final = CommandSpec
     error: Final = CommandError
+    error_reply: Final = ErrorReply
     block: Final = Block
     ok: Final = OK
     latency_shift: Final = LATENCY_SHIFT
     gates_are_open: Final = staticmethod(gates_are_open)
     readonly_gate: Final = GATE_READONLY
     gates_of_readers: Final = GATES_OF_READERS
+    primary_gate: Final = GATE_PRIMARY
+    gates_of_watchers: Final = _GATES_OF_WATCHERS
 
 
 def best_road(server: Server, finish: Finish) -> Road:

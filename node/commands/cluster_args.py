@@ -41,6 +41,7 @@ def order(client: Client, give: Callable[..., Any], *args: Any, **kwargs: Any) -
         result = give(host.core.admin(host.clock.now_ms()), *args, **kwargs)
     except ClusterRefusal as refusal:
         raise CommandError(f"ERR {refusal}") from None
+    client.propagate_as()  # what follows from an order is propagated as it happens
     if give in _BATCHED:
         host.settle_before_replies()
     else:

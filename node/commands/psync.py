@@ -169,6 +169,7 @@ def _take_over(client: Client, argv: list[bytes]) -> None:
         raise CommandError("ERR PSYNC FAILOVER replid must match my replid.")
     if server.cluster is not None:
         raise CommandError("ERR FAILOVER not allowed in cluster mode.")
+    client.propagate_as()  # what the last of the primary's commands change is propagated as it happens
     replication.become_primary()
     who = describe_client(client, argv).decode("utf-8", "replace")
     log.info("MASTER MODE enabled (failover request from '%s')", who)

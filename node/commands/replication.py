@@ -54,6 +54,7 @@ def cmd_replicaof(client: Client, argv: list[bytes]) -> Any:
         raise CommandError("ERR REPLICAOF not allowed in cluster mode.")
     if replication.failover.state != IDLE:
         raise CommandError("ERR REPLICAOF not allowed while failing over.")
+    client.propagate_as()  # what the last of the primary's commands change is propagated as it happens
     if argv[1].lower() == b"no" and argv[2].lower() == b"one":
         if replication.is_replica:
             replication.become_primary()

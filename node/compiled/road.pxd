@@ -7,8 +7,8 @@ cdef class StraightRoad:
     cdef dict lookup, ready
     cdef list feeds
     cdef bint clustered
-    cdef object command_error, ok, block, gates_are_open
-    cdef long long readonly_gate, gates_of_readers
+    cdef object command_error, error_reply, ok, block, gates_are_open
+    cdef long long readonly_gate, gates_of_readers, primary_gate, gates_of_watchers
     cdef int latency_shift
     # offsets of slots
     cdef Py_ssize_t gates, out, resp3, rewritten, write_offset, sock, close_after_reply, last_command

@@ -27,12 +27,15 @@ cdef class StraightRoad:
         self.lookup = kinds.lookup
         self.client_class = kinds.client
         self.command_error = kinds.error
+        self.error_reply = kinds.error_reply
         self.ok = kinds.ok
         self.block = kinds.block
         self.latency_shift = kinds.latency_shift
         self.gates_are_open = kinds.gates_are_open
         self.readonly_gate = kinds.readonly_gate
         self.gates_of_readers = kinds.gates_of_readers
+        self.primary_gate = kinds.primary_gate
+        self.gates_of_watchers = kinds.gates_of_watchers
         client, spec, keyspace = kinds.client, kinds.spec, type(server.keyspace)
         self.gates = slot(client, "gates")
         self.out = slot(client, "out")
@@ -65,7 +68,7 @@ cdef class StraightRoad:
         """`run` for C."""
         cdef Py_ssize_t total = PyList_GET_SIZE(commands)
         cdef Py_ssize_t words, key_at
-        cdef long long last, now, slow_nanos, reply_limit, dirty, gates, number = 0
+        cdef long long last, now, slow_nanos, reply_limit, dirty, gates, follows, minded, number = 0
         cdef int place
         cdef list argv
         cdef list out
@@ -79,6 +82,11 @@ cdef class StraightRoad:
         if type(client) is not self.client_class:
             raise TypeError("the straight road is for clients")
         out = <list>get(client, self.out)
+        follows = get_int(client, self.gates) & self.primary_gate
+        minded = -1
+        if follows:
+            minded = self.gates_of_watchers
+            held = None
         slow_nanos = server.slow_nanos
         reply_limit = server.reply_limit
         last = nanos_now()
@@ -93,12 +101,12 @@ cdef class StraightRoad:
                 not holds(spec, self.quick, True)
                 or words < get_int(spec, self.min_arity)
                 or words > get_int(spec, self.max_arity)
-                or <long long>server.gates & get_int(spec, self.minds)
+                or <long long>server.gates & get_int(spec, self.minds) & minded
             ):
                 break
             served = NULL if held is None else PyByteArray_AS_STRING(held)
             gates = get_int(client, self.gates)
-            if gates:
+            if gates != follows:
                 if not self.gates_are_open(client, spec, argv):
                     break
                 if served != NULL and gates & self.readonly_gate and get_int(spec, self.minds) == self.gates_of_readers:
@@ -136,7 +144,10 @@ cdef class StraightRoad:
             now = nanos_now()
             self._account(client, spec, argv, result, now - last, slow_nanos)
             last = now
-            if PyBytes_CheckExact(result):
+            if follows:
+                if type(result) is self.error_reply:
+                    self.finish(client, spec, argv, result)
+            elif PyBytes_CheckExact(result):
                 made = bulk(<bytes>result)
                 PyList_Append(out, made)
                 if PyBytes_GET_SIZE(made) >= reply_limit:
@@ -150,7 +161,11 @@ cdef class StraightRoad:
             elif self._finish(client, spec, argv, result, out):
                 position = -position
                 break
-            if PyDict_Size(self.ready) or holds(client, self.sock, None) or holds(client, self.close_after_reply, True):
+            if (
+                PyDict_Size(self.ready)
+                or (holds(client, self.sock, None) and not follows)
+                or holds(client, self.close_after_reply, True)
+            ):
                 break
         if ran is not None:
             set(client, self.last_command, get(ran, self.full_name))

@@ -12,6 +12,7 @@ Read in this order:
     replicas.py       all attached replicas: acknowledgements, lag, time limits
     full_sync.py      one snapshot for all replicas that wait for one
     link.py           the task that follows a primary
+    incoming.py       one connection's stream as it comes in: received at once, applied in slices, drained
     applier.py        running the primary's commands here
     loading.py        taking in the snapshot of a full sync
     serving.py        what a node does for its replicas, with the parts above

@@ -1,36 +1,39 @@
 """Running the commands of the primary's stream on this replica.
 
-They run through the same handlers as those of clients, in the name of a stand-in client that no check stops
-(`GATE_PRIMARY`). While they run no key is past its expiry: the primary decides that, and says DEL.
+They run through the same handlers as those of clients, and on the same straight road, in the name of a stand-in client
+that no check stops (`GATE_PRIMARY`). While they run no key is past its expiry: the primary decides that, and says DEL.
 
-The offset, which must be exact whenever another task may look (a snapshot taken then claims it), counts whole commands
-and whole transactions: what of a MULTI is queued already is not applied, and is asked for again after a broken link.
+What was received waits here as the chunks it came in; `run` applies them for a slice of time. The offset, which must be
+exact whenever another task may look (a snapshot taken then claims it), counts whole commands and whole transactions:
+what of a MULTI is queued already is not applied, and is asked for again after a broken link.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections import deque
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from node.client import GATE_PRIMARY, Client
-from node.dispatch import call, execute
+from node.dispatch import execute
 from node.errors import ErrorReply
 from node.keyspace.database import IGNORE
-from node.pause import BY_CLIENT
-from node.registry import LOOKUP
+from node.registry import CommandSpec
 from node.replication.stream import Stream
 from node.replication.stream_parser import StreamParser, wire_length
+from node.straight import best_road
 
 if TYPE_CHECKING:
     from node.server import Server
 
 log = logging.getLogger("node")
 
-#: How long commands may run before others get their turn, and how many run between two looks at the clock.
-SLICE_NS: Final = 2_000_000
-_LOOK_EVERY: Final = 32
+#: How many commands run between two looks at the clock.
+_BATCH: Final = 32
+#: In the middle of a chunk a slice may exceed its time by this factor: what a chunk's remainder weighs must be counted
+#: command by command, at its end nothing must.
+_OVERRUN: Final = 2
 
 
 class Applier:
@@ -40,8 +43,15 @@ class Applier:
         self._server = server
         self._stream = stream
         self._client = client
+        self._road = best_road(server, self._finish)
         self._parser = StreamParser()
-        self._raw: list[bytes] = []
+        #: Received, not parsed; parsed, not applied in full.
+        self._chunks: deque[bytes] = deque()
+        self._raw: deque[bytes] = deque()
+        self._commands: list[list[bytes]] = []
+        self._position = 0
+        #: Bytes that were not even parsed yet.
+        self.waiting_bytes = 0
         #: Bytes of this connection's stream that were applied and passed on.
         self._applied = 0
         #: Bytes of the transaction that is being received.
@@ -50,36 +60,43 @@ class Applier:
     @property
     def unapplied(self) -> int:
         """Bytes received that are not applied yet."""
-        return self._parser.fed - self._applied
+        return self.waiting_bytes + self._parser.fed - self._applied
 
-    def feed(self, data: bytes) -> Iterator[None]:
-        """Run what `data` completes; yields whenever others should get their turn. Raises ProtocolError.
+    @property
+    def has_work(self) -> bool:
+        """Whether `run` would find anything to do; what remains else is the beginning of a command or transaction."""
+        return bool(self._chunks) or self._position < len(self._commands)
 
-        CLIENT PAUSE holds the primary's commands back as well: it is the caller who waits then, at a yield.
+    def take(self, data: bytes) -> None:
+        """Keep the next bytes of the stream for `run`."""
+        if data:
+            self._chunks.append(data)
+            self.waiting_bytes += len(data)
+
+    def run(self, budget_ns: int) -> None:
+        """Apply what was received: at least some of it, and for about `budget_ns`.
+
+        Raises ProtocolError; nothing must be applied after that.
         """
-        self._raw.append(data)
-        commands = self._parser.feed(data)
-        if self._server.pause.is_paused_for(BY_CLIENT):
-            yield
-        client = self._client
-        deadline = perf_counter_ns() + SLICE_NS
+        deadline = perf_counter_ns() + budget_ns
+        latest = deadline + (_OVERRUN - 1) * budget_ns
         self._enter()
         try:
-            for position, argv in enumerate(commands, 1):
-                self._run(argv)
-                if client.multi is not None:
-                    self._queued += wire_length(argv)
-                elif self._queued:
-                    self._queued = 0
-                if not position % _LOOK_EVERY and perf_counter_ns() > deadline:
-                    self._leave()
-                    self._pass_on(sum(map(wire_length, commands[position:])))
-                    yield
-                    self._enter()
-                    deadline = perf_counter_ns() + SLICE_NS
+            while self.has_work:
+                if self._position == len(self._commands):
+                    self._parse(self._chunks.popleft())
+                self._run_batch()
+                if perf_counter_ns() > (deadline if self._position == len(self._commands) else latest):
+                    break
         finally:
             self._leave()
-        self._pass_on(0)
+            self._pass_on()
+
+    def _parse(self, data: bytes) -> None:
+        self.waiting_bytes -= len(data)
+        self._raw.append(data)
+        self._commands, self._position = [], 0
+        self._commands = self._parser.feed(data)
 
     def _enter(self) -> None:
         """The primary's commands run now: no key is past its expiry."""
@@ -92,28 +109,48 @@ class Applier:
         self._server.keyspace.expiry_mode = replication.expiry_mode
         replication.local_expiry.suspended = False
 
-    def _run(self, argv: list[bytes]) -> None:
-        client, server = self._client, self._server
-        spec = LOOKUP.get(argv[0])
-        if (
-            spec is not None
-            and spec.quick
-            and client.multi is None
-            and spec.min_arity <= len(argv) <= spec.max_arity  # `execute` refuses what is not
-        ):
-            server.keyspace.hot_key = None
-            result: Any = call(client, spec, argv)
-        else:
-            result = execute(client, argv)
-        server.stats.commands += 1
+    def _run_batch(self) -> None:
+        """Run some of the parsed commands, by the straight road as far as it goes."""
+        client, server, commands = self._client, self._server, self._commands
+        began = self._position
+        end = min(began + _BATCH, len(commands))
+        while self._position < end:
+            if client.multi is None:
+                self._position += self._road.run(client, commands[self._position : end], 0)
+                if server.blocking.ready:
+                    self._serve_blocked()
+                    continue
+                if self._position == end:
+                    break
+            self._run_long(commands[self._position])
+        server.stats.commands += self._position - began
+
+    def _run_long(self, argv: list[bytes]) -> None:
+        """Run a command that the straight road leaves: those of transactions, containers, unusual spellings."""
+        client = self._client
+        self._position += 1
+        result = execute(client, argv)
         if type(result) is ErrorReply:
-            log.warning(
-                "== CRITICAL == This replica is sending an error to its master: '%s' after processing the command '%s'",
-                result.line.decode(errors="replace"),
-                argv[0].decode(errors="replace"),
-            )
-        if server.blocking.ready and client.multi is None:
-            self._serve_blocked()
+            self._tell_error(argv, result)
+        if client.multi is not None:
+            self._queued += wire_length(argv)
+        else:
+            self._queued = 0
+            if self._server.blocking.ready:
+                self._serve_blocked()
+
+    def _finish(self, client: Client, spec: CommandSpec, argv: list[bytes], result: Any) -> bool:
+        """The straight road has an error; nobody waits for an answer."""
+        self._tell_error(argv, result)
+        return False
+
+    @staticmethod
+    def _tell_error(argv: list[bytes], error: ErrorReply) -> None:
+        log.warning(
+            "== CRITICAL == This replica is sending an error to its master: '%s' after processing the command '%s'",
+            error.line.decode(errors="replace"),
+            argv[0].decode(errors="replace"),
+        )
 
     def _serve_blocked(self) -> None:
         """Clients of this replica that wait for a key are none of the primary's."""
@@ -121,21 +158,19 @@ class Applier:
         self._server.blocking.serve_ready()
         self._enter()
 
-    def _pass_on(self, not_run: int) -> None:
-        """Count and relay the bytes of what was applied; `not_run` of the bytes parsed have not been run yet."""
-        applied = self._parser.used - not_run - self._queued
-        size = applied - self._applied
-        if size <= 0:
-            return
-        raw = self._raw[0] if len(self._raw) == 1 else b"".join(self._raw)
-        if size == len(raw):
-            self._raw = []
-            self._stream.relay(raw)
-        else:
-            self._raw = [raw[size:]]
-            self._stream.relay(raw[:size])
-        self._applied = applied
-        self._client.out.clear()
+    def _pass_on(self) -> None:
+        """Count and relay the bytes of what was applied."""
+        not_run = sum(map(wire_length, self._commands[self._position :]))
+        size = self._parser.used - not_run - self._queued - self._applied
+        self._applied += size
+        raw = self._raw
+        while size:
+            piece = raw.popleft()
+            if len(piece) > size:
+                raw.appendleft(piece[size:])
+                piece = piece[:size]
+            self._stream.relay(piece)
+            size -= len(piece)
 
 
 def new_primary_client(server: Server) -> Client:

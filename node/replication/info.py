@@ -79,7 +79,7 @@ def _replica_fields(server: Server, replication: Replication) -> dict[str, Any]:
         "master_link_status": "up" if up else "down",
         "master_last_io_seconds_ago": io_ms // 1000 if up and io_ms is not None else -1,
         "master_sync_in_progress": int(link.state == SYNC),
-        "slave_read_repl_offset": applied + (link.applier.unapplied if link.applier is not None else 0),
+        "slave_read_repl_offset": applied + replication.unapplied,
         "slave_repl_offset": applied,
     }
     if link.transfer is not None:

@@ -7,6 +7,7 @@ a connection. The task may be cancelled at every `await`; once retired it change
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +15,6 @@ import trio
 
 from node.pause import BY_CLIENT
 from node.persistence.errors import LoadError
-from node.replication.applier import Applier
 from node.replication.handshake import (
     Failed,
     FullSync,
@@ -24,6 +24,7 @@ from node.replication.handshake import (
     Outcome,
     Resume,
 )
+from node.replication.incoming import Incoming
 from node.replication.loading import Snapshot
 from node.replication.stream_parser import ProtocolError
 from node.replication.transfer import Transfer, TransferError
@@ -71,8 +72,8 @@ class PrimaryLink:
         #: When the link went down, Unix ms; 0 while it never was up.
         self.down_since_ms = 0
         self.transfer: Transfer | None = None
-        #: Bytes received but not applied yet.
-        self.applier: Applier | None = None
+        #: The stream, while there is one.
+        self.incoming: Incoming | None = None
         self._scope = trio.CancelScope()
         self._connection_scope: trio.CancelScope | None = None
         self._ack_due = trio.Event()
@@ -87,8 +88,14 @@ class PrimaryLink:
                 if not await self._one_connection():
                     await trio.sleep(_RETRY_S)
 
+    def drain(self, *, patient: bool) -> None:
+        """The node is about to have another primary (`patient`: none): apply what this one has sent."""
+        if self.incoming is not None:
+            self.incoming.drain(patient=patient)
+
     def retire(self) -> None:
         """The node has another primary now, or none."""
+        self.incoming = None
         self._scope.cancel()
         self._forget_client()
 
@@ -126,7 +133,7 @@ class PrimaryLink:
         at_once = at_once or self._connection_scope.cancelled_caught
         if self.state == CONNECTED or not self.down_since_ms:
             self.down_since_ms = self._server.clock.now_ms
-        self.applier = None
+        self.incoming = None
         self.transfer = None
         self._forget_client()
         self.set_state(CONNECT)
@@ -244,35 +251,50 @@ class PrimaryLink:
 
     async def _follow(self, stream: trio.SocketStream, rest: bytes) -> None:
         server, client = self._server, self.client
-        applier = self.applier = Applier(server, self._replication.stream, client)
         client.fd = stream.socket.fileno()
         client.addr, client.laddr = _address(stream.socket.getpeername()), _address(stream.socket.getsockname())
         client.created_ms = client.last_used_ms = server.clock.now_ms
         server.clients[client.id] = client
+        incoming = self.incoming = Incoming(server, self._replication.stream, client, rest, self._heard)
         self.transfer = None
         self.down_since_ms = 0
         self.set_state(CONNECTED)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._acknowledge, stream)
-            data = rest
             while True:
-                if data:
-                    server.refresh_clock()
-                    client.last_used_ms = server.clock.now_ms
-                    for _ in applier.feed(data):
-                        server.data_plane.flush()
-                        await trio.lowlevel.checkpoint()
-                        while server.pause.is_paused_for(BY_CLIENT):
-                            await trio.sleep(_LOOK_AT_PAUSE_S)
-                    server.data_plane.flush()
-                data = await self._receive(stream, _READ_SIZE)
+                incoming.receive()
+                if incoming.has_work:
+                    await self._apply(incoming)
+                elif incoming.end is not None:
+                    raise _broken_by(incoming.end)
+                else:
+                    await self._wait_for_more(stream)
+
+    async def _apply(self, incoming: Incoming) -> None:
+        """Apply a slice of what was received. CLIENT PAUSE holds the primary's commands back as well."""
+        pause = self._server.pause
+        while pause.is_paused_for(BY_CLIENT):
+            await trio.sleep(_LOOK_AT_PAUSE_S)
+        incoming.apply()
+        self.client.last_used_ms = self._server.clock.now_ms
+        self._server.data_plane.flush()
+        await trio.lowlevel.checkpoint()
+
+    async def _wait_for_more(self, stream: trio.SocketStream) -> None:
+        """Until the primary says something. Raises LinkBroken when it is silent for too long."""
+        with trio.move_on_after(self._server.config.repl_timeout):
+            await trio.lowlevel.wait_readable(stream.socket)
+            return
+        raise LinkBroken(_TIMEOUTS[CONNECTED])
 
     async def _acknowledge(self, stream: trio.SocketStream) -> None:
-        while not self._old_sync:
-            self._ack_due = trio.Event()
-            await self._send(stream, self._replication.ack_command())
-            with trio.move_on_after(_ACK_EVERY_S):
-                await self._ack_due.wait()
+        """Tell how far we are, until the primary does not listen any more: what it has sent is still to be read."""
+        with contextlib.suppress(trio.BrokenResourceError):
+            while not self._old_sync:
+                self._ack_due = trio.Event()
+                await self._send(stream, self._replication.ack_command())
+                with trio.move_on_after(_ACK_EVERY_S):
+                    await self._ack_due.wait()
 
     async def _receive(self, stream: trio.SocketStream, size: int) -> bytes:
         """More bytes from the primary. Raises LinkBroken when it is silent for too long or hangs up."""
@@ -282,15 +304,24 @@ class PrimaryLink:
             await trio.lowlevel.checkpoint_if_cancelled()
             if not data:
                 raise LinkBroken("Connection with master lost.")
-            self.last_io_ms = self._server.clock.mono_ms
-            self._server.stats.repl_input_bytes += len(data)
+            self._heard(len(data))
             return data
         raise LinkBroken(_TIMEOUTS.get(self.state, "Timeout connecting to the MASTER..."))
+
+    def _heard(self, size: int) -> None:
+        """`size` bytes came from the primary."""
+        self.last_io_ms = self._server.clock.mono_ms
+        self._server.stats.repl_input_bytes += size
 
     async def _send(self, stream: trio.SocketStream, data: bytes) -> None:
         if data:
             with trio.fail_after(self._server.config.repl_timeout):
                 await stream.send_all(data)
+
+
+def _broken_by(end: Exception) -> Exception:
+    """The end of the stream as what ends the conversation."""
+    return LinkBroken("Connection with master lost.") if isinstance(end, EOFError) else end
 
 
 _TIMEOUTS: Final = {

@@ -139,6 +139,18 @@ class Replication:
         return self.stream.offset
 
     @property
+    def unapplied(self) -> int:
+        """Bytes of the primary's stream that a replica has received and not applied yet."""
+        link = self.link
+        return link.incoming.unapplied if link is not None and link.incoming is not None else 0
+
+    def before_pass(self) -> None:
+        """A pass of the data plane begins on a replica."""
+        link = self.link
+        if link is not None and link.incoming is not None:
+            link.incoming.before_pass()
+
+    @property
     def primary_link_up(self) -> bool:
         """Whether a replica follows its primary's stream right now."""
         return self.link is not None and self.link.state == CONNECTED
@@ -246,6 +258,8 @@ class Replication:
         if link is not None and (link.host.lower(), link.port) == (host.lower(), port):
             return
         stream = self.stream
+        if link is not None and may_resume:
+            link.drain(patient=False)
         stream.flush()
         age_ms = self.primary_offset_age_ms if may_resume and self.can_resume else None
         self._heard_before_ms = None if age_ms is None else self._server.clock.mono_ms - age_ms
@@ -271,10 +285,11 @@ class Replication:
         self._role_changed((host, port))
 
     def become_primary(self) -> None:
-        """Stop following; take writes. Nothing happens on a primary."""
+        """Apply what the primary has sent, stop following, take writes. Nothing happens on a primary."""
         link = self.link
         if link is None:
             return
+        link.drain(patient=True)
         link.retire()
         self.link = None
         stream = self.stream

@@ -32,31 +32,32 @@ class StreamParser:
         """All commands that `data` completes. Raises ProtocolError; the parser must not be used after that."""
         self.fed += len(data)
         if self._exact is not None:
-            return self._feed_exact(data)
+            return self._feed_exact(data, self.used)
         if self._held:
             data = self._held + data
             self._held = b""
-        commands, used, rest_is_plain = parse_quick(data)
-        self.used = self.fed - len(data) + used
-        if used < len(data):
-            if rest_is_plain and (used or len(data) <= QUICK_MAX):  # a long one would be parsed again and again
-                self._held = data[used:]
-            else:
-                self._exact = RequestParser(_NO_LIMIT)
-                commands += self._feed_exact(data[used:])
+        commands, size, rest_is_plain = parse_quick(data)
+        used = self.fed - len(data) + size
+        if size < len(data) and not (rest_is_plain and (size or len(data) <= QUICK_MAX)):
+            self._exact = RequestParser(_NO_LIMIT)
+            return commands + self._feed_exact(data[size:], used)
+        self._held = data[size:]  # never a long one: it would be parsed again and again
+        self.used = used
         return commands
 
-    def _feed_exact(self, data: bytes) -> list[list[bytes]]:
+    def _feed_exact(self, data: bytes, used: int) -> list[list[bytes]]:
+        """`used` counts only what is returned: nothing when the bytes turn out to be no commands."""
         parser = self._exact
         assert parser is not None
         parser.feed(data)
         commands: list[list[bytes]] = []
         while (argv := parser.next_command()) is not None:
             commands.append(argv)
-            self.used = self.fed - parser.unread_bytes
+            used = self.fed - parser.unread_bytes
         if parser.idle:
-            self.used = self.fed
+            used = self.fed
             self._exact = None
+        self.used = used
         return commands
 
 

@@ -10,7 +10,6 @@ import pytest
 from node import pause
 from node.client import GATE_SUBSCRIBED, GATE_TRACKING
 from node.dispatch import SERVER_MONITORS, SERVER_PAUSED
-from node.replication.applier import Applier, new_primary_client
 from node.resp.encoder import encode_command
 from tests.support.inprocess import InProcessClient, InProcessNode
 
@@ -253,16 +252,3 @@ def test_pause_of_writes_holds_a_transaction_back_by_what_its_scripts_would_do(n
     assert writing.raw("EXEC") == b""
     other.call("CLIENT", "UNPAUSE")
     assert writing.received() == b"*1\r\n:12\r\n"
-
-
-def test_pause_on_a_replica_holds_the_stream_of_its_primary_back(node: InProcessNode) -> None:
-    server = node.server
-    applier = Applier(server, server.replication.stream, new_primary_client(server))
-    server.pause.start(pause.BY_CLIENT, pause.WRITES, 1000)
-    command = encode_command([b"SET", b"k", b"v"])
-    steps = applier.feed(command)
-    next(steps)
-    assert [applier.unapplied, node.client().call("GET", "k")] == [len(command), None]
-    server.pause.end(pause.BY_CLIENT)
-    assert list(steps) == []
-    assert [applier.unapplied, node.client().call("GET", "k")] == [0, b"v"]
