@@ -11,7 +11,7 @@ from random import Random
 
 import trio
 
-from cluster.addresses import is_ip
+from cluster.addresses import is_host_name, is_ip
 from node import log
 from node.background import daemonize, pid_file
 from node.config_kinds import ConfigFileError as NodeConfigFileError
@@ -106,7 +106,8 @@ def _resolve_names(core: SentinelCore, config: ConfigFile) -> None:
     words = [statement.words for statement in config.statements]
     if not any(word[0].lower() == "resolve-hostnames" and word[-1].lower() == "yes" for word in words):
         return
-    hosts = [word[2] for word in words if len(word) > 3 and word[0].lower() in _NAMES_HOST and not is_ip(word[2])]
+    told = [word[2] for word in words if len(word) > 3 and word[0].lower() in _NAMES_HOST]
+    hosts = [host for host in told if is_host_name(host) and not is_ip(host)]
 
     async def look_up() -> None:
         for host in dict.fromkeys(hosts):

@@ -259,6 +259,27 @@ def test_shutdown_ends_the_process_with_status_0(sentinel: ServerHandle) -> None
 # Hostile input
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (f"sentinel known-replica {NAME} {'x' * 64} 6380", "Can't resolve instance hostname."),
+        (f"sentinel known-sentinel {NAME} a..b 26379 {'e' * 40}", "Can't resolve instance hostname."),
+        (f"sentinel known-replica {NAME} 127.0.0.1 70000", "Invalid port number."),
+        (f"sentinel current-epoch {'9' * 5000}", "Epoch out of range."),
+        ("port \xe9", "argument couldn't be parsed into an integer"),
+        ("bind " + "x" * 64, "Could not bind"),
+    ],
+)
+def test_file_that_is_damaged_is_refused_without_a_traceback(tmp_path: Path, line: str, problem: str) -> None:
+    config = tmp_path / "sentinel.conf"
+    lines = ["port 1", "sentinel resolve-hostnames yes", f"sentinel monitor {NAME} 127.0.0.1 6379 2", line]
+    config.write_bytes("\n".join(lines).encode("latin-1"))
+    done = run(str(config))
+    assert done.returncode == 1
+    assert problem in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("names", ["no", "yes"])
 def test_hello_with_a_host_that_is_none_ends_nothing_and_is_not_saved(tmp_path: Path, names: str) -> None:
     nobody = free_ports(1)[0]
