@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
 STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SEEDS  ?= 1000
 SOAK   ?= 25
 SOAK_MINUTES ?= 60
@@ -14,15 +16,24 @@ SUITE  ?= ../valkey
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard node/compiled/*.pyx node/compiled/*.pxd)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+# What a cluster needs to run: no tools of developers.
+$(RUNTIME): pyproject.toml constraints.txt setup.py $(wildcard node/compiled/*.pyx node/compiled/*.pxd)
+	@test -d $(VENV) || echo "making a Python environment in $(VENV) ..."
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "installing slotmesh and the libraries it needs there, and compiling the hot path where a C compiler is (once; a minute or so) ..."
+	@$(PIP) -e .
+	@touch $(RUNTIME)
+
+$(STAMP): $(RUNTIME)
+	@echo "installing the tools of developers (tests, linters, type checker; once) ..."
+	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['dev'], sep='\n')" > $(VENV)/dev.txt
+	@$(PIP) -r $(VENV)/dev.txt
 	@touch $(STAMP)
 
-run: setup
+run: $(RUNTIME)
 	@$(BIN)/clusterctl up
 
-stop: setup
+stop: $(RUNTIME)
 	@$(BIN)/clusterctl down
 
 test: setup

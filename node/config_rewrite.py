@@ -8,7 +8,9 @@ is its directory entry: a crash leaves the old file or the new one.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import tempfile
 from typing import TYPE_CHECKING, Final
 
@@ -105,15 +107,26 @@ class _Draft:
 
 
 def replace_file(path: str, content: bytes) -> None:
-    """Put `content` in place of `path`, atomically and durably. Raises OSError; `path` is untouched then."""
+    """Put `content` in place of `path`, atomically and durably. Raises OSError; `path` is untouched then.
+
+    Mode and owner stay. A new file is for its owner only, as mkstemp makes it: configurations hold passwords.
+    """
     folder = os.path.dirname(os.path.abspath(path))
+    try:
+        old = os.stat(path)
+    except FileNotFoundError:
+        old = None
     handle, draft = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
+            if old is not None:
+                if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                    with contextlib.suppress(PermissionError):  # only root gives files away; the mode holds anyhow
+                        os.fchown(file.fileno(), old.st_uid, old.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
         os.rename(draft, path)
     except OSError:
         os.unlink(draft)

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from bisect import insort
+from bisect import insort_left
 from collections.abc import Callable
+from operator import itemgetter
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +42,7 @@ FAILED: Final = 2
 
 #: Candidates kept from round to round.
 POOL_SIZE: Final = 16
+_SCORE: Final = itemgetter(0)
 #: Keys evicted between two looks at the clock.
 _BATCH: Final = 16
 #: A key's places in the dicts of its database, of its access times and of its expiry, each two thirds full on average.
@@ -247,9 +249,10 @@ class Eviction:
                 keys = db.expires.sample(rng, samples) if volatile else sample_keys(db, rng, samples)
             for key in keys:
                 candidate = score(db.index, key), db.index, key
-                if candidate in pool or (len(pool) == POOL_SIZE and candidate < pool[0]):
+                if candidate in pool or (len(pool) == POOL_SIZE and candidate[0] <= pool[0][0]):
                     continue
-                insort(pool, candidate)
+                # Of equals the one drawn first goes first. Were their names compared, only the last of them would go.
+                insort_left(pool, candidate, key=_SCORE)
                 if len(pool) > POOL_SIZE:
                     del pool[0]
         return any_key

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.cache import CacheConfig
 
 from tests.support.processes import OUR_NODE, PROJECT_ROOT, free_ports, start_node, start_server, wait_until
 
@@ -94,6 +95,20 @@ def test_node_that_cannot_start_says_why_and_where_in_one_line(
 def test_banner_tells_the_process_id_when_asked_for(tmp_path: Path) -> None:
     with start_node(tmp_path, "--always-show-logo", "yes") as node:
         assert f" PID: {node.pid}" in node.log()
+
+
+@pytest.mark.parametrize("level", ["7.4", "8.0"])
+def test_cache_of_redis_py_works_with_a_level_that_it_trusts(tmp_path: Path, level: str) -> None:
+    with start_node(tmp_path, "--compat-level", level) as node:
+        cached = redis.Redis(port=node.port, protocol=3, cache_config=CacheConfig())
+        node.call("SET", "k", "old")
+        assert [cached.get("k"), cached.get("k")] == [b"old", b"old"]
+        cache = cached.get_cache()
+        assert cache is not None
+        assert cache.size == 1
+        node.call("SET", "k", "new")
+        assert wait_until(lambda: cached.get("k") == b"new", 10, "the node tells the cache of the change")
+        cached.close()
 
 
 def test_port_and_addresses_follow_the_configuration(tmp_path: Path) -> None:

@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from node.compat import LEVELS
 from node.config import Config, ConfigError, ConfigFileError
 from node.config_directives import ALL_DIRECTIVES, BY_NAME, DIRECTIVES
 from node.config_effects import EFFECTS, NONE, PARTLY
 from node.config_kinds import ConfigError as KindError
 from node.config_kinds import format_memory, parse_memory
-from node.config_rewrite import SIGNATURE, rewritten
+from node.config_rewrite import SIGNATURE, replace_file, rewrite_file, rewritten
 from node.config_values import ConfigValues
 from node.errors import CommandError
 from node.types.limits import LIMITS
+from tests.support.inprocess import InProcessNode
 from tests.support.processes import PROJECT_ROOT
 
 
@@ -393,3 +395,25 @@ def test_rewrite_that_fails_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch)
         config.rewrite()
     assert Path("test.conf").read_text() == "port 7000\n"
     assert os.listdir() == ["test.conf"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_rewritten_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "redis.conf"
+    path.write_text("requirepass secret\n")
+    path.chmod(mode)
+    rewrite_file(Config.load([str(path)]), str(path))
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def test_file_made_by_a_rewrite_is_for_its_owner_only(tmp_path: Path) -> None:
+    replace_file(str(tmp_path / "users.acl"), b"user default on nopass\n")
+    assert (tmp_path / "users.acl").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("level", "version"), LEVELS.items())
+def test_compat_level_is_the_version_that_clients_are_told(level: str, version: str) -> None:
+    with InProcessNode("--compat-level", level) as node:
+        client = node.client(resp3=True)
+        assert client.call("HELLO")[b"version"] == version.encode()
+        assert f"redis_version:{version}\r\n".encode() in client.call("INFO", "server")

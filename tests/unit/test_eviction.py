@@ -151,6 +151,18 @@ def test_lfu_takes_the_least_used(node: _Node) -> None:
     assert node.left() == set(keys[:10])
 
 
+def test_lfu_of_keys_used_equally_often_goes_by_chance_not_by_name(node: _Node) -> None:
+    node.choose("allkeys-lfu")
+    node.server.config.lfu_decay_time = 0  # they are filled in one after the other
+    keys = node.fill(400)
+    node.limit(200)
+    assert node.eviction.make_room()
+    gone = [number for number, key in enumerate(keys) if node.db.stored(key) is None]
+    assert len(gone) == 200
+    # 200 of 400 drawn by chance: 100 of each half, give or take 10 (4 standard deviations: 20).
+    assert 60 < sum(number < 200 for number in gone) < 140
+
+
 def test_ttl_takes_what_falls_due_first(node: _Node) -> None:
     node.choose("volatile-ttl")
     keys = node.fill(40)
