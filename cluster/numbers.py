@@ -44,6 +44,11 @@ def to_uint(text: bytes | str, most: int = INT64_MAX) -> int | None:
     return value if value <= most else None
 
 
+def wrapped(value: int) -> int:
+    """What is left of `value` in an int64, as C's unsigned numbers wrap around."""
+    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 def to_float(text: bytes | bytearray) -> float | None:
     """A double as C's strtod reads it whole (infinities allowed, NaN not), else None.
 

@@ -7,6 +7,7 @@ about this client asks for a closer look at its commands.
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from node.blocking import Block
     from node.keyspace.database import Database
     from node.server import Server
+
+log = logging.getLogger("node")
 
 # Reasons for the long road through dispatch.
 GATE_AUTH: Final = 1 << 0  # not authenticated yet
@@ -171,9 +174,19 @@ class Client:
         #: Offset of the replication stream after this client's last write, for WAIT.
         self.write_offset = 0
 
+    def add_reply(self, value: Any) -> None:
+        """Put the wire form of `value` behind the replies that wait to be sent; an error where it has none."""
+        before = len(self.out)
+        try:
+            encode(self.out, value, self.resp3)
+        except (KeyError, OverflowError):  # a bug of ours, which must not take the data with it
+            log.exception("a handler returned what no reply can be: %r", type(value))
+            del self.out[before:]
+            encode(self.out, self.server.internal_error, self.resp3)
+
     def reply(self, value: Any) -> None:
         """Send `value` outside the normal return of a handler: blocked commands, pushes."""
-        encode(self.out, value, self.resp3)
+        self.add_reply(value)
         if not self.pending and self.sock is not None:
             self.pending = True
             self.server.data_plane.touch(self)

@@ -34,7 +34,6 @@ from node.native import compiled
 from node.observe.command_log import has_bytes
 from node.output import IN, OUT, Output
 from node.registry import UNKNOWN, CommandSpec
-from node.resp.encoder import encode
 from node.resp.parser import NOTHING_PARSED, ProtocolError, RequestParser, parse_quick
 from node.straight import best_road
 
@@ -388,11 +387,7 @@ class DataPlane:
             return True
         out = client.out
         before = len(out)
-        try:
-            encode(out, result, client.resp3)
-        except KeyError:
-            log.exception("a handler returned what no reply can be: %r", type(result))
-            encode(out, self.server.internal_error, client.resp3)
+        client.add_reply(result)
         size = sum(map(len, out[before:]))
         if size >= self.server.reply_limit:
             self.server.note_large_reply(client, argv, size)

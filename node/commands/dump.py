@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from cluster.numbers import wrapped
 from node import errors
 from node.arguments import integer
 from node.compat import server_deletion
@@ -105,7 +106,7 @@ def _restore(client: Client, argv: list[bytes]) -> Any:
         raise CommandError(_BAD_FORMAT) from None
     deleted = options.replace and db.delete(key)
     now_ms = db.keyspace.now_ms
-    expire_at_ms = 0 if not ttl_ms else ttl_ms if options.absolute else ttl_ms + now_ms
+    expire_at_ms = 0 if not ttl_ms else ttl_ms if options.absolute else wrapped(ttl_ms + now_ms)
     if expire_at_ms and expire_at_ms <= now_ms and db.keyspace.expiry_mode == DELETE:
         if deleted:
             db.changed(key, GENERIC, b"del")

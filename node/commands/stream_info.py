@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from cluster.numbers import wrapped
 from node import errors
 from node.arguments import integer
 from node.commands.help import help_reply
@@ -115,7 +116,7 @@ def cmd_xinfo_stream(client: Client, argv: list[bytes]) -> Any:
 
 def _counter(number: int | None) -> int | None:
     """A counter as an int64: XSETID can push one beyond, and then stock's wraps around."""
-    return None if number is None else (number + (1 << 63)) % (1 << 64) - (1 << 63)
+    return None if number is None else wrapped(number)
 
 
 def _read_counter(group: Group) -> int | None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LFU_START: Final = 5
 _LFU_MAX: Final = 255
 _MINUTE_MS: Final = 60_000
+#: The longest idle time that stock's clock of 24 bits can tell.
+_LONGEST_IDLE_MS: Final = ((1 << 24) - 2) * 1000
 
 
 class AccessTimes:
@@ -57,8 +59,8 @@ class AccessTimes:
         return max(0, self._keyspace.now_ms - self._used_ms[db_index].get(key, self._started_ms))
 
     def set_idle_ms(self, db_index: int, key: bytes, idle_ms: int) -> None:
-        """The key was last used `idle_ms` ago (RESTORE ... IDLETIME, RDB files)."""
-        self._used_ms[db_index][key] = self._keyspace.now_ms - idle_ms
+        """The key was last used `idle_ms` ago (RESTORE ... IDLETIME, RDB files), which is 194 days at most."""
+        self._used_ms[db_index][key] = self._keyspace.now_ms - min(idle_ms, _LONGEST_IDLE_MS)
 
 
 class ChangeTimes(AccessTimes):

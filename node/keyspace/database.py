@@ -309,7 +309,12 @@ class Database:
         return self.expires.get(key)
 
     def set_expire(self, key: bytes, at_ms: int) -> None:
-        """Give an existing key an expiry."""
+        """Give an existing key an expiry: a number of 64 bits, and 0 for all that lies before 1970, as no file could
+        hold it. Raises OverflowError."""
+        if at_ms >> 63:
+            if at_ms > 0:
+                raise OverflowError(f"no expiry has more than 64 bits: {at_ms}")
+            at_ms = 0
         self.expires.set(key, at_ms)
 
     def clear_expire(self, key: bytes) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from cluster.numbers import INT64_MAX
 from node.keyspace.keyspace import Keyspace
 from node.keyspace.releases import release_command
 from node.keyspace.remarks import remark
@@ -99,7 +100,7 @@ def _stream_commands(key: bytes, stream: StreamValue) -> Iterator[Command]:
         key,
         format_id(stream.last_id),
         b"ENTRIESADDED",
-        b"%d" % stream.entries_added,
+        b"%d" % min(stream.entries_added, INT64_MAX),
         b"MAXDELETEDID",
         format_id(stream.max_deleted_id),
     ]

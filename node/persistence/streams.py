@@ -20,11 +20,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from cluster.numbers import wrapped
 from node.persistence.errors import FormatError
 from node.persistence.listpack import Element, as_bytes, decode_listpack, encode_entry, pack_entries
 from node.persistence.rdb_strings import Reader, encode_int64, encode_length
 from node.types.stream import StreamValue
-from node.types.stream_group import ENTRIES_READ_UNKNOWN, NEVER_SEEN, UNOWNED, Consumer, Group, Pending
+from node.types.stream_group import (
+    ENTRIES_READ_UNKNOWN,
+    MAX_DELIVERIES,
+    NEVER_ACTIVE,
+    NEVER_SEEN,
+    UNOWNED,
+    Consumer,
+    Group,
+    Pending,
+)
 from node.types.stream_id import U64_MAX, pack_id, split_id
 from node.types.stream_node import StreamNode
 
@@ -41,7 +51,7 @@ def encode_stream(stream: StreamValue, string: Callable[[bytes], bytes], version
     parts.append(encode_length(len(stream)))
     for entry_id in (stream.last_id, stream.first_id, stream.max_deleted_id):
         parts += map(encode_length, split_id(entry_id))
-    parts += (encode_length(stream.entries_added), encode_length(len(stream.groups)))
+    parts += (encode_length(stream.entries_added & U64_MAX), encode_length(len(stream.groups)))
     for name in sorted(stream.groups):
         _encode_group(parts, stream.groups[name], string, version)
     return b"".join(parts)
@@ -56,18 +66,13 @@ def _encode_node(node: StreamNode) -> bytes:
     same_count = encode_entry(len(names) + 3)
     for entry_id, flat in zip(node.ids, node.entries, strict=True):
         ms, seq = split_id(entry_id)
-        place = (encode_entry(_to_signed(ms - master_ms)), encode_entry(_to_signed(seq - master_seq)))
+        place = (encode_entry(wrapped(ms - master_ms)), encode_entry(wrapped(seq - master_seq)))
         if flat[::2] == names:
             entries += (same_flags, *place, *map(encode_entry, flat[1::2]), same_count)
         else:
             count = len(flat) // 2
             entries += (other_flags, *place, encode_entry(count), *map(encode_entry, flat), encode_entry(len(flat) + 4))
     return pack_entries(entries)
-
-
-def _to_signed(value: int) -> int:
-    value &= U64_MAX
-    return value - (1 << 64) if value >> 63 else value
 
 
 def _encode_group(parts: list[bytes], group: Group, string: Callable[[bytes], bytes], version: int) -> None:
@@ -211,19 +216,19 @@ def _read_node(master_id: int, cursor: _Cursor) -> StreamNode:
 def _decode_group(reader: Reader, stream: StreamValue, version: int) -> Group:
     name = reader.string()
     last_id = _read_id(reader)
-    entries_read = _to_signed(reader.length()) if version >= 2 else _entries_before(stream, last_id)
-    group = Group(name, last_id, entries_read)
+    entries_read = wrapped(reader.length()) if version >= 2 else _entries_before(stream, last_id)
+    group = Group(name, last_id, max(entries_read, ENTRIES_READ_UNKNOWN))
     deliveries: dict[int, tuple[int, int]] = {}
     for _ in range(reader.length()):
         entry_id = int.from_bytes(reader.take(_ID_BYTES), "big")
         delivered_ms = reader.int64()
         if entry_id in deliveries:
             raise reader.error("duplicate pending entry")
-        deliveries[entry_id] = (delivered_ms, reader.length())
+        deliveries[entry_id] = (max(delivered_ms, 0), min(reader.length(), MAX_DELIVERIES))
     owners: dict[int, Consumer] = {}
     for _ in range(reader.length()):
-        consumer = Consumer(reader.string(), reader.int64())
-        consumer.active_ms = reader.int64() if version >= 3 else consumer.seen_ms
+        consumer = Consumer(reader.string(), max(reader.int64(), NEVER_SEEN))
+        consumer.active_ms = max(reader.int64(), NEVER_ACTIVE) if version >= 3 else consumer.seen_ms
         if consumer.name in group.consumers:
             raise reader.error("duplicate consumer")
         if consumer.name == UNOWNED and consumer.seen_ms == NEVER_SEEN:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from cluster.numbers import INT64_MAX, INT64_MIN
 from node.native import compiled
 from node.resp.values import Many, NoReply, NullArray, OrderedSet, Pairs, Push, Raw, Status, Verbatim
 
@@ -47,6 +48,8 @@ def _append_bulk(out: list[bytes], value: Any, resp3: bool) -> None:
 
 
 def _append_int(out: list[bytes], value: Any, resp3: bool) -> None:
+    if not INT64_MIN <= value <= INT64_MAX:
+        raise OverflowError(f"no reply has more than 64 bits: {value:#x}")
     out.append(b":%d\r\n" % value)
 
 
@@ -203,7 +206,8 @@ def register_encoder(kind: type, encoder: Encoder) -> None:
 def encode(out: list[bytes], value: Any, resp3: bool) -> None:
     """Append the RESP form of `value` to `out`.
 
-    Raises KeyError for a value outside the reply vocabulary: a bug of a handler, never of a client.
+    Raises KeyError for a value outside the reply vocabulary and OverflowError for a number beyond 64 bits: bugs of a
+    handler, never of a client. `out` may then hold the beginning of the reply.
     """
     _ENCODERS[type(value)](out, value, resp3)
 

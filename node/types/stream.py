@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Final
 
+from cluster.numbers import INT64_MAX
 from node.types.stream_group import ENTRIES_READ_UNKNOWN, Group
 from node.types.stream_id import MAX_ID
 from node.types.stream_node import Entry, StreamNode
@@ -117,6 +118,8 @@ class StreamValue:
         """Move the last delivered ID of `group` on to `entry_id`, and its count of entries read with it."""
         if group.entries_read != ENTRIES_READ_UNKNOWN and not self.has_tombstones_from(entry_id):
             group.entries_read += 1
+            if group.entries_read > INT64_MAX:  # what no command could say
+                group.entries_read = ENTRIES_READ_UNKNOWN
         elif self.entries_added:
             group.entries_read = self.reads_up_to(entry_id)
         group.last_id = entry_id

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Any, Final
 
+from cluster.numbers import wrapped
 from node.types.limits import LIMITS
 from node.types.listpack_size import INTEGER_LENGTH, MANY_BYTES, SIZES, integer_size, text_size
 from node.types.stream_id import U64_MAX
@@ -26,12 +27,6 @@ _ID_BYTES: Final = 20
 _FIRST_BYTES: Final = _LISTPACK_FRAME + 2 + _COUNTERS_BYTES
 #: Memory of a value that stands for an entry: the head of an object.
 _VALUE_BYTES: Final = 33
-
-
-def _signed(value: int) -> int:
-    """A 64-bit difference as the signed number that stock stores."""
-    value &= U64_MAX
-    return value - (1 << 64) if value >> 63 else value
 
 
 class StreamNode:
@@ -128,8 +123,8 @@ class StreamNode:
         if far < len(ids):
             master_ms, master_seq = master >> 64, master & U64_MAX
             for entry_id in ids[far:]:
-                size += integer_size(_signed((entry_id >> 64) - master_ms))
-                size += integer_size(_signed((entry_id & U64_MAX) - master_seq))
+                size += integer_size(wrapped((entry_id >> 64) - master_ms))
+                size += integer_size(wrapped((entry_id & U64_MAX) - master_seq))
         self._bound_bytes += size - _ID_BYTES * (len(ids) - self._settled)
         self._settled = len(ids)
 
