@@ -11,6 +11,7 @@ from cluster.numbers import to_float as to_float
 from cluster.numbers import to_int64 as to_int64
 from cluster.numbers import to_lenient_float
 from node import errors
+from node.compat import COMPAT
 from node.errors import CommandError, ErrorReply
 from node.types.sorted_set import LexBound, ScoreBound
 
@@ -77,8 +78,8 @@ def timeout_ms(text: bytes) -> int:
     seconds = floating(text, errors.TIMEOUT_NOT_FLOAT)
     if seconds < 0:
         raise CommandError(errors.TIMEOUT_NEGATIVE)
-    if math.isinf(seconds) or seconds * 1000 > INT64_MAX:
-        raise CommandError("ERR timeout is out of range")
+    if seconds * 1000 > INT64_MAX:  # where the 7.0 line lets the number wrap around
+        raise CommandError(ErrorReply("ERR timeout is out of range") if COMPAT.newer else errors.TIMEOUT_NEGATIVE)
     return math.ceil(seconds * 1000)
 
 

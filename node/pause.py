@@ -88,6 +88,10 @@ class Pause:
         """A client went away."""
         self._held.pop(client, None)
 
+    def has_held(self, client: Client) -> bool:
+        """Whether a client's command waits for the end of a pause."""
+        return client in self._held
+
     @property
     def held(self) -> int:
         """Clients that wait."""

@@ -209,7 +209,7 @@ def cmd_bitpos(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_bitop(client: Client, argv: list[bytes]) -> Any:
     name, target = argv[1].upper(), argv[2]
-    if name not in bits.OPERATIONS:
+    if name != b"NOT" and name not in bits.OPERATIONS:
         raise CommandError(errors.SYNTAX)
     if name == b"NOT" and len(argv) != 4:
         raise CommandError("ERR BITOP NOT must be called with a single source key.")

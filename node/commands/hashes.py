@@ -328,7 +328,10 @@ def cmd_hincrbyfloat(client: Client, argv: list[bytes]) -> Any:
     value.replace(field, result)
     client.db.changed(key, HASH, b"hincrbyfloat")
     client.db.changed_fields(key, b"hincrbyfloat", argv[2:3])
-    client.propagate_as([b"HSET", key, field, result])
+    told = [[b"HSET", key, field, result]]
+    if value.ttls is not None and field in value.ttls:  # HSET takes the field's expiry away
+        told.append([b"HPEXPIREAT", key, b"%d" % value.ttls[field], b"FIELDS", b"1", field])
+    client.propagate_as(*told)
     return result
 
 

@@ -55,7 +55,7 @@ def flags_of(client: Client) -> bytes:
         ("M", bool(client.gates & GATE_PRIMARY)),
         ("P", bool(client.channels or client.patterns or client.shard_channels)),
         ("x", client.multi is not None or client.in_exec),
-        ("b", client.blocked is not None),
+        ("b", client.blocked is not None or client.server.pause.has_held(client)),
         ("t", tracking is not None),
         ("R", tracking is not None and tracking.broken_redirect),
         ("B", tracking is not None and tracking.broadcast),

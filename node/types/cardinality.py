@@ -11,11 +11,15 @@ from typing import Final
 
 #: Bits of the hash behind those that choose the register: no register is higher than this plus one.
 HASH_BITS: Final = 50
+_LIMIT: Final = float(1 << 63)
 _ALPHA_INF: Final = 0.721347520444481703680  # 0.5 / ln 2
 
 
 def estimate(values: bytearray) -> int:
-    """The number of distinct elements that led to these registers, one byte each."""
+    """The number of distinct elements that led to these registers, one byte each.
+
+    Registers that no elements lead to may say more than an int64 holds: then its smallest, as the processor has it.
+    """
     m = float(len(values))
     histogram = [values.count(value) for value in range(HASH_BITS + 2)]
     z = m * _tau((m - histogram[HASH_BITS + 1]) / m)
@@ -23,7 +27,8 @@ def estimate(values: bytearray) -> int:
         z += histogram[value]
         z *= 0.5
     z += m * _sigma(histogram[0] / m)
-    return math.floor(_ALPHA_INF * m * m / z + 0.5)
+    count = _ALPHA_INF * m * m / z + 0.5 if z else math.inf
+    return math.floor(count) if count < _LIMIT else -(1 << 63)
 
 
 def _sigma(x: float) -> float:

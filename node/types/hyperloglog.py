@@ -408,5 +408,5 @@ def cached_count(data: bytes | bytearray) -> int | None:
 
 
 def set_cached_count(data: bytearray, count: int) -> None:
-    """Remember the cardinality."""
-    data[8:HEADER] = count.to_bytes(8, "little")
+    """Remember the cardinality. (A negative one is none: its highest bit says so.)"""
+    data[8:HEADER] = count.to_bytes(8, "little", signed=True)

@@ -243,3 +243,26 @@ def test_dense_registers_keep_their_values_beside_rising_neighbours() -> None:
         assert hyperloglog.raise_register(data, index, value, 0) == (value > wanted[index])
         wanted[index] = max(wanted[index], value)
     assert hyperloglog.registers(data) == wanted
+
+
+@pytest.mark.parametrize("bit", [0, 1])
+@pytest.mark.parametrize("place", [0, 7, 65535 * 8, 65536 * 8 + 3, 3 * 65536 * 8 - 1, -1])
+def test_find_bit_in_long_strings(bit: int, place: int) -> None:
+    data = bytearray(b"\x00" if bit else b"\xff") * (3 * 65536)
+    last = 8 * len(data) - 1
+    if place >= 0:
+        bits.set_bit(data, place, bit)
+    assert bits.find_bit(data, bit, 0, last) == place
+    assert bits.find_bit(bytes(data), bit, max(place, 0), last) == place
+    assert bits.find_bit(data, bit, place + 1, last) == -1 if place < last else True
+    if place > 0:
+        assert bits.find_bit(data, bit, 0, place - 1) == -1
+
+
+def test_combine_works_piece_by_piece() -> None:
+    long, short = bytes(range(256)) * 1000, b"\xf0" * 70_001
+    padded = short.ljust(len(long), b"\0")
+    assert bits.combine(b"AND", [long, short]) == bytes(a & b for a, b in zip(long, padded, strict=True))
+    assert bits.combine(b"XOR", [short, long]) == bytes(a ^ b for a, b in zip(long, padded, strict=True))
+    assert bits.combine(b"NOT", [long]) == bytes(a ^ 255 for a in long)
+    assert bits.combine(b"NOT", [bytearray(short)]) == b"\x0f" * 70_001
