@@ -376,8 +376,11 @@ def _dump_shard(core: SentinelCore, unit: Unit) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = [
         ("known-shard", guard.name, unit_id, unit.shard_id or _NONE, primary.node_id, epoch, holder)
     ]
-    for member in unit.members():
+    places: set[tuple[str, str]] = set()
+    for member in sorted(unit.members(), key=lambda member: member is not primary):
         host, port = _host(core.ctx, member.address), str(member.address.port)
-        if core.ctx.reachable(host):
+        # A node that was reset goes by another id at its old address: the cluster tells both for a while.
+        if core.ctx.reachable(host) and (host, port) not in places:
+            places.add((host, port))
             lines.append(("known-node", guard.name, unit_id, member.node_id, host, port))
     return lines + _dump_epochs(unit) + _dump_sentinels(core, unit)

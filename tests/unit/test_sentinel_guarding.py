@@ -471,3 +471,17 @@ def test_hello_does_not_make_a_stranger_the_primary_of_a_shard() -> None:
     assert unit.config_epoch < 5
     cluster.bench.hear(7002, f"10.0.1.2,26001,{'e' * 40},5,shop/1111aaaa,10.0.0.1,{PORTS[C]},5")
     assert unit.primary.node_id == C
+
+
+def test_two_ids_at_one_address_are_one_node_in_the_file() -> None:
+    """A node that was reset goes by another id, and the cluster tells of both for a while."""
+    cluster = Cluster()
+    cluster.run(3_000)
+    core = cluster.bench.core
+    unit = core.ctx.units["shop/1111aaaa"]
+    (replica,) = unit.replicas.values()
+    twin = core.roster.new_instance("replica", "twin", replica.address, unit.settings, unit)
+    twin.node_id, twin.guard = "9" * 40, replica.guard
+    unit.replicas["twin"] = twin
+    again = SentinelBench(core.render()).core.ctx.units["shop/1111aaaa"]
+    assert [member.node_id for member in again.members()] == [A, C]
