@@ -282,7 +282,7 @@ class ClusterHost:
             for slot in effect.slots:
                 self.delete_slot(slot)
         elif isinstance(effect, EmptyKeyspace):
-            server.keyspace.dbs[0].clear()
+            server.keyspace.empty(server.keyspace.dbs)
         elif isinstance(effect, DeliverPublish):
             if effect.sharded:
                 server.pubsub.publish_to_shard(effect.channel, effect.payload)

@@ -28,7 +28,7 @@ import trio
 from node.accepting import Acceptor
 from node.blocking import Block
 from node.client import GATE_LARGE_REQUEST, GATE_PRIMARY, Client
-from node.dispatch import SERVER_BUSY, SERVER_REPLICA, Deferred, execute
+from node.dispatch import SERVER_BUSY, SERVER_LOADING, SERVER_REPLICA, Deferred, execute
 from node.errors import ErrorReply
 from node.native import compiled
 from node.observe.command_log import has_bytes
@@ -125,6 +125,7 @@ class DataPlane:
                 self.acceptor.accept(fd)
             elif fd == self._wake_fd:
                 os.eventfd_read(fd)
+        self._serve_waiting()
         if self._resumed:
             self._run_resumed()
         self.flush()
@@ -154,6 +155,7 @@ class DataPlane:
     def flush(self) -> None:
         """End of a pass: the log first, then the replicas, then the replies: nobody is told of a write that would be
         lost with this process, as far as the replicas' sockets take it."""
+        self._serve_waiting()
         self._in_pass = True  # whoever is touched now is served below; no need to wake the loop
         self.server.before_replies()
         self._in_pass = False
@@ -176,6 +178,21 @@ class DataPlane:
                 self.drop(client)  # it may not be told of a write that the successor of this primary does not have
             else:
                 self._output.send(client)
+
+    def _serve_waiting(self) -> None:
+        """End of a pass: serve the clients that wait for what no command did (keys expired, were evicted, gave way to
+        other data; a log was switched off).
+        """
+        if self.server.blocking.ready:
+            self._serve_ready()
+        self.server.replication.serving.waiting.check()
+
+    def _serve_ready(self) -> None:
+        """Serve the clients whose keys have changed, unless the change is still going on."""
+        server = self.server
+        if not server.gates & (SERVER_BUSY | SERVER_LOADING):
+            server.refresh_clock()  # what a long command wrote may have expired before it ended
+            server.blocking.serve_ready()
 
     def enforce_soft_limits(self) -> None:
         """Housekeeping: close the clients that have not read for too long."""
@@ -374,10 +391,8 @@ class DataPlane:
 
     def _goes_on(self, client: Client) -> bool:
         """Between two commands: serve those whom the last one woke; whether `client` may run the next."""
-        server = self.server
-        if server.blocking.ready and not server.gates & SERVER_BUSY:
-            server.refresh_clock()  # what a long command wrote may have expired before it ended
-            server.blocking.serve_ready()
+        if self.server.blocking.ready:
+            self._serve_ready()
         return client.sock is not None and not client.close_after_reply
 
     def _finish(self, client: Client, spec: CommandSpec, argv: list[bytes], result: Any) -> bool:

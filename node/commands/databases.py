@@ -72,10 +72,7 @@ def _flush(client: Client, argv: list[bytes], dbs: list[Database]) -> None:
     if len(argv) > 2 or mode not in (b"", b"SYNC", b"ASYNC"):
         raise CommandError(errors.SYNTAX)
     keyspace = client.db.keyspace
-    observed = keyspace.observed_keys(dbs)
-    for db in dbs:
-        keyspace.dirty += db.clear()
-    keyspace.on_emptied(observed)
+    keyspace.dirty += keyspace.empty(dbs)
     if mode == b"SYNC":
         keyspace.lazy_free.drain()
     # Replicas must be emptied even if there was nothing here: they may hold more than they should.

@@ -20,6 +20,10 @@ from node.keyspace.notify import EVICTED, EXPIRED, KEYEVENT, KEYSPACE, SUBKEYS
 _OVERWRITES: Final = frozenset(
     (b"sortstore", b"zunionstore", b"zinterstore", b"zdiffstore", b"zrangestore", b"geosearchstore", b"georadiusstore")
 )
+#: Nobody is woken for what XGROUP does to a group, even if there are entries for its readers then; its end wakes them.
+_OF_GROUPS: Final = frozenset(
+    (b"xgroup-setid", b"xgroup-create", b"xgroup-createconsumer", b"xgroup-delconsumer", b"xsetid")
+)
 
 
 class AccessClock(Protocol):
@@ -132,7 +136,7 @@ class Keyspace:
         """Fan a change out to the observers."""
         if self.watched:
             self.on_touched(db_index, key)
-        if self.waiting and (event not in _OVERWRITES or COMPAT.newer):
+        if self.waiting and event not in _OF_GROUPS and (event not in _OVERWRITES or COMPAT.newer):
             self.waiting_ready(db_index, key)
         if self.change_clock is not None and self.dbs[db_index].stored(key) is not None:
             self.change_clock.changed(db_index, key)
@@ -158,7 +162,7 @@ class Keyspace:
         if self.observed:
             self.on_changed(db_index, key, EVICTED, b"evicted")
 
-    def observed_keys(self, dbs: list[Database]) -> dict[int, list[bytes]]:
+    def _observed_keys(self, dbs: list[Database]) -> dict[int, list[bytes]]:
         """The keys that somebody watches or waits for, of those that `dbs` hold. Asks for each of these, and so costs
         nothing when there are a million others."""
         observed: dict[int, list[bytes]] = {db.index: [] for db in dbs}
@@ -167,14 +171,17 @@ class Keyspace:
                 observed[db_index].append(key)
         return observed
 
-    def on_emptied(self, keys: dict[int, list[bytes]]) -> None:
-        """Databases were flushed; `keys` were the `observed_keys` of them. Watchers and waiters hear of each key,
-        trackers of the event."""
+    def empty(self, dbs: list[Database]) -> int:
+        """Remove all keys of `dbs`; the number removed. Watchers and waiters hear of each key that they name, trackers
+        of the event."""
+        keys = self._observed_keys(dbs)
+        removed = sum(db.clear() for db in dbs)
         self.on_flush(keys)
         if self.waiting:
             for db_index, gone in keys.items():
                 for key in gone:
                     self.waiting_ready(db_index, key)
+        return removed
 
     def on_databases_swapped(self, first: int, second: int) -> None:
         """Two databases changed places."""
@@ -182,6 +189,12 @@ class Keyspace:
             self.on_swap(first, second)
         for db_index, key in list(self.waiting_places()):
             if db_index in (first, second) and any(self.dbs[i].stored(key) is not None for i in (first, second)):
+                self.waiting_ready(db_index, key)
+
+    def on_replaced(self) -> None:
+        """All databases hold other data: who waits for a key that is among them is served."""
+        for db_index, key in list(self.waiting_places()):
+            if self.dbs[db_index].stored(key) is not None:
                 self.waiting_ready(db_index, key)
 
     def total_keys(self) -> int:

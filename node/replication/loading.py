@@ -211,10 +211,7 @@ def _decode_steps(decoder: RdbDecoder, sink: KeyspaceSink, last: bool) -> Iterat
 def empty_data(server: Server) -> None:
     """Remove all keys and function libraries: other data takes their place. Nobody is sent commands for it."""
     keyspace = server.keyspace
-    observed = keyspace.observed_keys(keyspace.dbs)
-    for db in keyspace.dbs:
-        db.clear()
-    keyspace.on_emptied(observed)
+    keyspace.empty(keyspace.dbs)
     keyspace.field_expiry.clear()
     server.persistence.clear_functions()
     if not server.config.replica_lazy_flush:
@@ -228,3 +225,4 @@ def swap_data(server: Server, fresh: Keyspace) -> None:
     for db, loaded in zip(keyspace.dbs, fresh.dbs, strict=True):
         db.swap_with(loaded)
     keyspace.field_expiry.adopt(fresh.field_expiry, keyspace.dbs)
+    keyspace.on_replaced()

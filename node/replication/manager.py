@@ -411,7 +411,6 @@ class Replication:
     def on_ack(self, replica: Replica, offset: int, aof_offset: int | None) -> None:
         """A replica tells how far it is."""
         self.replicas.on_ack(replica, offset, aof_offset)
-        self.serving.waiting.check()
         self.failover.check()
         self._server.shutdown.check()
 

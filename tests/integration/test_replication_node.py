@@ -366,7 +366,15 @@ def test_waitaof_waits_for_the_logs_of_both_sides(tmp_path: Path) -> None:
             replica.call("CONFIG", "SET", "appendonly", "no")
             connection.set("not on the replica's disk", "1")
             assert connection.execute_command("WAITAOF", 0, 1, 300)[1] == 0
-            primary.call("CONFIG", "SET", "appendonly", "no")
+            with socket.create_connection(("127.0.0.1", primary.port), timeout=20) as waiting:
+                waiting.sendall(b"SET k v\r\nWAITAOF 1 1 0\r\n")
+                wait_until(lambda: primary.info("clients")["blocked_clients"] == "1", 10, "a client waits")
+                primary.call("CONFIG", "SET", "appendonly", "no")
+                received = b""
+                while b"appendonly is disabled" not in received:
+                    chunk = waiting.recv(4096)
+                    assert chunk
+                    received += chunk
             assert "appendonly is disabled" in error_of(primary, "WAITAOF", 1, 0, 0)
         assert "cannot be used with replica instances" in error_of(replica, "WAITAOF", 0, 0, 0)
 

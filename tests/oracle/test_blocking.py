@@ -145,6 +145,14 @@ def _complete(heard: bytes) -> bool:
     return True
 
 
+def test_key_that_expires_ends_the_wait_for_it_though_nobody_sends_a_command(twins: Twins) -> None:
+    story = ("FLUSHALL", "XADD s 1-1 f v", "XGROUP CREATE s g $", "PEXPIRE s 300")
+    wait = "XREADGROUP GROUP g c BLOCK 0 STREAMS s >"
+    heard = [[wire.call(words.split()) for words in (*story, wait)] for wire in (twins.stock, twins.ours)]
+    assert heard[0][-1] == b"-UNBLOCKED the stream key no longer exists\r\n"
+    assert heard[1] == heard[0]
+
+
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
     with running_twins(tmp_path_factory.mktemp("blocking")) as pair:
