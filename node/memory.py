@@ -11,7 +11,8 @@ system for more, it had next to nothing left inside, and its share of the reside
 of one. That size is an intensive quantity: it stays good while blocks come and go.
 
 A look at the allocators takes them a while (they walk their lists), more so when they hold much. `sample` therefore
-names the time of the next look: soon when the limit is near, later when that would cost too much.
+names the time of the next look: soon when the limit is near, later when that would cost too much. The cost is the
+processor's time: what a busy machine adds to it would put the next look off while data come in unseen.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
-from time import perf_counter_ns
+from time import thread_time_ns
 from typing import Final, NamedTuple
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
@@ -119,15 +120,17 @@ class Memory:
     def sample(self, now_ms: int, limit: int = 0) -> None:
         """Look, at `now_ms` (monotonic), and set the time of the next look. `limit`: the use that must not be exceeded
         unnoticed; 0: none."""
-        began = perf_counter_ns()
+        began = thread_time_ns()
         now = self._source()
         start = self._start
         self._learn(now)
         used = start.resident + now.heap_used - start.heap_used + int((now.blocks - start.blocks) * self.block_bytes)
         self.resident = now.resident
-        self.used = max(used, 0)
+        # Blocks of the start may go, too, and at a size learned from later ones that could come to less than nothing:
+        # a limit of one byte must be exceeded even then.
+        self.used = max(used, now.heap_used + int(now.blocks * _LEAST_BLOCK))
         self.peak = max(self.peak, self.used)
-        cost_ms = (perf_counter_ns() - began) / 1e6
+        cost_ms = (thread_time_ns() - began) / 1e6
         wait_ms = max(_RELAXED_MS, cost_ms / _RELAXED_SHARE)
         if limit:
             wait_ms = min(wait_ms, (limit - used) // _BYTES_PER_MS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 
 from node.memory import Figures, Memory, measure
 
@@ -114,6 +115,29 @@ def test_size_of_a_block_is_never_nonsense() -> None:
     process.small(100_000_000, 0)
     memory.sample(0)
     assert memory.block_bytes == 32
+
+
+def test_use_is_never_less_than_what_the_blocks_in_use_must_take() -> None:
+    process = _Process()
+    memory = _memory(process)
+    process.small(20_000, 10 * MB)
+    memory.sample(0)
+    assert memory.block_bytes > 500
+    process.small(-250_000, 0)  # more than came since the start
+    memory.sample(0, limit=1)
+    assert memory.used == _START.heap_used + 70_000 * 32
+
+
+def test_look_that_the_machine_held_up_does_not_put_off_the_next() -> None:
+    """Only the processor's time counts: a look that waits for its turn is not a dear one."""
+
+    def held_up() -> Figures:
+        time.sleep(0.1)
+        return _START
+
+    memory = Memory(held_up)
+    memory.sample(1000, limit=memory.used)
+    assert memory.next_look_ms < 1000 + 50
 
 
 def test_without_figures_of_malloc_all_pages_belong_to_blocks() -> None:
