@@ -77,6 +77,10 @@ class Eviction:
         #: (score, database, key), the best to evict last. Scores only mean something within one policy.
         self._pool: list[tuple[int, int, bytes]] = []
         self._next_db = 0
+        #: Keys at the last look at the allocators, less those evicted since; and the average size of evicted ones.
+        self._keys_seen = self._bytes_per_key = 0
+        #: The time of the next look, as the last look that is known here has set it: it tells one look from another.
+        self._look_known = -1
         #: When the use went over the limit (monotonic ms), None while it is below; and how long it was so before.
         self._exceeded_since_ms: int | None = None
         self._exceeded_ms = 0
@@ -118,11 +122,26 @@ class Eviction:
         server, memory = self._server, self._memory
         limit = server.config.maxmemory
         now_ms = server.clock.mono_ms
-        if limit and now_ms >= memory.next_look_ms:
-            memory.sample(now_ms, limit)
+        if limit:
+            if now_ms >= memory.next_look_ms:
+                memory.sample(now_ms, limit)
+            self._count_new_keys()
         over = 0 < limit < memory.used
         if over != bool(server.gates & dispatch.SERVER_MEMORY):
             server.set_gate(dispatch.SERVER_MEMORY, over)
+
+    def _count_new_keys(self) -> None:
+        """Between two looks, which may be a fifth of a second apart, a key that comes counts as one that went lately.
+
+        What it is credited with must not depend on the use of memory: with fewer keys each would count for more, and
+        more would go for each that comes.
+        """
+        memory, keys = self._memory, self._keyspace.total_keys()
+        if memory.next_look_ms != self._look_known:  # there was a look, ours or for an INFO
+            self._look_known, self._keys_seen = memory.next_look_ms, keys
+        elif keys > self._keys_seen:
+            memory.used += (keys - self._keys_seen) * self._bytes_per_key
+            self._keys_seen = keys
 
     def make_room(self) -> bool:
         """Evict what the limit demands, within the time of one command. False: over the limit, and nothing may go."""
@@ -209,6 +228,8 @@ class Eviction:
         """Remove a key; the bytes that it held."""
         server = self._server
         freed = held_bytes(key, db.stored(key))
+        self._keys_seen -= 1
+        self._bytes_per_key += (freed - self._bytes_per_key) // 16 if self._bytes_per_key else freed
         started = perf_counter_ns()
         db.evict(key)
         if server.latency.threshold_ms:

@@ -93,6 +93,23 @@ def test_nothing_goes_below_the_limit(node: _Node) -> None:
     assert len(node.db) == 20
 
 
+def test_keys_that_come_between_two_looks_are_counted(node: _Node) -> None:
+    node.choose("allkeys-random")
+    node.fill(60)
+    node.limit(50)
+    assert node.eviction.make_room()
+    node.memory.next_look_ms = node.eviction._look_known = 1 << 60
+    looks = node.accountant.looks
+    node.eviction._keys_seen = len(node.db)
+    for number in range(20):
+        node.db.set(b"new:%04d" % number, _VALUE)
+    node.eviction.look()
+    assert node.server.gates & dispatch.SERVER_MEMORY
+    assert node.eviction.make_room()
+    assert 48 <= len(node.db) <= 52
+    assert node.accountant.looks == looks
+
+
 def test_no_more_go_than_the_excess_demands(node: _Node) -> None:
     node.choose("allkeys-random")
     node.fill(50)
