@@ -7,12 +7,13 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SEEDS  ?= 1000
 SOAK   ?= 25
+KILLS  ?= 20
 SOAK_MINUTES ?= 60
 FUZZ   ?= 60
 # A checkout of Valkey, with src/valkey-server built as the yardstick.
 SUITE  ?= ../valkey
 
-.PHONY: setup run stop test lint type sim soak fuzz suite bench docs clean compose-check
+.PHONY: setup run stop test lint type sim soak fuzz suite kills bench docs clean compose-check
 
 setup: $(STAMP)
 
@@ -65,6 +66,10 @@ fuzz: setup
 suite: setup
 	$(BIN)/python -m tools.suite --suite $(SUITE)
 	$(BIN)/python -m tools.suite --suite $(SUITE) --cluster-mode
+
+# kill -9 of guarded primaries under pipelined writes: nothing acknowledged may be lost. Wants a machine at rest.
+kills: setup
+	$(BIN)/python -m tests.support.loaded_kills --kills $(KILLS)
 
 # With a container engine (ENGINE, docker by default): the compose stack under kills, pauses, partitions and restarts.
 compose-check: setup

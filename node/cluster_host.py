@@ -245,7 +245,7 @@ class ClusterHost:
             return ReplicationStatus(0, replication.primary_link_up)
         age_ms = replication.primary_offset_age_ms
         last_io_ms = 0 if age_ms is None else (self.clock.now_ms() - age_ms) // 1000 * 1000
-        return ReplicationStatus(replication.offset, replication.primary_link_up, last_io_ms)
+        return ReplicationStatus(replication.offset_to_succeed(), replication.primary_link_up, last_io_ms)
 
     def settled(self) -> None:
         """After a step: refresh the routing, redirect blocked clients, look at the lease."""

@@ -28,7 +28,7 @@ import trio
 from node.accepting import Acceptor
 from node.blocking import Block
 from node.client import GATE_LARGE_REQUEST, GATE_PRIMARY, Client
-from node.dispatch import SERVER_BUSY, SERVER_LOADING, SERVER_REPLICA, Deferred, execute
+from node.dispatch import SERVER_BUSY, SERVER_LOADING, Deferred, execute
 from node.errors import ErrorReply
 from node.native import compiled
 from node.observe.command_log import has_bytes
@@ -104,8 +104,6 @@ class DataPlane:
         server = self.server
         server.clock.refresh()
         server.keyspace.now_ms = server.clock.now_ms
-        if server.gates & SERVER_REPLICA:
-            server.replication.before_pass()
         if server.cluster is not None:
             server.cluster.begin_pass()
         if server.config.maxmemory:

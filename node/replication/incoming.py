@@ -2,9 +2,8 @@
 
 Receiving costs a hundredth of applying, so all that the socket holds is taken whenever somebody looks, up to
 `MOST_UNAPPLIED`: what is in our memory does not wait in that of the primary, where it would die with it. A replica that
-is told to take its primary's place applies first what that one has sent (`drain`). And when the stream has ended, all
-of it is applied before the next pass serves a client (`before_pass`): the offset that a sentinel reads then, and picks
-the successor by, is that of everything this replica has.
+is told to take its primary's place applies first what that one has sent (`drain`). So when the stream has ended, what
+is received counts for the offset by which a successor is chosen (`to_come`), while it is still being applied.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
-from node.dispatch import SERVER_BUSY
 from node.replication.applier import Applier
 from node.replication.stream import Stream
 from node.replication.stream_parser import ProtocolError
@@ -36,7 +34,7 @@ SLICE_NS: Final = 2_000_000
 SILENCE_MS: Final = 10
 _RECEIVING_NS: Final = 200_000_000
 _DRAIN_NS: Final = 2_000_000_000
-_READ_SIZE: Final = 1 << 16
+_READ_SIZE: Final = 1 << 14
 
 
 class Incoming:
@@ -90,13 +88,13 @@ class Incoming:
         self._server.refresh_clock()
         self._applier.run(budget_ns)
 
-    def before_pass(self) -> None:
-        """A pass of the data plane begins: whoever asks during it finds all that a primary which is gone had sent."""
-        if self._server.gates & SERVER_BUSY:
-            return  # a script runs, and nothing may happen in the middle of it
+    def to_come(self) -> int:
+        """Bytes that will count for the offset before this node is a primary: once the stream has ended, all received.
+
+        Before that the primary works, and what is not applied yet is worth nothing.
+        """
         self.receive()
-        if self.end is not None and self.has_work:
-            self._apply_rest(perf_counter_ns() + _DRAIN_NS)
+        return self.unapplied if self.end is not None else 0
 
     def drain(self, *, patient: bool) -> None:
         """Apply all that the primary has sent, before this node follows another one, or (`patient`) none.

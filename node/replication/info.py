@@ -72,14 +72,14 @@ def _replica_fields(server: Server, replication: Replication) -> dict[str, Any]:
     assert link is not None
     up = link.state == CONNECTED
     io_ms = replication.primary_offset_age_ms
-    applied = replication.stream.offset if replication.can_resume else 1
+    applied = replication.offset_to_succeed() if replication.can_resume else 1
     fields: dict[str, Any] = {
         "master_host": link.host,
         "master_port": link.port,
         "master_link_status": "up" if up else "down",
         "master_last_io_seconds_ago": io_ms // 1000 if up and io_ms is not None else -1,
         "master_sync_in_progress": int(link.state == SYNC),
-        "slave_read_repl_offset": applied + replication.unapplied,
+        "slave_read_repl_offset": replication.offset + replication.unapplied if replication.can_resume else 1,
         "slave_repl_offset": applied,
     }
     if link.transfer is not None:

@@ -7,8 +7,8 @@ that one's successor may let it go on.
     become_replica_of    keeps the data until the new primary says whether it is of the same history
     become_primary       goes on under a new name of the history; who followed the old one may resume here
 
-The rest of the node uses: `offset`, `flush`, `write_refusal`, `is_replica`, `role`, `primary_link_up`,
-`primary_offset_age_ms`, the two calls above, and `link_listeners`.
+The rest of the node uses: `offset`, `offset_to_succeed`, `flush`, `write_refusal`, `is_replica`, `role`,
+`primary_link_up`, `primary_offset_age_ms`, the two calls above, and `link_listeners`.
 """
 
 from __future__ import annotations
@@ -144,11 +144,10 @@ class Replication:
         link = self.link
         return link.incoming.unapplied if link is not None and link.incoming is not None else 0
 
-    def before_pass(self) -> None:
-        """A pass of the data plane begins on a replica."""
+    def offset_to_succeed(self) -> int:
+        """The offset that a replica would take its primary's place with."""
         link = self.link
-        if link is not None and link.incoming is not None:
-            link.incoming.before_pass()
+        return self.offset + (link.incoming.to_come() if link is not None and link.incoming is not None else 0)
 
     @property
     def primary_link_up(self) -> bool:

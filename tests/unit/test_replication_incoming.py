@@ -239,20 +239,21 @@ def test_drain_within_a_transaction_is_propagated_before_it_and_once(follower: F
     assert relayed(node) == encoded(*stream, [b"SELECT", b"0"], *own)
 
 
-def test_pass_begins_with_what_an_ended_stream_left(follower: Follower) -> None:
-    stream = encoded([b"SET", b"a", b"1"])
-    asking = follower.node.client()
-    follower.primary.sendall(stream)
-    follower.primary.close()
-    info = bytes(asking.call("INFO", "replication")).decode()
-    assert f"slave_repl_offset:{len(stream)}\r\n" in info
-
-
-def test_live_stream_is_received_and_not_applied_in_a_pass(follower: Follower) -> None:
-    stream = encoded([b"SET", b"a", b"1"])
-    follower.primary.sendall(stream)
+def told_offsets(follower: Follower) -> tuple[int, int]:
     info = bytes(follower.node.client().call("INFO", "replication")).decode()
-    assert f"slave_read_repl_offset:{len(stream)}\r\nslave_repl_offset:0\r\n" in info
+    fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+    return int(fields["slave_repl_offset"]), int(fields["slave_read_repl_offset"])
+
+
+def test_offset_told_of_a_stream_that_has_ended_is_the_one_it_will_be_promoted_with(follower: Follower) -> None:
+    stream = encoded([b"SET", b"a", b"1"])
+    follower.primary.sendall(stream)
+    assert told_offsets(follower) == (0, len(stream)), "a primary that works: what is applied counts"
+    follower.primary.close()
+    assert told_offsets(follower) == (len(stream), len(stream))
+    assert follower.node.client().call("GET", "a") is None
+    follower.replication.become_primary()
+    assert (follower.replication.offset, follower.node.client().call("GET", "a")) == (len(stream), b"1")
 
 
 def test_reset_by_the_primary_loses_nothing_received(node: InProcessNode) -> None:
