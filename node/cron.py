@@ -14,6 +14,7 @@ import trio
 
 from node.keyspace.scan import INDEXES
 from node.memory import Memory
+from node.persistence.errors import StorageError
 
 if TYPE_CHECKING:
     from node.server import Server
@@ -59,13 +60,21 @@ class Cron:
             self.server.blocking.expire(clock.mono_ms)
             if clock.mono_ms >= next_tick_ms:
                 if not self.paused:
-                    await self._tick()
+                    await self._guarded_tick()
                 next_tick_ms = clock.mono_ms + 1000 // self.server.config.hz
             deadline = self.server.blocking.next_deadline_ms()
             until = next_tick_ms if deadline is None else min(next_tick_ms, deadline)
             self._wake = trio.Event()
             with trio.move_on_after(max(until - clock.mono_ms, 0) / 1000):
                 await self._wake.wait()
+
+    async def _guarded_tick(self) -> None:
+        try:
+            await self._tick()
+        except StorageError:
+            raise  # the log cannot be trusted any more
+        except Exception:  # a bug of ours: the next tick is due all the same
+            self.server.complaints.fault("a round of housekeeping")
 
     async def _tick(self) -> None:
         server = self.server

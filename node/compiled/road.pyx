@@ -60,12 +60,14 @@ cdef class StraightRoad:
         self.hot_key = slot(keyspace, "hot_key")
         self.hot_slot = slot(keyspace, "hot_slot")
 
-    def run(self, client, list commands not None, Py_ssize_t position):
+    def run(self, client, list commands not None, Py_ssize_t position, long long until_ns):
         """See `node.straight.Road.run`."""
-        return self.run_commands(client, commands, position)
+        return self.run_commands(client, commands, position, until_ns)
 
-    cdef Py_ssize_t run_commands(self, object client, list commands, Py_ssize_t position) except? -1:
-        """`run` for C."""
+    cdef Py_ssize_t run_commands(
+        self, object client, list commands, Py_ssize_t position, long long until_ns
+    ) except? -1:
+        """`run` for C. Leaves in `ended_ns` when the last command was over."""
         cdef Py_ssize_t total = PyList_GET_SIZE(commands)
         cdef Py_ssize_t words, key_at
         cdef long long last, now, slow_nanos, reply_limit, dirty, gates, follows, minded, number = 0
@@ -162,11 +164,13 @@ cdef class StraightRoad:
                 position = -position
                 break
             if (
-                PyDict_Size(self.ready)
+                now >= until_ns
+                or PyDict_Size(self.ready)
                 or (holds(client, self.sock, None) and not follows)
                 or holds(client, self.close_after_reply, True)
             ):
                 break
+        self.ended_ns = last
         if ran is not None:
             set(client, self.last_command, get(ran, self.full_name))
         return position

@@ -20,8 +20,8 @@ class Watched:
         self._replica = replica
         self._seen = seen
 
-    def receive(self, events: Any, clients: Any) -> Any:
-        return self._sender.receive(events, clients)
+    def receive(self, *args: Any) -> Any:
+        return self._sender.receive(*args)
 
     def send(self, what: Any) -> Any:
         if what and (isinstance(what, list) or what.replica is None):
