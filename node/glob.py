@@ -169,11 +169,11 @@ class _Walk:
             return at, -1
         if char == _OPEN:
             negated, admitted, behind = _set_at(pattern, at + 1, self._fold)
-            return behind, int((text[place] in admitted) != negated)
+            return behind, 1 if (text[place] in admitted) != negated else 0
         if char == _ESCAPE:
             behind = min(at + 2, len(pattern))
             letter = pattern[behind - 1 : behind]
-            return behind, int(text.startswith(letter.lower() if self._fold else letter, place))
+            return behind, 1 if text.startswith(letter.lower() if self._fold else letter, place) else 0
         plain = self._plain(at)
         assert plain is not None
         if len(plain[0]) > left:
