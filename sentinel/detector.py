@@ -3,7 +3,8 @@
 SDOWN of an instance, any of:
 - silence: a PING unanswered for down-after-milliseconds (an answer like -BUSY is no answer; -LOADING is one);
 - refusal: two refused connections in a row - the kernel over there says the process is gone. Stock waits for silence
-  here too; this is what makes our failover after a crash fast;
+  here too; this is what makes our failover after a crash fast. It counts only where this sentinel has seen a living
+  process: one that never answered may be starting, and has down-after-milliseconds as in stock;
 - a primary that says it is a replica for longer than down-after plus two INFO periods;
 - a primary that restarted and does not answer within master-reboot-down-after-period.
 

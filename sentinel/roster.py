@@ -170,8 +170,7 @@ class Roster:
         for peer in unit.sentinels.values():
             peer.peer.primary_down, peer.peer.voted_for, peer.peer.vote_epoch = False, "", 0
         unit.failover = FailoverState()
-        if unit.config_epoch >= unit.last_vote_epoch:
-            unit.hold_until_ms = 0  # the outcome of our last vote is known; an older one would not end the hold
+        unit.drop_settled_holds()
         unit.unconfirmed = True
         self._refresh(unit)
         for replica in unit.replicas.values():

@@ -131,7 +131,7 @@ class PrimaryLink:
             except* Exception as group:  # a bug of ours, as in the data plane: it costs the link, not the data
                 log.error("The link to MASTER is dropped for a bug of this server", exc_info=group)
         at_once = at_once or self._connection_scope.cancelled_caught
-        if self.state == CONNECTED or not self.down_since_ms:
+        if self.state == CONNECTED:
             self.down_since_ms = self._server.clock.now_ms
         self.incoming = None
         self.transfer = None

@@ -66,6 +66,16 @@ def test_refused_twice_is_sdown_at_once() -> None:
     assert bench.now_ms - started_ms == REFUSED_RETRY_MS
 
 
+def test_refusal_of_a_process_that_never_answered_is_no_evidence() -> None:
+    bench = SentinelBench(CONFIG)
+    events = bench.events(bench.refuse(PRIMARY))
+    while bench.now_ms < 1_000_000 + 2_900:
+        events += bench.events(bench.advance(20))
+        events += bench.events(bench.refuse(PRIMARY))
+    assert events == [], "it may be starting, as we were a moment ago"
+    assert "+sdown" in bench.events(bench.advance(200)), "silence counts as it does in stock"
+
+
 def test_restart_that_opens_its_port_in_between_is_not_sdown() -> None:
     bench = watched()
     bench.drop(PRIMARY)
