@@ -42,6 +42,7 @@ class Condition(Enum):
 
     # Ours; stock has no such orders.
     STALE_FENCE = "Order refused: one with the newer fence epoch {} was obeyed"
+    LATE_ORDER = "Order refused: it came {} ms too late"
     BAD_GUARD = "Invalid guard name, sentinel id, lease or number of voters"
     OTHER_GUARD = "Guarded by the sentinels of {} already"
 

@@ -15,7 +15,8 @@ without a majority of leases is *fenced*: it must refuse writes, for the sentine
 armed survives restarts: a primary that comes back must not accept writes before the sentinels have found it again.
 
 **Fence.** A promotion carries the epoch in which the sentinels elected their leader. A node obeys no order with an
-epoch older than the newest one it obeyed; that epoch is persisted.
+epoch older than the newest one it obeyed; that epoch is persisted. It also carries the last moment, on this node's
+clock, at which it may be obeyed: the leader's voters lease the old primary again when it has passed.
 
 A replica that a majority watches starts no election: the sentinels are at work. When they fall silent, the
 cluster's own elections are allowed again; that is safe, as the primary is fenced by then.
@@ -60,10 +61,14 @@ class GuardReply:
 
 @frozen
 class Fence:
-    """The authority of a sentinels' order: their leader's epoch, and the config epoch the order must exceed or meet."""
+    """The authority of a sentinels' order: their leader's epoch, and the config epoch the order must exceed or meet.
+
+    ``void_ms``: after this moment on our clock the order is not obeyed; 0: it never gets too old.
+    """
 
     epoch: int
     min_config_epoch: int = 0
+    void_ms: int = 0
 
 
 class Guard:
@@ -174,7 +179,11 @@ class Guard:
         return max([self.voters, *(lease.voters for lease in self._leases.values())]) // 2 + 1
 
     def obey(self, fence: Fence) -> None:
-        """Accept an order's authority; ``ClusterRefusal`` when a newer one was obeyed before, or it cannot be one."""
+        """Accept an order's authority; ``ClusterRefusal`` when a newer one was obeyed before, it comes too late, or it
+        cannot be one.
+        """
+        if fence.void_ms and self._view.now_ms > fence.void_ms:
+            raise ClusterRefusal(Condition.LATE_ORDER, self._view.now_ms - fence.void_ms)
         epochs = ((fence.epoch, self.fence_epoch), (fence.min_config_epoch, self._view.epochs.current_epoch))
         for told, known in epochs:
             if not is_credible(told, known):

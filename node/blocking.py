@@ -166,13 +166,16 @@ class Blocking:
     def _retry(self, client: Client, block: Block) -> None:
         """Run the handler of a client that waits: it is served, or goes on waiting."""
         try:
-            reply = self._run_again(client, block)
-        except errors.CommandError as error:
-            reply = error.reply
-        if not isinstance(reply, Block):
-            self.complete(client, reply, counted=True)
-        elif reply.retry_ms:
-            self._retry_later(client, block, reply.retry_ms)
+            try:
+                reply = self._run_again(client, block)
+            except errors.CommandError as error:
+                reply = error.reply
+            if not isinstance(reply, Block):
+                self.complete(client, reply, counted=True)
+            elif reply.retry_ms:
+                self._retry_later(client, block, reply.retry_ms)
+        except Exception:  # a bug of ours must not cost the client that woke this one
+            client.server.data_plane.fault(client)
 
     def count_keys(self) -> tuple[int, int]:
         """How many keys are waited for, and how many of them by clients that cannot go on without them."""
@@ -193,10 +196,16 @@ class Blocking:
         while (deadline := self.next_deadline_ms()) is not None and deadline <= now_ms:
             _, _, client, block = heappop(self._deadlines)
             if deadline == block.deadline_ms:
-                self.complete(client, block.timeout_reply())
+                self._time_out(client, block)
             else:
                 self._retry(client, block)
                 self.serve_ready()
+
+    def _time_out(self, client: Client, block: Block) -> None:
+        try:
+            self.complete(client, block.timeout_reply())
+        except Exception:  # a bug of ours
+            client.server.data_plane.fault(client)
 
     def abort(self, error: errors.ErrorReply, only: Callable[[Client, Block], bool]) -> None:
         """Wake every client for which `only` holds with an error: the role changed, its slot went away."""

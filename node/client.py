@@ -179,14 +179,22 @@ class Client:
         before = len(self.out)
         try:
             encode(self.out, value, self.resp3)
-        except (KeyError, OverflowError):  # a bug of ours, which must not take the data with it
+        except Exception:  # a bug of ours, which must not take the data with it
             log.exception("a handler returned what no reply can be: %r", type(value))
             del self.out[before:]
             encode(self.out, self.server.internal_error, self.resp3)
 
     def reply(self, value: Any) -> None:
-        """Send `value` outside the normal return of a handler: blocked commands, pushes."""
-        self.add_reply(value)
+        """Send `value` outside the normal return of a handler: blocked commands, pushes.
+
+        What cannot be sent is a bug of ours, and costs this connection, whoever caused the message.
+        """
+        try:
+            encode(self.out, value, self.resp3)
+        except Exception:
+            if self.sock is None:
+                raise
+            self.server.data_plane.give_up(self)
         if not self.pending and self.sock is not None:
             self.pending = True
             self.server.data_plane.touch(self)

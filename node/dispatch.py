@@ -9,7 +9,6 @@ leads to the same handlers. Everything else comes through `execute`:
 
 from __future__ import annotations
 
-import logging
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,8 +43,6 @@ from node.resp.values import NO_REPLY, QUEUED, Many, Push
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-log = logging.getLogger("node")
 
 # Server-wide reasons for the long road (`Server.gates`).
 SERVER_LOADING: Final = 1 << 0
@@ -244,7 +241,7 @@ def execute(client: Client, argv: list[bytes]) -> Any:
     except CommandError as error:
         return _refuse(client, spec, argv, error.reply)
     except Exception:  # a bug of ours: nothing has run
-        log.exception("a check of %r failed", argv[0][:64])
+        client.server.complaints.fault(f"a check of {argv[0][:64]!r}")
         return _refuse(client, spec, argv, INTERNAL_ERROR)
     if client.multi is not None and not spec.flags & registry.NOT_QUEUED:
         client.multi.append((spec, argv))

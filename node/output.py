@@ -2,6 +2,7 @@
 
 What a socket does not take at once waits in `Client.unsent` until epoll says that it takes bytes again. A client whose
 queue grows beyond `client-output-buffer-limit` of its class is closed: a slow reader must not cost the node its memory.
+Before authentication the limit is as good as nothing, as in the stock versions since CVE-2025-21605.
 """
 
 from __future__ import annotations
@@ -24,15 +25,20 @@ OUT: Final = select.EPOLLOUT
 SEND_BUDGET: Final = 1 << 20
 #: Replies of a pass up to this size are sent whatever the limit: stock has a buffer of this size that does not count.
 _UNCOUNTED: Final = 16 * 1024
+#: What a client may leave unread before it is authenticated: that buffer, and one kilobyte.
+_STRANGERS_LIMIT: Final = _UNCOUNTED + 1024
 
 
 class Output:
-    """The sending half of the data plane. `drop` closes a client."""
+    """The sending half of the data plane. `drop` closes a client, `fault` one that met a bug of ours."""
 
-    def __init__(self, server: Server, epoll: select.epoll, drop: Callable[[Client], None]) -> None:
+    def __init__(
+        self, server: Server, epoll: select.epoll, drop: Callable[[Client], None], fault: Callable[[Client], None]
+    ) -> None:
         self._server = server
         self._epoll = epoll
         self._drop = drop
+        self._fault = fault
         #: Clients beyond the soft limit of their class.
         self._over_soft: dict[Client, None] = {}
 
@@ -111,8 +117,12 @@ class Output:
         for client in list(self._over_soft):
             if client.sock is None or client.unsent is None:
                 del self._over_soft[client]
-            else:
+                continue
+            try:
                 self._enforce_limit(client)
+            except Exception:  # a bug of ours
+                self._over_soft.pop(client, None)
+                self._fault(client)
 
     def _enforce_limit(self, client: Client, more: int = 0) -> bool:
         """Close a client that reads too slowly, by `client-output-buffer-limit` of its class; whether it was closed.
@@ -124,6 +134,8 @@ class Output:
             # Below the size of the backlog it would close a replica that can resume at once, and cost no memory less.
             least = self._server.config.repl_backlog_size
             hard, soft = hard and max(hard, least), soft and max(soft, least)
+        elif not client.authenticated:
+            hard = min(hard or _STRANGERS_LIMIT, _STRANGERS_LIMIT)
         size = client.unsent_bytes
         over = bool(hard and size + more > hard)
         if soft and size > soft:

@@ -11,9 +11,11 @@ import logging
 import random
 import secrets
 import socket
+import time
 
 import trio
 
+from cluster.faults import Complaints
 from node import dispatch, registry
 from node.acl.users import Acl
 from node.blocking import Blocking
@@ -27,7 +29,6 @@ from node.cron import Cron
 from node.data_plane import DataPlane
 from node.errors import ErrorReply
 from node.eviction import Eviction
-from node.fibers import Fibers
 from node.http_guard import HttpGuard
 from node.importing import Importing
 from node.keyspace.keyspace import Keyspace
@@ -89,8 +90,8 @@ class Server:
         follow_config(config)
         self.keyspace.now_ms = self.clock.now_ms
         self.stats = Stats()
+        self.complaints = Complaints(log, time.monotonic)
         self.propagation = Propagation()
-        self.fibers = Fibers()
         removed = self.propagation.removed
         self.keyspace.on_expire_propagate = lambda db, key: removed(db, key, lazy=config.lazyfree_lazy_expire)
         self.keyspace.on_evict_propagate = lambda db, key: removed(db, key, lazy=config.lazyfree_lazy_eviction)
@@ -224,15 +225,21 @@ class Server:
         sock.close()
 
     def forget(self, client: Client) -> None:
-        """A client is gone: take it out of everything that knows it."""
+        """A client is gone: take it out of everything that knows it, whatever fails."""
         self.clients.pop(client.id, None)
-        self.blocking.forget(client)
-        self.pubsub.forget(client)
-        self.watching.unwatch(client)
-        self.tracking.turn_off(client)
-        self.monitors.remove(client)
-        self.pause.forget(client)
-        self.replication.forget(client)
+        for forget in (
+            self.blocking.forget,
+            self.pubsub.forget,
+            self.watching.unwatch,
+            self.tracking.turn_off,
+            self.monitors.remove,
+            self.pause.forget,
+            self.replication.forget,
+        ):
+            try:
+                forget(client)
+            except Exception:  # a bug of ours
+                self.complaints.fault("forgetting a client")
 
     def resume(self, client: Client) -> None:
         """A client that waited goes on with the commands it sent meanwhile."""
@@ -318,10 +325,16 @@ class Server:
         """End of a pass, before anybody is answered: what was changed goes to the log and to the replicas."""
         if self.cluster is not None:
             self.cluster.end_pass()
-        self.tracking.end_of_pass()
+        try:
+            self.tracking.end_of_pass()
+        except Exception:  # a bug of ours; without the log or the stream, below, nobody could be answered
+            self.complaints.fault("telling clients what changed")
         self.persistence.flush()
         self.replication.flush()
-        self.client_eviction.maybe_evict()
+        try:
+            self.client_eviction.maybe_evict()
+        except Exception:  # a bug of ours
+            self.complaints.fault("the eviction of clients")
 
     def timers_changed(self) -> None:
         """A deadline was set that may come before all others."""

@@ -60,11 +60,11 @@ def gates_are_open(client: Client, spec: CommandSpec, argv: list[bytes]) -> bool
 class Road(Protocol):
     """What both twins are."""
 
-    def run(self, client: Client, commands: list[list[bytes]], position: int) -> int:
+    def run(self, client: Client, commands: list[list[bytes]], position: int, until_ns: int) -> int:
         """Run `commands` from `position` on; the position of the first that did not run.
 
         That one is for the long road, unless the command before it blocked the client (then the position comes back
-        negated), made somebody ready who was blocked, or ended the connection.
+        negated), made somebody ready who was blocked, ended the connection, or was over at `until_ns` or later.
         """
 
 
@@ -75,7 +75,7 @@ class StraightRoad:
         self._server = server
         self._finish = finish
 
-    def run(self, client: Client, commands: list[list[bytes]], position: int) -> int:
+    def run(self, client: Client, commands: list[list[bytes]], position: int, until_ns: int) -> int:
         """See `Road.run`."""
         server = self._server
         keyspace = server.keyspace
@@ -164,7 +164,7 @@ class StraightRoad:
             elif self._finish(client, spec, argv, result):
                 position = -position
                 break
-            if ready or (client.sock is None and not follows) or client.close_after_reply:
+            if now >= until_ns or ready or (client.sock is None and not follows) or client.close_after_reply:
                 break
         if ran is not None:
             client.last_command = ran.full_name

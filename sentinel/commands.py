@@ -195,6 +195,12 @@ def _is_down(core: SentinelCore, args: list[bytes]) -> Reply:
     return [int(down), text(leader or "*"), leader_epoch]
 
 
+def _give_back_vote(core: SentinelCore, args: list[bytes]) -> Reply:
+    """GIVE-BACK-VOTE epoch run-id: that sentinel ended its attempt of that epoch, and promotes nobody in it."""
+    core.election.on_vote_back(number(args[0]), word(args[1]))
+    return OK
+
+
 # ----------------------------------------------------------------------------------------------------------- operating
 
 
@@ -268,6 +274,7 @@ SUBCOMMANDS: dict[str, tuple[Handler, int, int]] = {
     "failover": (_failover, 1, 1),
     "flushconfig": (_flush_config, 0, 0),
     "get-master-addr-by-name": (_address_by_name, 1, 1),
+    "give-back-vote": (_give_back_vote, 2, 2),
     "help": (_help, 0, 0),
     "info-cache": (_info_cache, 1, ANY),
     "is-master-down-by-addr": (_is_down, 4, 4),

@@ -47,6 +47,7 @@ from sentinel.inspection import Inspector
 from sentinel.instance import SENTINEL, Address, Guard, Instance, Pending, Unit
 from sentinel.leases import Leases
 from sentinel.links import (
+    DISCARD,
     DOWN,
     EPOCHS,
     GUARD,
@@ -58,14 +59,14 @@ from sentinel.links import (
     PING,
     SHARDS,
     Links,
+    absent,
     ping_period_ms,
 )
-from sentinel.links import refused as is_refused
 from sentinel.peers import Peers
 from sentinel.roster import Roster
 from sentinel.state import Context, touch_all
 
-_ALIVE = (b"PONG", b"LOADING", b"MASTERDOWN", b"BUSY")
+_ALIVE = (b"PONG", b"LOADING", b"MASTERDOWN")
 RETRY_STORE_MS = 1_000
 
 
@@ -105,6 +106,8 @@ class SentinelCore:
         lease_ms = unit.settings.down_after_ms
         for member in unit.members():
             self.leases.left(unit, member)
+        if unit.failover.active and not unit.failover.order_sent:
+            self.election.abandon(unit)
         self.roster.reset(unit)
         if unit.guard is not None:
             unit.no_vote_before_ms = self.ctx.now_ms + max(lease_ms, 2 * self.ctx.timing.publish_period)
@@ -204,10 +207,16 @@ class SentinelCore:
         """Any answer shows that the link works; only some show that the server does."""
         link, now = instance.link, self.ctx.now_ms
         text = value.text.encode("utf-8", "surrogateescape") if isinstance(value, ErrorReply) else value
-        if isinstance(text, bytes) and text.startswith(_ALIVE):
-            link.last_avail_ms, link.act_ping_ms, link.refusals = now, 0, 0
-            if text.startswith(b"PONG"):
-                instance.rebooted_ms = 0
+        if isinstance(text, bytes):
+            if text.startswith(_ALIVE):
+                link.last_avail_ms, link.act_ping_ms, link.refusals, link.met = now, 0, 0, True
+                link.born_ms = link.born_ms or now
+                if text.startswith(b"PONG"):
+                    instance.rebooted_ms = 0
+            elif text.startswith(b"BUSY") and instance.sdown and not instance.script_kill_sent:
+                # A script that never ends made it SDOWN: the least we can try before failing over.
+                self.links.send(instance, DISCARD, "SCRIPT", "KILL")
+                instance.script_kill_sent = True
         link.last_pong_ms = now
         self._touch_link(instance)
 
@@ -215,7 +224,7 @@ class SentinelCore:
         instance = self.links.on_closed(event)
         if instance is None:
             return
-        if is_refused(instance) and instance.lease.granted_until_ms:
+        if absent(instance) and instance.lease.granted_until_ms:
             self.leases.died(instance)
         self._touch_link(instance)
 
@@ -339,6 +348,9 @@ class SentinelCore:
         self.detector.judge_unit(unit)
         if unit.odown and not was_odown:
             self.election.queue_up(unit)
+        elif was_odown and not unit.odown:
+            self.election.stand_down(unit)
+        self.failover.end_if_primary_is_back(unit)
         due_ms = self.failover.maybe_start(unit)
         due_ms = min(due_ms, self.failover.advance(unit))
         if unit.primary.sdown and unit.sentinels:

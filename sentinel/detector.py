@@ -1,9 +1,10 @@
 """Who is down: subjectively (our own evidence) and objectively (a quorum says so).
 
 SDOWN of an instance, any of:
-- silence: a PING unanswered for down-after-milliseconds (-LOADING and -BUSY are answers);
+- silence: a PING unanswered for down-after-milliseconds (an answer like -BUSY is no answer; -LOADING is one);
 - refusal: two refused connections in a row - the kernel over there says the process is gone. Stock waits for silence
-  here too; this is what makes our failover after a crash fast;
+  here too; this is what makes our failover after a crash fast. It counts only where this sentinel has seen a living
+  process: one that never answered may be starting, and has down-after-milliseconds as in stock;
 - a primary that says it is a replica for longer than down-after plus two INFO periods;
 - a primary that restarted and does not answer within master-reboot-down-after-period.
 
@@ -38,7 +39,7 @@ class Detector:
                 self._changed(instance)
         elif instance.sdown:
             self._ctx.emit(WARNING, "-sdown", instance)
-            instance.sdown = False
+            instance.sdown, instance.script_kill_sent = False, False
             self._changed(instance)
 
     def _changed(self, instance: Instance) -> None:

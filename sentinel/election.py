@@ -9,9 +9,11 @@ As stock's, but quicker:
 - who starts first is not left to chance: the sentinels stand in line by run id (shifted by the epoch, so that a sick
   first one is not first again) and start `STAGGER_MS` apart; whoever is asked for a vote before his turn gives it and
   waits;
-- who sees that he cannot win any more stops at once, and tries again after a random, growing pause - or, when the votes
-  show that somebody else won, lets him work, as stock does, for twice the failover timeout;
-- unless that leader is dead: then the line forms anew.
+- who sees that he cannot win any more stops at once, and tries again after a random pause of some tens of milliseconds
+  that grows to a second - or, when the votes show that somebody else won, lets him work;
+- that ends when the winner is dead, or gives the votes back (his attempt is over), or has had his time. Stock waits for
+  twice the failover timeout, by default six minutes, after every attempt that failed, its own or another's;
+- a new ODOWN knows nothing of the attempts of an earlier one.
 None of it matters for safety, so peers of stock may be in the same election.
 
 Different from stock: the question carries the epoch of this failover, not the newest epoch known. When two units fail
@@ -25,7 +27,7 @@ from cluster.quorum import front_runner, tally, votes_to_win
 from sentinel.effects import WARNING, Reply
 from sentinel.instance import NONE, WAIT_START, FailoverState, Instance, Unit
 from sentinel.leases import Leases
-from sentinel.links import DOWN, Links
+from sentinel.links import DISCARD, DOWN, Links
 from sentinel.state import Context
 
 STAGGER_MS = 30
@@ -38,8 +40,10 @@ is.
 
 ANSWER_VALID_PERIODS = 5
 MAX_DESYNC_MS = 1_000
-MIN_BACKOFF_MS = 50
-MAX_BACKOFF_MS = 5_000
+MIN_BACKOFF_MS = 20
+FIRST_BACKOFF_MS = 60
+MAX_BACKOFF_MS = 1_000
+"""The pause after a lost election: the least, plus a random part that doubles from the first to the largest."""
 
 
 class Election:
@@ -67,7 +71,7 @@ class Election:
             unit.voted_for, unit.last_vote_epoch = candidate, epoch
             self._ctx.persist()
             self._ctx.emit_raw(WARNING, "+vote-for-leader", unit, f"{candidate} {epoch}")
-            self._leases.hold(unit)
+            self._leases.hold(unit, epoch, candidate)
             if candidate != self._ctx.my_id:
                 self._give_way(unit, candidate)
         if not unit.voted_for or not self._ctx.storage_ok:
@@ -79,16 +83,28 @@ class Election:
         if failover.active and not failover.order_sent:
             self._ctx.emit(WARNING, "-failover-abort-not-elected", unit)
             self.abandon(unit)
+        patience_ms = min(self._ctx.timing.election_timeout, 2 * unit.settings.failover_timeout_ms)
+        if self._leases.leased(unit):
+            patience_ms = self._ctx.leader_time_ms  # then his order is void
         failover.start_ms = self._ctx.now_ms + self._ctx.rng.randrange(MAX_DESYNC_MS)
-        failover.blocked_until_ms = failover.start_ms + 2 * unit.settings.failover_timeout_ms
+        failover.blocked_until_ms = failover.start_ms + patience_ms
         failover.deferred_to = leader
         self._ctx.touch(unit)
 
     def abandon(self, unit: Unit) -> None:
-        """Stop an attempt of ours that was not confirmed yet; the caller has said why."""
+        """Stop an attempt of ours that was not confirmed yet; the caller has said why.
+
+        Unless an order is out that may still be obeyed, everybody gets his vote back.
+        """
         failover = unit.failover
+        if not failover.order_sent:
+            self._leases.drop_hold(unit, failover.epoch, self._ctx.my_id)
+            for peer in unit.sentinels.values():
+                # Stock answers with an error, and holds nothing. Who does not hear of it waits for his hold to end.
+                self._links.send(peer, DISCARD, "SENTINEL", "GIVE-BACK-VOTE", failover.epoch, self._ctx.my_id)
         failover.state, failover.forced, failover.order_sent = NONE, False, False
         failover.change_ms = self._ctx.now_ms
+        self._ctx.touch(unit)
         failover.graceful_until_ms = 0
         if failover.promoted is not None:
             failover.promoted.replica.promoted = False
@@ -103,18 +119,38 @@ class Election:
         place = (line.index(self._ctx.my_id) - self._ctx.current_epoch) % len(line)
         return place * STAGGER_MS + self._ctx.rng.randrange(STAGGER_MS // 3)
 
+    def on_vote_back(self, epoch: int, candidate: str) -> None:
+        """Another sentinel gives the votes back that it got in `epoch`: that attempt is over."""
+        if candidate == self._ctx.my_id:
+            return
+        for unit in self._ctx.units.values():
+            self._leases.drop_hold(unit, epoch, candidate)
+            if unit.failover.deferred_to == candidate and unit.last_vote_epoch == epoch:
+                self._line_up(unit)
+
+    def _line_up(self, unit: Unit) -> None:
+        """Nobody works on this failover: take our place in the line."""
+        unit.failover.deferred_to = ""
+        unit.failover.blocked_until_ms = self._ctx.now_ms + self.desync_ms(unit)
+        self._ctx.touch(unit)
+
     def queue_up(self, unit: Unit) -> None:
         """The primary just became ODOWN: take our place in the line."""
         failover = unit.failover
         failover.blocked_until_ms = max(failover.blocked_until_ms, self._ctx.now_ms + self.desync_ms(unit))
+
+    def stand_down(self, unit: Unit) -> None:
+        """The primary is not ODOWN any more: the next time starts afresh."""
+        failover = unit.failover
+        failover.deferred_to, failover.attempts, failover.hopeless = "", 0, False
+        failover.blocked_until_ms = 0
 
     def check_leader(self, unit: Unit) -> None:
         """The leader we gave way to is dead: nobody is working on this failover."""
         failover = unit.failover
         leader = unit.sentinels.get(failover.deferred_to)
         if leader is not None and leader.sdown:
-            failover.deferred_to = ""
-            failover.blocked_until_ms = self._ctx.now_ms + self.desync_ms(unit)
+            self._line_up(unit)
 
     def start_at_ms(self, unit: Unit) -> int:
         """When we may start: after our turn has come, and when we could vote for ourselves."""
@@ -129,7 +165,6 @@ class Election:
         failover.forced = failover.order_sent = False
         failover.deferred_to = ""
         failover.start_ms = failover.change_ms = ctx.now_ms
-        failover.blocked_until_ms = ctx.now_ms + 2 * unit.settings.failover_timeout_ms
         ctx.emit_raw(WARNING, "+new-epoch", unit, str(ctx.current_epoch))
         ctx.emit(WARNING, "+try-failover", unit)
 
@@ -167,7 +202,7 @@ class Election:
             return
         self._ctx.emit(WARNING, "-failover-abort-not-elected", unit)
         self.abandon(unit)
-        longest = min(MIN_BACKOFF_MS << min(failover.attempts, 10), MAX_BACKOFF_MS)
+        longest = min(FIRST_BACKOFF_MS << min(failover.attempts - 1, 10), MAX_BACKOFF_MS)
         failover.blocked_until_ms = now + MIN_BACKOFF_MS + self._ctx.rng.randrange(longest)
 
     # ---------------------------------------------------------------------------------------------------------- asking

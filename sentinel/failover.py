@@ -5,19 +5,24 @@
 wait_start: until elected. select_slave: the best replica (once each has told its offset, or has had time to).
 send_slaveof_noone: one promotion order. wait_promotion: until the replica itself says that it is a primary; only then
 is the new configuration real: it gets the epoch of the election as its config epoch, is on disk, and is told to
-everybody. Up to here an attempt can be aborted; from here on it is finished, by timeout if need be. reconf_slaves:
-point the other replicas at the new primary, `parallel-syncs` at a time. update_config: switch.
+everybody. Up to the order an attempt ends as soon as its reason is gone (the primary answers again: the event is
+-failover-abort-master-is-back); up to the confirmation it can be aborted; from here on it is finished, by timeout if
+need be. reconf_slaves: point the other replicas at the new primary, `parallel-syncs` at a time. update_config: switch.
 
 A plain primary is failed over exactly as by stock. In a guarded cluster
 
 - the order is CLUSTER FAILOVER TAKEOVER. Our nodes get FENCE <epoch of the election> <smallest config epoch to take>
-  behind it: a node refuses an order of an older election than one it has obeyed;
+  <last moment on the node's clock> behind it: a node refuses an order of an older election than one it has obeyed, and
+  one that comes too late;
 - nobody is reconfigured: the other members follow over the cluster bus;
 - what makes the old primary harmless is the voters' leases (see `leases`): having the votes is having it fenced;
 - a failover that an operator asks for while the primary is well is a coordinated one (CLUSTER FAILOVER to the replica):
   the primary pauses its writers until the replica has everything, and nothing is lost.
 
 Every step is taken when the event that permits it arrives; the timers here are only for what does not arrive.
+
+After a failed attempt the next one follows within a second as long as the primary is ODOWN - but not while there is
+nobody to promote: an election a second would only fill logs and disks. It follows when a replica has become fit.
 """
 
 from __future__ import annotations
@@ -40,11 +45,17 @@ from sentinel.instance import (
 from sentinel.leases import Leases
 from sentinel.links import DISCARD, ORDER, Links, transact
 from sentinel.roster import Roster
-from sentinel.selection import facts_awaited, select_replica
+from sentinel.selection import facts_awaited, promotable_at_ms, select_replica
 from sentinel.state import Context
 
 FACTS_WAIT_MS = 500
 """How long to wait for the replicas' fresh offsets before choosing among those that answered."""
+
+RETRY_MS = 500
+"""Least pause between an attempt that failed after its election and the next one; up to as much again is random."""
+
+CONFIRM_MS = 1_000
+"""How long after the last moment of its order a replica of ours may take to say that it is a primary."""
 
 GRACEFUL_MS = 10_000
 """How long a coordinated cluster failover may take (stock's own limit for it is 5 s) before it counts as failed."""
@@ -69,21 +80,15 @@ class Failover:
             return NEVER
         self._election.check_leader(unit)
         start_at_ms = self._election.start_at_ms(unit)
+        if failover.hopeless:
+            promotable_ms = promotable_at_ms(unit, self._ctx.timing, now)
+            start_at_ms = NEVER if promotable_ms is None else max(start_at_ms, promotable_ms)
         if start_at_ms > now:
-            self._log_delay(unit)
             return start_at_ms
         self._election.start(unit)
         self._election.ask(unit, forced=True)
         unit.ask_gap_ms = 0
         return NEVER
-
-    def _log_delay(self, unit: Unit) -> None:
-        failover = unit.failover
-        long = failover.blocked_until_ms - self._ctx.now_ms > self._ctx.timing.election_timeout
-        if long and failover.delay_logged_ms != failover.blocked_until_ms:
-            failover.delay_logged_ms = failover.blocked_until_ms
-            seconds = (failover.blocked_until_ms - self._ctx.now_ms) // 1000
-            self._ctx.log(f"Next failover delay: I will not start a failover of {unit.name} for {seconds} seconds")
 
     def force(self, unit: Unit) -> None:
         """SENTINEL FAILOVER: an attempt that asks nobody. The caller has checked that a replica can be promoted."""
@@ -121,11 +126,18 @@ class Failover:
         unit.failover.state = state
         unit.failover.change_ms = self._ctx.now_ms
 
+    def end_if_primary_is_back(self, unit: Unit) -> None:
+        """End an attempt whose reason is gone. An order that is out cannot be called back, and is waited for."""
+        failover = unit.failover
+        if failover.active and not failover.forced and not failover.order_sent and not unit.primary.sdown:
+            self.abort(unit, "master-is-back")
+
     def abort(self, unit: Unit, why: str) -> None:
         """Give up an attempt that is not confirmed; the old primary may be leased again."""
         self._ctx.emit(WARNING, f"-failover-abort-{why}", unit)
         self._election.abandon(unit)
-        self._leases.drop_hold(unit)
+        unit.failover.hopeless = why == "no-good-slave"
+        unit.failover.blocked_until_ms = self._ctx.now_ms + RETRY_MS + self._ctx.rng.randrange(RETRY_MS)
         self._ctx.touch_unit(unit)
 
     def _wait_start(self, unit: Unit) -> int:
@@ -171,8 +183,8 @@ class Failover:
         assert replica is not None, "an order without a selected replica"
         over_ms = failover.change_ms + unit.settings.failover_timeout_ms
         if self._leases.leased(unit) and not failover.forced:
-            over_ms = min(over_ms, failover.start_ms + ctx.leader_time_ms)  # the voters' holds must outlast the order
-        if ctx.now_ms > over_ms:
+            over_ms = min(over_ms, failover.start_ms + ctx.leader_time_ms)  # the order is void then
+        if ctx.now_ms > over_ms or replica.sdown:
             self.abort(unit, "slave-timeout")
             return NEVER
         if not self._order(unit, replica):
@@ -192,7 +204,11 @@ class Failover:
             return self._links.send(replica, ORDER, "CLUSTER", "FAILOVER")
         words: list[str | int] = ["CLUSTER", "FAILOVER", "TAKEOVER"]
         if replica.ours:
-            words += ["FENCE", unit.failover.epoch, guard.max_cluster_epoch + 1]
+            void_ms = self._leases.order_void_ms(replica, unit.failover.start_ms)
+            if not void_ms:
+                return False  # its clock comes with the answer to the next GUARD
+            guard.max_cluster_epoch += 1  # the node may take it and die before any view shows it: never twice
+            words += ["FENCE", unit.failover.epoch, guard.max_cluster_epoch, void_ms]
         return self._links.send(replica, ORDER, *words)
 
     def on_order_reply(self, replica: Instance, reply: Reply) -> None:
@@ -202,6 +218,7 @@ class Failover:
             return
         if isinstance(reply, ErrorReply):
             self._ctx.log(f"{replica.name} refuses its promotion: {reply.text}")
+            unit.failover.order_sent = False  # it will not be obeyed
             self.abort(unit, "slave-timeout")
             return
         replica.info_wanted = True
@@ -212,7 +229,11 @@ class Failover:
         over_ms = failover.change_ms + unit.settings.failover_timeout_ms
         if failover.graceful_until_ms:
             over_ms = min(over_ms, failover.graceful_until_ms)
-        if self._ctx.now_ms > over_ms:
+        elif self._leases.leased(unit):
+            over_ms = min(over_ms, failover.start_ms + self._ctx.leader_time_ms + CONFIRM_MS)
+        promoted = failover.promoted
+        assert promoted is not None, "an order without a selected replica"
+        if self._ctx.now_ms > over_ms or promoted.sdown:
             self.abort(unit, "slave-timeout")
             return NEVER
         return over_ms + 1
@@ -284,12 +305,13 @@ class Failover:
 
     def _maybe_end(self, unit: Unit, promoted: Instance) -> None:
         ctx, failover = self._ctx, unit.failover
-        if promoted.sdown:
-            return  # not finished while the new primary cannot be reached
         open_replicas = [
             r for r in unit.replicas.values() if not r.replica.promoted and r.replica.reconf != "done" and not r.sdown
         ]
         timed_out = ctx.now_ms > failover.change_ms + unit.settings.failover_timeout_ms
+        timed_out = (
+            timed_out or promoted.sdown
+        )  # it died as well: the next failover must not wait for the end of this one
         if timed_out:
             ctx.emit(WARNING, "+failover-end-for-timeout", unit)
         elif open_replicas:
@@ -313,8 +335,18 @@ class Failover:
 
     def switch(self, unit: Unit, address: Address) -> None:
         """Make `address` the primary of the unit, and say so."""
+        if unit.failover.active and not unit.failover.order_sent:
+            self._election.abandon(unit)  # somebody else was quicker
         self.say_switch(unit, address)
         self._roster.switch_primary(unit, address)
+
+    def overtaken(self, unit: Unit) -> None:
+        """A newer configuration keeps the primary that we are replacing: finishing would claim its epoch for ours."""
+        if unit.failover.active:
+            self._ctx.log(f"the failover of {unit.name} ends: a newer configuration keeps its primary")
+            self._election.abandon(unit)
+            for replica in unit.replicas.values():
+                replica.replica.reconf = ""
 
     def say_switch(self, unit: Unit, address: Address) -> None:
         ctx, old = self._ctx, unit.primary.address

@@ -10,6 +10,7 @@ _ENTRIES: tuple[tuple[str, str], ...] = (
     ("FAILOVER <master-name>", "Fail over now, without asking other sentinels."),
     ("FLUSHCONFIG", "Write configuration and state to the config file."),
     ("GET-MASTER-ADDR-BY-NAME <master-name>", "Address and port of the current primary."),
+    ("GIVE-BACK-VOTE <epoch> <runid>", "Told by other sentinels: that attempt at a failover is over."),
     (
         "INFO-CACHE <master-name> [<master-name> ...]",
         "The last INFO replies of a primary and its replicas, with their age.",

@@ -26,6 +26,7 @@ class InfoFacts:
     primary_port: int
     primary_link_up: bool
     primary_link_down_ms: int
+    never_linked: bool  # as a replica, it has had no link to its primary since it started
     priority: int | None
     offset: int | None
     announced: bool | None
@@ -57,6 +58,7 @@ def parse_info(text: bytes) -> InfoFacts:
         primary_port=_number(fields.get("master_port")) or 0,
         primary_link_up=fields.get("master_link_status", "").lower() == "up",
         primary_link_down_ms=min(max(down_s, 0), _MAX_SECONDS) * 1000,
+        never_linked=down_s < 0,
         priority=_number(fields.get("slave_priority", str(DEFAULT_PRIORITY))),
         offset=_number(fields.get("slave_repl_offset")),
         announced=None if announced is None else announced != 0,

@@ -74,6 +74,7 @@ class Inspector:
                 ctx.emit(NOTICE, "+reboot", instance)
                 if instance.role == PRIMARY and instance.settings.reboot_down_after_ms:
                     instance.rebooted_ms = now
+                instance.link.born_ms = now
             instance.run_id = facts.run_id
         instance.ours = facts.ours
         if instance.role == PRIMARY and instance.guard is None and instance.unit is not None:
@@ -84,7 +85,7 @@ class Inspector:
             if (state.primary_host.lower(), state.primary_port) != (facts.primary_host.lower(), facts.primary_port):
                 state.primary_host, state.primary_port = facts.primary_host, facts.primary_port
                 state.conf_change_ms = now
-            state.primary_link_up = facts.primary_link_up
+            state.primary_link_up, state.never_linked = facts.primary_link_up, facts.never_linked
             state.priority = state.priority if facts.priority is None else facts.priority
             state.offset = state.offset if facts.offset is None else facts.offset
             state.announced = state.announced if facts.announced is None else facts.announced

@@ -86,6 +86,8 @@ class Link:
     retry_at_ms: int = 0
     heard_ms: int = 0  # last message on the pub/sub connection
     refusals: int = 0  # refused attempts in a row
+    met: bool = False  # it has answered a PING at least once since we watch it
+    born_ms: int = 0  # first answer of the process that is there now; 0: none yet, or it is gone
     users: int = 1
     local_ip: str = ""
 
@@ -110,6 +112,7 @@ class ReplicaState:
     primary_port: int = 0
     primary_link_up: bool = False
     primary_link_down_ms: int = 0
+    never_linked: bool = False  # it has had no link to its primary since it started, or since it got that primary
     priority: int = DEFAULT_PRIORITY
     offset: int = 0
     announced: bool = True
@@ -165,6 +168,7 @@ class Instance:
     role_reported_ms: int = 0
     rebooted_ms: int = 0  # 0: no reboot under suspicion
     hello_sent_ms: int = 0
+    script_kill_sent: bool = False
     # Of the cluster, when guarded.
     guard: Guard | None = None
     node_id: str = ""
@@ -220,16 +224,24 @@ class FailoverState:
     change_ms: int = 0  # last change of `state`
     forced: bool = False
     promoted: Instance | None = None
-    delay_logged_ms: int = 0
     blocked_until_ms: int = 0  # no attempt of ours before this
     deferred_to: str = ""  # the leader we voted for and give way to
     attempts: int = 0  # lost elections in a row
+    hopeless: bool = False  # our last attempt found nobody to promote
     order_sent: bool = False  # the promotion went out; its confirmation is awaited
     graceful_until_ms: int = 0  # a coordinated cluster failover may take until then
 
     @property
     def active(self) -> bool:
         return self.state != NONE
+
+
+@frozen
+class Hold:
+    """What a vote obliges us to: no write lease in the shard until then, or until `candidate` gives the vote back."""
+
+    candidate: str
+    until_ms: int
 
 
 @define(eq=False)
@@ -252,7 +264,7 @@ class Unit:
     guard: Guard | None = None
     shard_id: str = ""
     no_vote_before_ms: int = 0
-    hold_until_ms: int = 0  # no write lease to anybody of this unit until then, or until the primary changes
+    holds: dict[int, Hold] = Factory(dict)  # by epoch of the vote; see `leases`
     lease_holder: str = ""  # node id of the one node that may hold a write lease of ours; on disk
     left_until_ms: int = 0  # end of the last lease of a node that left the unit
     cluster_epoch: int = 0  # the primary's config epoch on the cluster bus
@@ -266,6 +278,15 @@ class Unit:
     def members(self) -> list[Instance]:
         """The primary and its replicas."""
         return [self.primary, *self.replicas.values()]
+
+    @property
+    def hold_until_ms(self) -> int:
+        """No write lease to anybody of this unit before; 0: no vote of ours stands in the way."""
+        return max((hold.until_ms for hold in self.holds.values()), default=0)
+
+    def drop_settled_holds(self) -> None:
+        """The outcome of all elections up to `config_epoch` is known; a newer vote still counts."""
+        self.holds = {epoch: hold for epoch, hold in self.holds.items() if epoch > self.config_epoch}
 
     @property
     def voters(self) -> int:

@@ -19,8 +19,8 @@ Three rules, kept by every sentinel on its own:
     lease of ours to another member can be alive (it ran out, the member confirmed its end, or the process is dead).
  2. *No vote over a live lease.* We vote in a failover of the shard only when no lease of ours to any member can be
     alive.
- 3. *No lease after a vote*, until its outcome is known (a configuration of that epoch or a later one) or the leader has
-    had time enough and given up.
+ 3. *No lease after a vote*, until its outcome is known (a configuration of that epoch or a later one), or the candidate
+    has given the vote back, or no order that rests on it can be obeyed any more.
 
 Safety. A writable node has a majority of leases. By rule 1 each sentinel leases at most one member of a shard at a
 time, and two majorities share a sentinel: at most one member is writable at any time, whatever elections, partitions,
@@ -28,6 +28,22 @@ delays and restarts do. Rules 2 and 3 add that an old primary has stopped *befor
 nothing is acknowledged by the old one that the new one could have missed because of us: the leader has votes of a
 majority, each given over no live lease and leasing nothing since; every majority of leases would need one of those
 voters.
+
+How long a vote holds. What it protects against is the candidate's promotion order: obeyed while the old primary is
+leased again, it would depose a primary that acknowledges writes. Fencing epochs do not help there: they rank orders,
+and the old primary gets none. So a hold ends only by what rules the order out:
+
+- the candidate says so. One that ends an attempt without having sent the order, or whose order was refused, will never
+  send it in that epoch, and gives the votes back (SENTINEL GIVE-BACK-VOTE <epoch> <its run id>). That is the usual end
+  when the primary is back, or when votes were split, and takes one message;
+- the order is void. It carries the last moment at which it may be obeyed, on the clock of the node that gets it and
+  derived from an echo, as leases are: `LEADER_TIME_MS` after the start of the attempt, wherever the order or its sender
+  was held up. The vote was given after that start, so a hold of that length (plus drift) outlasts the order. That is
+  the end when the candidate died, or was cut off;
+- each vote holds for itself (`Unit.holds`, by epoch): that a later candidate gave up says nothing about an earlier one.
+
+A voter that sees the old primary alive does not end its hold for that: the leader may see it down, have a majority, and
+send its order the next moment.
 
 This costs nothing in the usual cases. A dead process has no leases (two refused connections: rule 2 holds at once). And
 down-after-milliseconds is also the length of the lease: a sentinel that has heard nothing for that long has no echo
@@ -47,7 +63,7 @@ from __future__ import annotations
 from cluster.epochs import is_credible
 from cluster.numbers import INT64_MAX
 from sentinel.effects import WARNING, Reply
-from sentinel.instance import REPLICA, Instance, Unit
+from sentinel.instance import REPLICA, Hold, Instance, Unit
 from sentinel.links import GUARD, NODE_ID, Links, ping_period_ms
 from sentinel.state import Context
 
@@ -107,17 +123,29 @@ class Leases:
         """
         return unit.guard is not None and (unit.primary.ours or unit.lease_holder != "")
 
-    def hold(self, unit: Unit) -> None:
-        """Rule 3: we voted in a failover of `unit`."""
+    def hold(self, unit: Unit, epoch: int, candidate: str) -> None:
+        """Rule 3: we voted for `candidate` in a failover of `unit`."""
         if self.leased(unit):
-            unit.hold_until_ms = self._ctx.now_ms + self._ctx.vote_hold_ms
+            now, leader_ms = self._ctx.now_ms, self._ctx.leader_time_ms
+            unit.holds = {when: hold for when, hold in unit.holds.items() if hold.until_ms > now}
+            unit.holds[epoch] = Hold(candidate, now + leader_ms + drift_ms(leader_ms))
             self.renew(unit.primary)  # ends what may be left of a lease, instead of only letting it run out
 
-    def drop_hold(self, unit: Unit) -> None:
-        """The failover is over without a new primary: lease the old one again."""
-        if unit.hold_until_ms:
-            unit.hold_until_ms = 0
+    def drop_hold(self, unit: Unit, epoch: int, candidate: str) -> None:
+        """`candidate` promotes nobody in `epoch` any more: our vote for it stands in nobody's way."""
+        hold = unit.holds.get(epoch)
+        if hold is not None and hold.candidate == candidate:
+            del unit.holds[epoch]
             self._ctx.touch_unit(unit)
+
+    def order_void_ms(self, replica: Instance, attempt_ms: int) -> int:
+        """Until when, by the clock of `replica`, it may obey the order of an attempt that started at `attempt_ms`.
+
+        0 while we know too little of its clock.
+        """
+        lease = replica.lease
+        left_ms = attempt_ms + self._ctx.leader_time_ms - lease.echo_heard_ms
+        return lease.echo_ms + left_ms if lease.echo_ms else 0
 
     def died(self, instance: Instance) -> None:
         """The process is dead, and its leases with it."""
@@ -220,6 +248,8 @@ class Leases:
             if instance.unit is not None:
                 self._ctx.touch_unit(instance.unit)
         unit = instance.unit
-        if first and unit is not None and instance is unit.primary:
-            lease.sent_ms = 0  # lease it now that there is an echo
-            self._ctx.touch(instance)
+        if first and unit is not None:
+            if instance is unit.primary:
+                lease.sent_ms = 0  # lease it now that there is an echo
+                self._ctx.touch(instance)
+            self._ctx.touch(unit)  # an order to this node may have waited for its clock

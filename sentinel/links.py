@@ -7,7 +7,8 @@ Reconnecting is where a crash is told from a hiccup. A connection that breaks is
 up answers, a crashed one refuses. The first refusal is followed by a second try after `REFUSED_RETRY_MS`; two in a
 row are evidence (`refused`) that the detector acts on without waiting for silence to add up; it stands until the
 process answers a PING again. Everything else (timeouts, unreachable networks) is no evidence and waits for the usual
-period.
+period. Nor is a refusal by a process that never answered us: after a restart of the whole machine it is only starting,
+and a sentinel, which is up sooner, would fail over what nobody has lost.
 """
 
 from __future__ import annotations
@@ -36,9 +37,14 @@ def ping_period_ms(ctx: Context, instance: Instance) -> int:
     return min(ctx.timing.ping_period, instance.settings.down_after_ms)
 
 
-def refused(instance: Instance) -> bool:
-    """Whether the process is known to be gone: nobody listens where it listened."""
+def absent(instance: Instance) -> bool:
+    """Whether nobody listens there at present: no process, so no lease of its either."""
     return instance.link.refusals >= REFUSALS_AS_EVIDENCE
+
+
+def refused(instance: Instance) -> bool:
+    """Whether the process is known to be gone: nobody listens where it once answered us."""
+    return instance.link.met and absent(instance)
 
 
 class Links:
@@ -150,6 +156,7 @@ class Links:
             link.retry_at_ms = max(now, since_ms + MIN_RECONNECT_MS)
         elif not channel.pubsub and event.refused:
             link.refusals += 1
+            link.born_ms = 0
             first = link.refusals < REFUSALS_AS_EVIDENCE
             link.retry_at_ms = now + (REFUSED_RETRY_MS if first else ping_period_ms(self._ctx, instance))
         return instance

@@ -151,8 +151,10 @@ class Peers:
         if unit.guard is not None and not same and self._roster.find_replica(unit, address) is None:
             return  # who belongs to a shard is the cluster's word: the next view shows the node, or it is none
         unit.config_epoch = hello.config_epoch
+        unit.drop_settled_holds()
         ctx.persist()
         if same:
+            self._failover.overtaken(unit)
             return
         old = unit.primary.address
         ctx.emit(WARNING, "+config-update-from", peer)

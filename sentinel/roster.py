@@ -170,8 +170,7 @@ class Roster:
         for peer in unit.sentinels.values():
             peer.peer.primary_down, peer.peer.voted_for, peer.peer.vote_epoch = False, "", 0
         unit.failover = FailoverState()
-        if unit.config_epoch >= unit.last_vote_epoch:
-            unit.hold_until_ms = 0  # the outcome of our last vote is known; an older one would not end the hold
+        unit.drop_settled_holds()
         unit.unconfirmed = True
         self._refresh(unit)
         for replica in unit.replicas.values():
@@ -184,7 +183,7 @@ class Roster:
         unit.odown, unit.odown_since_ms, unit.ask_gap_ms = False, 0, 0
         for member in unit.members():
             member.sdown, member.sdown_since_ms = False, 0
-            member.rebooted_ms = 0
+            member.script_kill_sent, member.rebooted_ms = False, 0
             member.role_reported, member.role_reported_ms = member.role, now
             member.info_heard_ms = member.info_sent_ms = 0
             member.hello_sent_ms = now

@@ -33,12 +33,9 @@ quiet.
 MAX_NAMES = 4_096
 """Host names looked up: servers and other sentinels may tell any number of them."""
 
-VOTE_HOLD_MS = 10_000
-"""After a vote in a shard's failover nobody there is leased for this long, if no outcome is heard of. The order of the
-leader must arrive within it; the difference to `LEADER_TIME_MS` is what it may take on the way."""
-
 LEADER_TIME_MS = 3_000
-"""A leader sends the promotion order of a shard within this time of the start of its attempt, or aborts."""
+"""The promotion order of a guarded shard is void this long after the start of the leader's attempt, by the clock of the
+node that gets it. So long a voter leases nobody, if it hears of no outcome and gets no vote back."""
 
 
 @define
@@ -94,7 +91,6 @@ class Context:
     scripts: ScriptQueue = Factory(ScriptQueue)
     tilt: bool = False
     tilt_start_ms: int = 0
-    vote_hold_ms: int = VOTE_HOLD_MS
     leader_time_ms: int = LEADER_TIME_MS
     storage_ok: bool = True
     crash_after_election: bool = False

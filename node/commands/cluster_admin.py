@@ -15,7 +15,7 @@ from node.arguments import INT64_MAX, integer, integer_between, wait_timeout_ms
 from node.client import GATE_ASKING, GATE_READONLY, GATE_REDIRECT
 from node.commands.cluster_args import epoch, host_of, order, slot_number, slot_ranges
 from node.errors import CommandError, ErrorReply
-from node.registry import ADMIN, ALLOW_BUSY, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, command
+from node.registry import ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, command
 from node.resp.values import OK, Status
 
 if TYPE_CHECKING:
@@ -245,14 +245,12 @@ def cmd_replicate(client: Client, argv: list[bytes]) -> Any:
     summary="Takes over from this replica's primary.",
 )
 def cmd_failover(client: Client, argv: list[bytes]) -> Any:
-    """`FAILOVER [FORCE|TAKEOVER]`, and from our sentinels `FAILOVER TAKEOVER FENCE <epoch> <min-config-epoch>`."""
+    """`FAILOVER [FORCE|TAKEOVER]`; our sentinels add `FENCE <epoch> <min-config-epoch> [<void after, our clock>]`."""
     host_of(client)
     mode = argv[2].upper() if len(argv) > 2 else b""
     fence = None
-    if len(argv) == 6 and mode == b"TAKEOVER" and argv[3].upper() == b"FENCE":
-        fence = Fence(
-            integer_between(argv[4], 0, INT64_MAX, errors.SYNTAX), integer_between(argv[5], 0, INT64_MAX, errors.SYNTAX)
-        )
+    if len(argv) in (6, 7) and mode == b"TAKEOVER" and argv[3].upper() == b"FENCE":
+        fence = Fence(*(integer_between(word, 0, INT64_MAX, errors.SYNTAX) for word in argv[4:]))
     elif len(argv) > 3:
         raise CommandError(errors.bad_subcommand_use(b"cluster", argv[1]))
     elif mode not in (b"", b"FORCE", b"TAKEOVER"):
@@ -318,7 +316,7 @@ def cmd_saveconfig(client: Client, argv: list[bytes]) -> Any:
     "cluster|guard",
     arity=-8,
     syntax="name sentinel-id fence-epoch lease-ms voters clock-ms",
-    flags=ADMIN | STALE | LOADING | ALLOW_BUSY,
+    flags=ADMIN | STALE | LOADING,
     group="cluster",
     since="0.1.0",
     complexity="O(N), N the sentinels",

@@ -245,6 +245,11 @@ cpdef encode_array(object items, bint resp3):
 
 def encode_command(list argv not None):
     """The twin of `node.resp.encoder.encode_command`: a command as the array of bulk strings that clients send."""
+    return command(argv)
+
+
+cdef bytes command(list argv):
+    """`encode_command` for C."""
     cdef Py_ssize_t size = 3 + _digits(PyList_GET_SIZE(argv))
     cdef object arg
     cdef bytes made

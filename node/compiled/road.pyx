@@ -8,7 +8,7 @@ from cpython.list cimport PyList_Append, PyList_CheckExact, PyList_GET_ITEM, PyL
 from cpython.long cimport PyLong_AsLongLong, PyLong_CheckExact, PyLong_FromLongLong
 from cpython.object cimport PyObject
 
-from node.compiled.codec cimport bulk, cluster_slot, database_part, encode_array, integer
+from node.compiled.codec cimport bulk, cluster_slot, command, database_part, encode_array, integer
 from node.compiled.slots cimport get, get_int, holds, nanos_now, set, slot
 
 
@@ -56,16 +56,25 @@ cdef class StraightRoad:
         self.nanos = slot(spec, "nanos")
         self.timings = slot(spec, "timings")
         self.failed_calls = slot(spec, "failed_calls")
+        stream = type(self.stream)
+        self.sink = slot(stream, "_sink")
+        self.stream_pending = slot(stream, "_pending")
+        self.selected_db = slot(stream, "selected_db")
+        self.offset = slot(stream, "offset")
+        self.db = slot(client, "db")
+        self.index = slot(type(server.keyspace.dbs[0]), "index")
         self.dirty = slot(keyspace, "dirty")
         self.hot_key = slot(keyspace, "hot_key")
         self.hot_slot = slot(keyspace, "hot_slot")
 
-    def run(self, client, list commands not None, Py_ssize_t position):
+    def run(self, client, list commands not None, Py_ssize_t position, long long until_ns):
         """See `node.straight.Road.run`."""
-        return self.run_commands(client, commands, position)
+        return self.run_commands(client, commands, position, until_ns)
 
-    cdef Py_ssize_t run_commands(self, object client, list commands, Py_ssize_t position) except? -1:
-        """`run` for C."""
+    cdef Py_ssize_t run_commands(
+        self, object client, list commands, Py_ssize_t position, long long until_ns
+    ) except? -1:
+        """`run` for C. Leaves in `ended_ns` when the last command was over."""
         cdef Py_ssize_t total = PyList_GET_SIZE(commands)
         cdef Py_ssize_t words, key_at
         cdef long long last, now, slow_nanos, reply_limit, dirty, gates, follows, minded, number = 0
@@ -138,7 +147,9 @@ cdef class StraightRoad:
             except Exception:  # a bug of ours: it is logged, and must not end the process that holds the data
                 result = server.handler_failed(spec, argv)
             if get_int(keyspace, self.dirty) > dirty or not holds(client, self.rewritten, None):
-                if PyList_GET_SIZE(self.feeds) or not holds(client, self.rewritten, None):
+                if not holds(client, self.rewritten, None) or (
+                    PyList_GET_SIZE(self.feeds) and not self._feed_stream(client, argv)
+                ):
                     self.propagation.after_command(client, argv)
                 set(client, self.write_offset, self.stream.offset)
             now = nanos_now()
@@ -162,14 +173,32 @@ cdef class StraightRoad:
                 position = -position
                 break
             if (
-                PyDict_Size(self.ready)
+                now >= until_ns
+                or PyDict_Size(self.ready)
                 or (holds(client, self.sock, None) and not follows)
                 or holds(client, self.close_after_reply, True)
             ):
                 break
+        self.ended_ns = last
         if ran is not None:
             set(client, self.last_command, get(ran, self.full_name))
         return position
+
+    cdef bint _feed_stream(self, object client, list argv) except -1:
+        """What `Propagation.after_command` comes to when the stream for replicas is the only feed, and in the database of
+        the client; False where it is not."""
+        cdef object stream = self.stream
+        cdef bytes data
+        if (
+            PyList_GET_SIZE(self.feeds) != 1
+            or <object>PyList_GET_ITEM(self.feeds, 0) is not get(stream, self.sink)
+            or get_int(stream, self.selected_db) != get_int(get(client, self.db), self.index)
+        ):
+            return False
+        data = command(argv)
+        PyList_Append(get(stream, self.stream_pending), data)
+        set(stream, self.offset, get_int(stream, self.offset) + PyBytes_GET_SIZE(data))
+        return True
 
     cdef bint _finish(self, object client, object spec, list argv, object result, list out) except -1:
         """A reply that is not one of the usual: whether it blocks the client."""

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=True
 """Receiving, running and sending for the clients of one pass about whom there is nothing special.
 
-The twins are the loops of `DataPlane.run_pass` and `DataPlane.flush` with `_read` and `Output.send`, to which every
+The twins are the loops of `DataPlane.run_pass` and `DataPlane.flush` with `Input.read` and `Output.send`, to which every
 client goes that is not plain: one that is not authenticated, is blocked, has commands waiting or a half of one, has
 replies that its socket did not take, is a replica, sends something that the quick road of parsing refuses, or whose
 socket has anything else to say than that there is something to read.
@@ -17,7 +17,7 @@ from libc.string cimport memcpy
 
 from node.compiled.codec cimport parse
 from node.compiled.road cimport StraightRoad
-from node.compiled.slots cimport get, get_int, holds, set, slot
+from node.compiled.slots cimport get, get_int, holds, nanos_now, set, slot
 
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -38,15 +38,17 @@ cdef char _to_send[SEND_SIZE]
 cdef class Turn:
     """What a pass does for plain clients; `DataPlane` does the rest."""
 
-    cdef object server, plane
+    cdef object server, plane, input
     cdef StraightRoad road
     cdef dict ready
+    cdef Py_ssize_t all_received, reads, ran  # what the statistics have not been told yet
     cdef Py_ssize_t fd, sock, out, parser, authenticated, blocked, commands, close_after_reply, close_at_once, unsent
     cdef Py_ssize_t replica, pending, input_bytes, output_bytes, commands_run, last_used_ms
 
-    def __init__(self, server, client, StraightRoad road not None, plane):
+    def __init__(self, server, client, StraightRoad road not None, plane, input):
         self.server = server
         self.plane = plane
+        self.input = input
         self.road = road
         self.ready = server.blocking.ready
         self.fd = slot(client, "fd")
@@ -66,18 +68,20 @@ cdef class Turn:
         self.commands_run = slot(client, "commands_run")
         self.last_used_ms = slot(client, "last_used_ms")
 
-    def receive(self, list events not None, dict clients not None):
-        """Read from the plain clients and run what they sent; the events that are left to Python."""
+    def receive(self, list events not None, dict clients not None, long long turn_ns, long long share_ns):
+        """Read from the plain clients and run what they sent, each for its turn, until the share of all is used up (the
+        others are `postponed`); the events that are left to Python.
+        """
         cdef list left = []
-        cdef list commands
         cdef object event, client
         cdef object plane = self.plane
         cdef object stats = self.server.stats
         cdef object now_ms = self.server.clock.now_ms
         cdef PyObject* found
-        cdef Py_ssize_t received, position
-        cdef Py_ssize_t all_received = 0, reads = 0, ran = 0
-        cdef bint rest_is_plain
+        cdef Py_ssize_t received
+        cdef long long now_ns = nanos_now()
+        cdef long long end_ns = now_ns + share_ns
+        cdef bint served = False
         for event in events:
             found = PyDict_GetItem(clients, (<tuple>event)[0])
             if found == NULL or <int>(<tuple>event)[1] != EPOLLIN or plane.stopping:
@@ -93,36 +97,51 @@ cdef class Turn:
             ):
                 left.append(event)
                 continue
+            if now_ns >= end_ns and served:
+                plane.postponed.append(event)
+                continue
+            served = True
             received = c_recv(<int>(<tuple>event)[0], _received, READ_SIZE, 0)
             if received <= 0:
                 left.append(event)  # Python sees the same, and knows what it means
                 continue
-            commands = []
-            if parse(_received, _received + received, commands, &rest_is_plain) < received:
-                plane.take_chunk(client, PyBytes_FromStringAndSize(_received, received))
-                continue
-            all_received += received
-            reads += 1
-            set(client, self.input_bytes, get_int(client, self.input_bytes) + received)
-            set(client, self.last_used_ms, now_ms)
-            position = self.road.run_commands(client, commands, 0)
-            if (
-                position != PyList_GET_SIZE(commands)
-                or PyDict_Size(self.ready)
-                or not holds(client, self.close_at_once, False)
-                or holds(client, self.sock, None)
-            ):
-                plane.run_from(client, commands, position)
-                continue
-            ran += position
-            set(client, self.commands_run, get_int(client, self.commands_run) + position)
-            if holds(client, self.pending, False) and PyList_GET_SIZE(get(client, self.out)):
-                set(client, self.pending, True)
-                plane.touched.append(client)
-        stats.input_bytes += all_received
-        stats.reads += reads
-        stats.commands += ran
+            try:
+                now_ns = self._take(client, received, now_ms, now_ns + turn_ns)
+            except Exception:  # a bug of ours costs the connection that met it, not the process
+                plane.fault(client)
+        stats.input_bytes += self.all_received
+        stats.reads += self.reads
+        stats.commands += self.ran
+        self.all_received = self.reads = self.ran = 0
         return left
+
+    cdef long long _take(self, object client, Py_ssize_t received, object now_ms, long long until_ns) except -1:
+        """Run what a client sent; what time it is then."""
+        cdef list commands = []
+        cdef Py_ssize_t position
+        cdef bint rest_is_plain
+        if parse(_received, _received + received, commands, &rest_is_plain) < received:
+            self.input.take_chunk(client, PyBytes_FromStringAndSize(_received, received))
+            return nanos_now()
+        self.all_received += received
+        self.reads += 1
+        set(client, self.input_bytes, get_int(client, self.input_bytes) + received)
+        set(client, self.last_used_ms, now_ms)
+        position = self.road.run_commands(client, commands, 0, until_ns)
+        if (
+            position != PyList_GET_SIZE(commands)
+            or PyDict_Size(self.ready)
+            or not holds(client, self.close_at_once, False)
+            or holds(client, self.sock, None)
+        ):
+            self.input.run_from(client, commands, position, until_ns)
+            return nanos_now()
+        self.ran += position
+        set(client, self.commands_run, get_int(client, self.commands_run) + position)
+        if holds(client, self.pending, False) and PyList_GET_SIZE(get(client, self.out)):
+            set(client, self.pending, True)
+            self.plane.touched.append(client)
+        return self.road.ended_ns
 
     def send(self, list touched not None):
         """Send the replies of the plain clients, each in one go; the clients that are left to Python."""

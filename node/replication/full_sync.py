@@ -127,8 +127,6 @@ class FullSync:
         persistence = self._server.persistence
         if self._nursery is None or self._round is not None or persistence.child is not None:
             return
-        if self._server.fibers.halfway:
-            return  # the cron asks again
         waiting = [replica for replica in self._replicas if replica.state == WAITING]
         if not waiting:
             return
@@ -235,7 +233,16 @@ class FullSync:
         finally:
             os.close(write_fd)
         log.info("Background RDB transfer started by pid %d", child.pid)
-        self._nursery.start_soon(self._pass_on, current, read_fd)
+        self._nursery.start_soon(self._guarded_round, current, read_fd)
+
+    async def _guarded_round(self, current: Round, read_fd: int) -> None:
+        try:
+            await self._pass_on(current, read_fd)
+        except Exception:  # a bug of ours, or a system call that nobody expected to fail: these replicas try again
+            self._server.complaints.fault("a full sync")
+            self._kill_child(current)
+            self._give_up(current, "the transfer failed")
+            self._finish(current)
 
     async def _pass_on(self, current: Round, read_fd: int) -> None:
         """Send what the child writes to all replicas of the round, then the end mark."""
@@ -327,7 +334,7 @@ class FullSync:
         else:
             for replica, fd in files:
                 replica.state = SENDING
-                self._nursery.start_soon(self._send_file_to, replica, fd, size)
+                self._nursery.start_soon(self._guarded_sending, replica, fd, size)
             self._maybe_remove(path)
         self._finish(current)
 
@@ -337,6 +344,15 @@ class FullSync:
         if config.rdb_del_sync_files and not config.save and not config.appendonly:
             log.info("Removing the RDB file used to feed replicas in a persistence-less instance")
             remove_if_there(path)
+
+    async def _guarded_sending(self, replica: Replica, fd: int, size: int) -> None:
+        try:
+            await self._send_file_to(replica, fd, size)
+        except OSError as error:
+            log.warning("Can't read the RDB for replica %s: %s", replica.name, error.strerror)
+            self._server.data_plane.drop(replica.client)
+        except Exception:  # a bug of ours
+            self._server.data_plane.fault(replica.client)
 
     async def _send_file_to(self, replica: Replica, fd: int, size: int) -> None:
         client = replica.client

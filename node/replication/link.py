@@ -131,7 +131,7 @@ class PrimaryLink:
             except* Exception as group:  # a bug of ours, as in the data plane: it costs the link, not the data
                 log.error("The link to MASTER is dropped for a bug of this server", exc_info=group)
         at_once = at_once or self._connection_scope.cancelled_caught
-        if self.state == CONNECTED or not self.down_since_ms:
+        if self.state == CONNECTED:
             self.down_since_ms = self._server.clock.now_ms
         self.incoming = None
         self.transfer = None
@@ -272,12 +272,10 @@ class PrimaryLink:
 
     async def _apply(self, incoming: Incoming) -> None:
         """Apply a slice of what was received. CLIENT PAUSE holds the primary's commands back as well."""
-        pause, fibers = self._server.pause, self._server.fibers
-        await fibers.whole()
+        pause = self._server.pause
         while pause.is_paused_for(BY_CLIENT):
             await trio.sleep(_LOOK_AT_PAUSE_S)
-            await fibers.whole()
-        await fibers.run(incoming.apply)
+        incoming.apply()
         self.client.last_used_ms = self._server.clock.now_ms
         self._server.data_plane.flush()
         await trio.lowlevel.checkpoint()

@@ -36,6 +36,7 @@ class Stream:
     __slots__ = (
         "_pending",
         "_propagation",
+        "_sink",
         "ack_wanted",
         "backlog",
         "deliver",
@@ -49,6 +50,7 @@ class Stream:
     def __init__(self, propagation: Propagation, history: History) -> None:
         self._propagation = propagation
         self._pending: list[bytes] = []
+        self._sink = self.feed  # one object: the straight road knows it by identity
         self.history = history
         self.offset = 0
         self.selected_db = NO_DB
@@ -73,11 +75,11 @@ class Stream:
     def set_feeding(self, on: bool) -> None:
         """Whether the commands that run here make the stream: on a primary with a backlog."""
         feeds = self._propagation.feeds
-        if on and self.feed not in feeds:
-            feeds.append(self.feed)
-        elif not on and self.feed in feeds:
-            feeds.remove(self.feed)
-        self._propagation.replica_feed = self.feed if on else None
+        if on and self._sink not in feeds:
+            feeds.append(self._sink)
+        elif not on and self._sink in feeds:
+            feeds.remove(self._sink)
+        self._propagation.replica_feed = self._sink if on else None
 
     # -- producing -------------------------------------------------------------------------------------------
 

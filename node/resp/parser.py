@@ -111,11 +111,23 @@ parse_quick: Callable[[bytes], Parsed] = parse_quick_plain if compiled is None e
 class RequestParser:
     """The exact parser of one client: give it bytes with `feed`, take commands with `next_command`."""
 
-    __slots__ = ("_arg_bytes", "_arg_count", "_args", "_buffer", "_bulk_len", "_pos", "authenticated", "max_bulk")
+    __slots__ = (
+        "_arg_bytes",
+        "_arg_count",
+        "_args",
+        "_buffer",
+        "_bulk_len",
+        "_pos",
+        "authenticated",
+        "max_bulk",
+        "needs_more",
+    )
 
     def __init__(self, max_bulk: int, authenticated: bool = True) -> None:
         self.max_bulk = max_bulk
         self.authenticated = authenticated
+        #: Set by whoever knows that what is held is the beginning of a command; true until the next `feed`.
+        self.needs_more = False
         self._buffer = bytearray()
         self._pos = 0
         self._args: list[bytes] = []
@@ -129,6 +141,7 @@ class RequestParser:
             del self._buffer[: self._pos]
             self._pos = 0
         self._buffer += chunk
+        self.needs_more = False
 
     @property
     def idle(self) -> bool:
@@ -144,7 +157,13 @@ class RequestParser:
         """What is held, which is forgotten here. Only while `untouched`."""
         held = bytes(self._buffer)
         self._buffer.clear()
+        self.needs_more = False
         return held
+
+    @property
+    def in_long_argument(self) -> bool:
+        """Whether much of an argument is still to come."""
+        return self._bulk_len - len(self._buffer) + self._pos > QUICK_MAX
 
     @property
     def unread_bytes(self) -> int:
@@ -161,25 +180,27 @@ class RequestParser:
 
         Raises ProtocolError; the parser must not be used after that.
         """
+        while (argv := self.next_step()) == []:
+            pass
+        return argv
+
+    def next_step(self) -> list[bytes] | None:
+        """As `next_command`, but an empty command is one, too: so many can come that skipping them takes long."""
         buffer = self._buffer
-        while True:
-            if not self._arg_count:
-                if self._pos >= len(buffer):
-                    return None
-                if buffer[self._pos] != 0x2A:  # '*'
-                    argv = self._inline()
-                    if argv is None or argv:
-                        return argv
-                    continue
-                if not self._start_multibulk():
-                    return None
-                if not self._arg_count:
-                    continue
-            if not self._fill_args():
+        if not self._arg_count:
+            if self._pos >= len(buffer):
                 return None
-            argv, self._args = self._args, []
-            self._arg_count = self._arg_bytes = 0
-            return argv
+            if buffer[self._pos] != 0x2A:  # '*'
+                return self._inline()
+            if not self._start_multibulk():
+                return None
+            if not self._arg_count:
+                return []
+        if not self._fill_args():
+            return None
+        argv, self._args = self._args, []
+        self._arg_count = self._arg_bytes = 0
+        return argv
 
     def _line(self, too_big: str) -> bytes | None:
         end = self._buffer.find(b"\r", self._pos)

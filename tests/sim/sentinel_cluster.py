@@ -162,6 +162,9 @@ class GuardedNode(SimNode):
             link = "up" if self.data.link_up else "down"
             lines += ["role:slave", f"master_host:{me.primary.ip}", f"master_port:{me.primary.port}"]
             lines += [f"master_link_status:{link}", f"slave_repl_offset:{self.data.offset}", "slave_priority:100"]
+            if not self.data.link_up:
+                down_s = (self.clock_ms() - self.data.last_io_ms) // 1000 if self.data.last_io_ms else -1
+                lines.append(f"master_link_down_since_seconds:{down_s}")
         return "\r\n".join(lines).encode()
 
     def _shards(self) -> list[Any]:
@@ -183,7 +186,7 @@ class GuardedNode(SimNode):
         if not words:
             return self._refusable(lambda admin: admin.failover())
         assert words[:2] == [b"TAKEOVER", b"FENCE"], f"the sentinels sent {words}"
-        fence = Fence(int(words[2]), int(words[3]))
+        fence = Fence(*(int(word) for word in words[2:]))
         reply = self._refusable(lambda admin: admin.failover(takeover=True, fence=fence))
         if reply is OK:
             self.on_ordered(self)

@@ -34,7 +34,7 @@ class SimServer(SimHost):
     on_ordered: Callable[[SimServer], None] = lambda server: None
     run_id: str = ""
     link_up: bool = False
-    link_down_ms: int = 0
+    link_down_ms: int = 0  # since when the link is down; 0: it never was up since the start
     born_ms: int = 0
     voters: int = 0
     _entries: dict[bytes, tuple[int, bool]] = field(factory=dict, init=False)  # sentinel -> (expiry, write lease?)
@@ -49,7 +49,7 @@ class SimServer(SimHost):
         self._entries.clear()
         self._subscribers.clear()
         self._queued.clear()
-        self.link_up, self.link_down_ms = False, self.clock_ms()
+        self.link_up, self.link_down_ms = False, 0
         self.later(int(self.rng.random() * REPLICATE_MS), self._work)
         if self.shard >= 0:
             self.later(int(self.rng.random() * GOSSIP_MS), self._gossip)
@@ -171,7 +171,7 @@ class SimServer(SimHost):
             self.primary = None
         else:
             self.primary = next(peer for peer in self.peers if peer.address == host.decode())
-        self.link_up, self.link_down_ms = False, self.clock_ms()
+        self.link_up, self.link_down_ms = False, 0
         return OK
 
     def _publish(self, channel: bytes, message: bytes) -> int:
@@ -201,7 +201,8 @@ class SimServer(SimHost):
             lines += [f"master_link_status:{status}", f"slave_priority:{self.priority}"]
             lines += [f"slave_repl_offset:{self.offset}"]
             if not self.link_up:
-                lines.append(f"master_link_down_since_seconds:{(self.clock_ms() - self.link_down_ms) // 1000}")
+                down_s = (self.clock_ms() - self.link_down_ms) // 1000 if self.link_down_ms else -1
+                lines.append(f"master_link_down_since_seconds:{down_s}")
         return "\r\n".join(lines).encode()
 
     # Cluster commands
@@ -241,9 +242,9 @@ class SimServer(SimHost):
             return ErrorReply("ERR You should send CLUSTER FAILOVER to a replica")
         least = 0
         if len(args) >= 4 and args[1].upper() == b"FENCE":
-            fence, least = int(args[2]), int(args[3])
-            if fence < self.fence_epoch:
-                return ErrorReply("ERR stale fence")
+            fence, least, void_ms = int(args[2]), int(args[3]), int(args[4])
+            if fence < self.fence_epoch or self.clock_ms() > void_ms:
+                return ErrorReply("ERR stale order")
             self.fence_epoch = fence
             self.on_ordered(self)
         if not args:  # coordinated: only with a primary that answers, which stops writing first

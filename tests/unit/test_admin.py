@@ -239,6 +239,7 @@ def test_every_refusal_has_a_test() -> None:
         Condition.FAILOVER_PRIMARY_DOWN,
         Condition.EPOCH_SET,
         Condition.STALE_FENCE,
+        Condition.LATE_ORDER,
         Condition.BAD_GUARD,
         Condition.OTHER_GUARD,
     }

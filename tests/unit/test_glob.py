@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from node import glob
 from node.compat import COMPAT
-from node.glob import Glob, match
+from node.glob import Glob, compile_glob, match
 
 
 def _model(pattern: bytes, text: bytes, fold: bool) -> bool:
@@ -66,15 +67,64 @@ def test_match_agrees_with_the_model(pattern: bytes, text: bytes, fold: bool) ->
     assert match(pattern, text, ignore_case=fold) == fits
 
 
-@given(_patterns, _texts)
-def test_walk_piece_by_piece_agrees_with_the_single_expression(pattern: bytes, text: bytes) -> None:
-    before = glob._MANY_STARS
+def _walked(pattern: bytes, ignore_case: bool = False) -> Glob:
+    """The form that long patterns have."""
+    before = glob._LONG
     try:
-        glob._MANY_STARS = 1  # type: ignore[misc]  # so that one star is many already
-        walked = Glob(pattern).match(text)
+        glob._LONG = -1  # type: ignore[misc]
+        return Glob(pattern, ignore_case)
     finally:
-        glob._MANY_STARS = before  # type: ignore[misc]
-    assert walked == Glob(pattern).match(text)
+        glob._LONG = before  # type: ignore[misc]
+
+
+@given(_patterns, _texts, st.booleans())
+def test_walk_over_a_pattern_agrees_with_the_expression(pattern: bytes, text: bytes, fold: bool) -> None:
+    assert _walked(pattern, fold).match(text) == Glob(pattern, fold).match(text)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "fits"),
+    [
+        (b"a" * 5000, b"a" * 5000, True),
+        (b"a" * 5000, b"a" * 4999, False),
+        (b"a" * 3000 + b"*" + b"b" * 3000, b"a" * 3000 + b"c" + b"b" * 3000, True),
+        (b"*" + b"ab" * 2000, b"ab" * 2001, True),
+        (b"*" + b"ab" * 2000, b"ab" * 2001 + b"a", False),
+        (b"?" * 5000 + b"*", b"x" * 5000, True),
+        (b"[a-c]" * 2000, b"abc" * 666 + b"ab", True),
+        (b"\\*" * 2000, b"*" * 2000, True),
+    ],
+)
+def test_long_patterns_fit_what_they_say(pattern: bytes, text: bytes, fits: bool) -> None:
+    assert Glob(pattern).match(text) == fits
+    assert Glob(pattern.upper(), ignore_case=True).match(text) == fits
+
+
+@pytest.mark.parametrize("pattern", [b"k" * (1 << 20), b"?k" * (1 << 19), b"[kl]" * (1 << 18), b"*k" * (1 << 19)])
+def test_pattern_of_a_megabyte_is_not_compiled_and_not_kept(pattern: bytes) -> None:
+    kept = len(compile_glob.__self__._globs)  # type: ignore[attr-defined]
+    started = time.process_time()
+    tracemalloc.start()
+    try:
+        fits = compile_glob(pattern).fits
+        assert not any(fits(b"key:%d" % number) for number in range(1000))
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - started < 5.0
+    assert peak < 100 << 20
+    assert len(compile_glob.__self__._globs) == kept  # type: ignore[attr-defined]
+
+
+def test_patterns_are_kept_up_to_a_number_of_letters() -> None:
+    cache = glob._Cache(letters=4000)
+    first = cache.get(b"a*0")
+    assert cache.get(b"a*0") is first
+    for number in range(40):
+        cache.get(b"a*%d" % number)
+        cache.get(b"x" * 900 + b"*%d" % number)
+    assert sum(len(pattern) for pattern, _ in cache._globs) <= 4000
+    assert cache.get(b"a*0") is not first
 
 
 @given(_patterns, _texts)

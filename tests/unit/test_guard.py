@@ -178,6 +178,16 @@ def test_order_with_an_older_fence_than_obeyed_is_refused_even_after_a_restart()
     assert core.view.myself.is_replica
 
 
+def test_order_that_comes_too_late_is_refused_and_leaves_no_trace() -> None:
+    lone = armed("R2")
+    with pytest.raises(ClusterRefusal) as refused:
+        lone.order("failover", takeover=True, fence=Fence(7, 0, lone.now_ms - 1))
+    assert refused.value.condition is Condition.LATE_ORDER
+    assert lone.core.guard.fence_epoch == 0
+    lone.order("failover", takeover=True, fence=Fence(7, 0, lone.now_ms))
+    assert lone.core.view.myself.is_primary
+
+
 def test_fenced_replicate_turns_a_primary_that_still_has_slots_and_keys() -> None:
     lone = armed("P2")
     lone.hear("R2", primary_id="", flags=1, slots=lone.share("P1") & lone.share("P2"))

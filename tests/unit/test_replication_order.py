@@ -1,4 +1,4 @@
-"""In each pass the replicas get their bytes before any client gets its reply."""
+"""What a pass gives to the replicas: the bytes of every change, before any client gets its reply."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Watched:
         self._replica = replica
         self._seen = seen
 
-    def receive(self, events: Any, clients: Any) -> Any:
-        return self._sender.receive(events, clients)
+    def receive(self, *args: Any) -> Any:
+        return self._sender.receive(*args)
 
     def send(self, what: Any) -> Any:
         if what and (isinstance(what, list) or what.replica is None):
@@ -48,3 +48,43 @@ def test_write_is_with_the_replica_before_its_client_is_answered(form: str) -> N
             plane._turn = Watched(plane._turn, replica, seen)
         assert writer.raw("SET", "k", "v") == b"+OK\r\n"
         assert b"".join(seen) == encode_command([b"SELECT", b"0"]) + encode_command([b"SET", b"k", b"v"])
+
+
+@pytest.mark.parametrize("other_feed", [False, True])
+def test_stream_is_the_same_whichever_way_a_command_is_fed(other_feed: bool) -> None:
+    """The compiled road feeds the stream by itself while that is the only feed."""
+    commands = [
+        ["SET", "a", "1"],
+        ["SELECT", "2"],
+        ["SET", "b", "x" * 3000],
+        ["GET", "b"],
+        ["SPOP", "nothing"],
+        ["SADD", "s", "only"],
+        ["SPOP", "s"],
+        ["SELECT", "0"],
+        ["APPEND", "a", ""],
+        ["DEL", "a", "b"],
+    ]
+    with InProcessNode() as node:
+        replication, client = node.server.replication, node.client()
+        if not other_feed:
+            node.server.propagation.feeds.clear()
+        replication.serving.open_stream(feeding=True)
+        for command in commands:
+            client.call(*command)
+        backlog = replication.stream.backlog
+        assert backlog is not None
+        told = b"".join(backlog.since(1))
+        wanted = [
+            ["SELECT", "0"],
+            ["SET", "a", "1"],
+            ["SELECT", "2"],
+            ["SET", "b", "x" * 3000],
+            ["SADD", "s", "only"],
+            ["SREM", "s", "only"],
+            ["SELECT", "0"],
+            ["APPEND", "a", ""],
+            ["DEL", "a", "b"],
+        ]
+        assert told == b"".join(encode_command([word.encode() for word in command]) for command in wanted)
+        assert (replication.offset, client.served.write_offset) == (len(told), len(told))

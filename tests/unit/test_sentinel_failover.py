@@ -145,20 +145,101 @@ def test_refused_order_aborts_and_unanswered_one_times_out() -> None:
     assert events.count("-failover-abort-slave-timeout") == 1
 
 
-def test_failed_failover_is_not_tried_again_before_twice_the_timeout() -> None:
+def until_tried(bench: SentinelBench, limit_ms: int, *ports: int, facts: bytes = b"") -> int:
+    """How long until the next attempt starts, while the servers behind `ports` answer; -1: not in this time."""
+    started_ms = bench.now_ms
+    while bench.now_ms < started_ms + limit_ms:
+        if "+try-failover" in bench.events(bench.advance(20)):
+            return bench.now_ms - started_ms
+        for port in ports:
+            if "+try-failover" in bench.events(bench.answer(port, {"PING": b"PONG", "INFO": facts or replica_info(1)})):
+                return bench.now_ms - started_ms
+    return -1
+
+
+def test_failed_failover_is_tried_again_within_about_a_second() -> None:
     bench = watched()
     ordered(bench)
-    bench.answer(SECOND, {"ORDER": ErrorReply("ERR no")})
-    tried_at_ms = []
-    for _ in range(120):
-        if "+try-failover" in bench.events(bench.advance(100)):
-            tried_at_ms.append(bench.now_ms)
-        for port in (FIRST, SECOND):
-            bench.answer(port, {"PING": b"PONG", "INFO": replica_info(1)})
-    started_ms = bench.core.ctx.units["m"].failover.start_ms
-    assert len(tried_at_ms) == 1
-    assert abs(tried_at_ms[0] - started_ms) <= 100
-    assert tried_at_ms[0] >= 1_000_000 + 2 * 5_000
+    for _ in range(3):
+        promoted = bench.core.ctx.units["m"].failover.promoted
+        assert promoted is not None
+        bench.answer(promoted.address.port, {"ORDER": ErrorReply("ERR no")})
+        assert 500 <= until_tried(bench, 2_000, FIRST, SECOND) <= 1_040
+        assert bench.core.ctx.units["m"].failover.order_sent, "offsets are fresh: nothing to wait for"
+
+
+def test_failover_without_a_fit_replica_is_tried_again_when_there_is_one_and_not_before() -> None:
+    bench = watched()
+    unfit = replica_info(1) + b"\r\nslave_priority:0"
+    for port in (FIRST, SECOND):
+        bench.core.ctx.units["m"].replicas[f"10.0.0.{port - 6378}:{port}"].replica.priority = 0
+    assert "-failover-abort-no-good-slave" in elected(bench)
+    assert until_tried(bench, 10_000, FIRST, SECOND, facts=unfit) == -1
+    assert 0 <= until_tried(bench, 5_000, FIRST, SECOND) <= 1_200, "with the next INFO"
+
+
+def test_new_fall_of_the_primary_knows_nothing_of_a_failed_attempt() -> None:
+    bench = watched()
+    for replica in bench.core.ctx.units["m"].replicas.values():
+        replica.replica.priority = 0
+    assert "-failover-abort-no-good-slave" in elected(bench)
+    bench.advance(1_000)
+    bench.accept(PRIMARY)
+    bench.answer(PRIMARY, {"PING": b"PONG", "INFO": info()})
+    assert "-odown" in bench.events()
+    bench.advance(200)
+    bench.answer(PRIMARY, {"PING": b"PONG", "INFO": info()})
+    assert "+try-failover" in elected(bench)
+
+
+def test_attempt_ends_when_the_primary_is_back_before_the_order() -> None:
+    bench = watched()
+    elected(bench)
+    assert bench.core.ctx.units["m"].failover.active, "it waits for the offsets of its replicas"
+    primary = bench.core.ctx.units["m"].primary
+    primary.link.retry_at_ms = bench.now_ms
+    bench.core.ctx.touch(primary)
+    bench.advance(20)
+    bench.accept(PRIMARY)
+    bench.answer(PRIMARY, {"PING": b"PONG", "INFO": info()})
+    assert bench.events() == ["-sdown", "-odown", "-failover-abort-master-is-back"]
+    assert not bench.core.ctx.units["m"].failover.active
+
+
+def test_replica_that_dies_with_its_order_is_not_waited_for() -> None:
+    bench = watched()
+    ordered(bench)
+    bench.drop(SECOND)
+    bench.refuse(SECOND)
+    bench.advance(REFUSED_RETRY_MS)
+    bench.answer(FIRST, {"PING": b"PONG", "INFO": replica_info(100)})
+    assert "-failover-abort-slave-timeout" in bench.events(bench.refuse(SECOND))
+    assert 0 <= until_tried(bench, 2_000, FIRST) <= 1_040
+
+
+def test_new_primary_that_dies_at_once_is_failed_over_in_turn() -> None:
+    bench = watched()
+    ordered(bench)
+    bench.answer(SECOND, {"ORDER": [b"OK"]})
+    bench.answer(SECOND, {"PING": b"PONG", "INFO": info("master")})
+    assert bench.core.ctx.units["m"].failover.active, "the other replica is not done yet"
+    bench.drop(SECOND)
+    bench.refuse(SECOND)
+    bench.advance(REFUSED_RETRY_MS)
+    assert "+switch-master" in bench.events(bench.refuse(SECOND))
+    assert 0 <= until_tried(bench, 1_000, FIRST) <= 200
+
+
+def test_newer_configuration_that_keeps_the_primary_ends_our_failover() -> None:
+    bench = watched()
+    ordered(bench)
+    bench.answer(SECOND, {"ORDER": [b"OK"]})
+    bench.answer(SECOND, {"PING": b"PONG", "INFO": info("master")})
+    bench.hear(FIRST, f"10.0.1.2,26001,{'a' * 40},9,m,10.0.0.1,6379,9")
+    unit = bench.core.ctx.units["m"]
+    assert unit.failover.promoted is None
+    assert (unit.primary.address.port, unit.config_epoch) == (PRIMARY, 9)
+    assert "+switch-master" not in bench.events(bench.history)
 
 
 def test_scripts_are_run_for_the_events_and_for_the_new_address() -> None:

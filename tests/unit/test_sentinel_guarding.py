@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from node.resp.values import OK
 from sentinel.effects import Connect, Effect, ErrorReply, Persist, Reply, Send
 from sentinel.leases import drift_ms
-from sentinel.state import REFUSED_RETRY_MS, VOTE_HOLD_MS
+from sentinel.state import LEADER_TIME_MS, REFUSED_RETRY_MS
 from tests.support.sentinel_bench import SentinelBench, info
 
 A, B, C, D = "a" * 40, "b" * 40, "c" * 40, "d" * 40
@@ -255,12 +256,69 @@ def test_nobody_of_the_shard_is_leased_after_a_vote_until_the_hold_ends() -> Non
     cluster.bench.core.leases.died(unit.primary)
     cluster.bench.call("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "10.0.0.1", "7001", "5", "e" * 40)
     before = len(cluster.guards_to(A))
-    cluster.run(VOTE_HOLD_MS - 500)
+    cluster.run(LEADER_TIME_MS - 20)
     held = cluster.guards_to(A)[before:]
     assert held
     assert all(argv[-1] == b"WATCH" for argv in held)
-    cluster.run(1_500)
+    cluster.run(500)
     assert cluster.guards_to(A)[-1][-1] != b"WATCH"
+
+
+PEER = "e" * 40
+
+
+def voted_and_primary_back() -> Cluster:
+    """The primary died, the vote went to another sentinel, and the primary is back."""
+    cluster = Cluster(CONFIG.replace("7001 1", "7001 2"))
+    cluster.run(600)
+    cluster.kill(A)
+    for epoch in ("5", "6"):
+        cluster.bench.call("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "10.0.0.1", "7001", epoch, PEER)
+    cluster.alive.add(A)
+    cluster.run(500)
+    return cluster
+
+
+def test_vote_that_is_given_back_ends_its_hold_at_once_and_no_other() -> None:
+    cluster = voted_and_primary_back()
+    assert cluster.guards_to(A)[-1][-1] == b"WATCH", "it sees the primary, but the leader may promote another yet"
+    cluster.bench.call("SENTINEL", "GIVE-BACK-VOTE", "6", PEER)
+    cluster.bench.call("SENTINEL", "GIVE-BACK-VOTE", "5", "d" * 40)
+    cluster.run(60)
+    assert cluster.guards_to(A)[-1][-1] == b"WATCH", "the vote of epoch 5 still binds"
+    assert cluster.bench.call("SENTINEL", "GIVE-BACK-VOTE", "5", PEER) == OK
+    (lease,) = [argv for argv in cluster.bench.sent() if argv[1:2] == (b"GUARD",)]
+    assert lease[-1] != b"WATCH"
+
+
+def test_attempt_whose_primary_is_back_ends_and_gives_the_votes_back() -> None:
+    cluster = Cluster(CONFIG.replace("7001 1", "7001 2"))
+    cluster.run(600)
+    bench = cluster.bench
+    bench.hear(7002, f"10.0.1.2,26001,{PEER},0,shop/1111aaaa,10.0.0.1,7001,0")
+    bench.accept(26001)
+    bench.answer(26001, {"PING": b"PONG"})
+    cluster.kill(A)
+    bench.answer(26001, {"DOWN": [1, b"*", 0], "PING": b"PONG"})
+    cluster.run(100)
+    unit = bench.core.ctx.units["shop/1111aaaa"]
+    assert unit.failover.active, "it waits for the vote of the other one"
+    assert unit.hold_until_ms
+    cluster.alive.add(A)
+    before = len(cluster.sent)
+    assert "-failover-abort-master-is-back" in cluster.run(500)
+    assert not unit.holds
+    assert (26001, (b"SENTINEL", b"GIVE-BACK-VOTE", b"1", bench.core.ctx.my_id.encode())) in cluster.sent[before:]
+    assert cluster.guards_to(A)[-1][-1] != b"WATCH"
+
+
+def test_order_waits_for_the_clock_of_its_node() -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    replica = next(iter(cluster.bench.core.ctx.units["shop/1111aaaa"].replicas.values()))
+    assert cluster.bench.core.leases.order_void_ms(replica, cluster.bench.now_ms) > NODE_CLOCK_MS
+    replica.lease.echo_ms = 0
+    assert cluster.bench.core.leases.order_void_ms(replica, cluster.bench.now_ms) == 0
 
 
 def test_outcome_of_an_older_election_does_not_end_the_hold_of_a_newer_vote() -> None:
@@ -303,7 +361,9 @@ def test_new_primary_is_leased_at_once_when_the_old_one_is_dead() -> None:
         orders = [argv for port, argv in cluster.sent if port == PORTS[C] and argv[1:2] == (b"FAILOVER",)]
         if orders:
             break
-    assert orders == [(b"CLUSTER", b"FAILOVER", b"TAKEOVER", b"FENCE", b"1", b"10")]
+    assert [order[:6] for order in orders] == [(b"CLUSTER", b"FAILOVER", b"TAKEOVER", b"FENCE", b"1", b"10")]
+    left_ms = int(orders[0][6]) - cluster.clock_ms
+    assert LEADER_TIME_MS - 200 < left_ms <= LEADER_TIME_MS, "valid for the leader's time, on the clock of the node"
     cluster.owners = {A: (C, 1), B: ("", 2), C: ("", 10), D: (B, 2)}
     events = cluster.run(300)
     assert "+promoted-slave" in cluster.events

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentinel.instance import PRIMARY, REPLICA, Address, Guard, Instance, Settings, Unit, new_link
-from sentinel.selection import facts_awaited, preference, select_replica
+from sentinel.selection import HEAD_START_MS, facts_awaited, preference, promotable_at_ms, select_replica
 from sentinel.state import Timing
 
 NOW_MS = 1_000_000
@@ -108,6 +108,19 @@ def test_unfit_replica_is_not_promoted_even_if_it_is_the_best(spoil: Callable[[I
     assert select_replica(unit, TIMING, NOW_MS) is other
     spoil(other)
     assert select_replica(unit, TIMING, NOW_MS) is None
+
+
+def test_replica_that_started_without_its_primary_waits_for_it_a_while() -> None:
+    unit = make_unit(1)
+    replica = first(unit)
+    replica.replica.never_linked, replica.link.born_ms = True, NOW_MS - HEAD_START_MS + 1
+    assert select_replica(unit, TIMING, NOW_MS) is None
+    assert promotable_at_ms(unit, TIMING, NOW_MS) == NOW_MS + 1
+    assert select_replica(unit, TIMING, NOW_MS + 1) is replica, "what it has on its disk is better than nothing"
+    replica.link.born_ms = NOW_MS
+    replica.replica.primary_link_up = True
+    assert select_replica(unit, TIMING, NOW_MS) is replica
+    assert promotable_at_ms(unit, TIMING, NOW_MS) == NOW_MS
 
 
 def test_old_primary_of_a_cluster_that_missed_its_successor_is_not_promoted() -> None:
