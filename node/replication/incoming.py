@@ -25,15 +25,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("node")
 
-#: Bytes that are received but not applied: a fraction of a second's work, so a drain is over within that.
-MOST_UNAPPLIED: Final = 32 << 20
+#: Bytes that are received but not applied. What is beyond them waits in the primary's memory, and is lost with it; what
+#: is here makes a promotion wait, a second or so for all of it.
+MOST_UNAPPLIED: Final = 128 << 20
 #: How long commands may run before others get their turn.
 SLICE_NS: Final = 2_000_000
 #: The limits of a drain: how long nothing must come from a primary that has not hung up, how long anything may come
 #: from one that goes on talking, and how long all of it may take.
 SILENCE_MS: Final = 10
 _RECEIVING_NS: Final = 200_000_000
-_DRAIN_NS: Final = 2_000_000_000
+_DRAIN_NS: Final = 5_000_000_000
 _READ_SIZE: Final = 1 << 14
 
 
