@@ -50,6 +50,7 @@ type: setup
 
 sim: setup
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+	$(BIN)/python -m tests.sim.sentinel_run --restarts --seeds $(SEEDS)
 
 # What takes too long for every test run: random histories beside the stock server, an hour of everything with a look at
 # memory, and many seeds.

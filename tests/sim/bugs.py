@@ -1,13 +1,14 @@
 """Deliberate bugs, to prove that the simulator has teeth.
 
 Each one breaks a single rule of the real core while its context is open; a run of the simulator must then fail, and its
-seed must replay the same failure. They are for tests and for ``python -m tests.sim --bug NAME``.
+seed must replay the same failure. They are for tests and for ``python -m tests.sim --bug NAME`` (those of the
+sentinels: ``tests.sim.sentinel_run``). The hint how to replay a failure names the bug.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from unittest.mock import patch
 
 from cluster.election import Ballot, Candidate
@@ -17,6 +18,14 @@ from cluster.members import Member, Members
 from cluster.messages import OpenSlots
 from cluster.open_slots import OpenSlotSharing
 from cluster.view import ClusterView
+from sentinel import selection
+from sentinel.election import Election
+from sentinel.failover import Failover
+from sentinel.instance import Hold, Unit
+from sentinel.leases import Leases
+from sentinel.state import Context
+
+Bug = Callable[[], AbstractContextManager[None]]
 
 
 @contextmanager
@@ -108,12 +117,108 @@ def deaf_replica() -> Iterator[None]:
         yield
 
 
-GUARD_BUGS = {"no-fence": no_fence, "lease-from-arrival": lease_from_arrival}
+@contextmanager
+def outliving_hold() -> Iterator[None]:
+    """A voter leases nobody for ten seconds, also when its vote was given back (for the sentinels' worlds)."""
 
-BUGS = {
-    "double-vote": double_vote,
-    "unsynced-vote": unsynced_vote,
-    "lonely-winner": lonely_winner,
-    "reused-epoch": reused_epoch,
-    "deaf-replica": deaf_replica,
-}
+    def hold(self: Leases, unit: Unit, epoch: int, candidate: str) -> None:
+        if self.leased(unit):
+            unit.holds[epoch] = Hold(candidate, self._ctx.now_ms + 10_000)
+            self.renew(unit.primary)
+
+    def drop_hold(self: Leases, unit: Unit, epoch: int, candidate: str) -> None:
+        return
+
+    with patch.object(Leases, "hold", hold), patch.object(Leases, "drop_hold", drop_hold):
+        yield
+
+
+@contextmanager
+def block_after_failure() -> Iterator[None]:
+    """After a failed attempt, or a vote for another's, there is none for twice the failover timeout, as in stock (for
+    the sentinels' worlds).
+    """
+    real_abort, real_lost, real_give_way = Failover.abort, Election.lost, Election._give_way
+
+    def block(ctx: Context, unit: Unit) -> None:
+        unit.failover.blocked_until_ms = ctx.now_ms + 2 * unit.settings.failover_timeout_ms
+
+    def abort(self: Failover, unit: Unit, why: str) -> None:
+        real_abort(self, unit, why)
+        block(self._ctx, unit)
+
+    def lost(self: Election, unit: Unit, winner: str | None) -> None:
+        real_lost(self, unit, winner)
+        block(self._ctx, unit)
+
+    def give_way(self: Election, unit: Unit, leader: str) -> None:
+        real_give_way(self, unit, leader)
+        block(self._ctx, unit)
+
+    def nothing(self: Election, unit: Unit) -> None:
+        return
+
+    with (
+        patch.object(Failover, "abort", abort),
+        patch.object(Election, "lost", lost),
+        patch.object(Election, "_give_way", give_way),
+        patch.object(Election, "_line_up", nothing),
+        patch.object(Election, "stand_down", nothing),
+    ):
+        yield
+
+
+@contextmanager
+def first_up_wins() -> Iterator[None]:
+    """A replica that started without its primary is promoted at once (for the sentinels' worlds)."""
+    with patch.object(selection, "head_start_over_ms", lambda replica: 0):
+        yield
+
+
+_planted = ""
+
+
+def bug_option() -> str:
+    """The option that plants the present bug, with a blank behind it; empty without one. For hints how to replay."""
+    return f"--bug {_planted} " if _planted else ""
+
+
+def _named(bugs: dict[str, Bug]) -> dict[str, Bug]:
+    """The same bugs, each known by its name while it is planted."""
+
+    def with_name(name: str, plant: Bug) -> Bug:
+        @contextmanager
+        def planted() -> Iterator[None]:
+            global _planted
+            _planted = name
+            try:
+                with plant():
+                    yield
+            finally:
+                _planted = ""
+
+        return planted
+
+    return {name: with_name(name, plant) for name, plant in bugs.items()}
+
+
+GUARD_BUGS = _named({"no-fence": no_fence, "lease-from-arrival": lease_from_arrival})
+
+SENTINEL_BUGS = _named(
+    {
+        "outliving-hold": outliving_hold,
+        "block-after-failure": block_after_failure,
+        "first-up-wins": first_up_wins,
+        "no-fence": no_fence,
+    }
+)
+
+BUGS = _named(
+    {
+        "double-vote": double_vote,
+        "unsynced-vote": unsynced_vote,
+        "lonely-winner": lonely_winner,
+        "reused-epoch": reused_epoch,
+        "deaf-replica": deaf_replica,
+    }
+)

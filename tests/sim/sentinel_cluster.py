@@ -196,6 +196,7 @@ class GuardedNode(SimNode):
 class ClusterWorld(SentinelWorld):
     """`SentinelWorld` with real nodes. All seeds guard a cluster."""
 
+    flags = "--cluster "
     servers: list[Any]
 
     def __init__(self, seed: int) -> None:
@@ -203,10 +204,6 @@ class ClusterWorld(SentinelWorld):
         super().__init__(2 * seed + 1)
         self.seed = seed
         self.last_writer: dict[int, tuple[int, str]] = {}
-
-    @property
-    def replay(self) -> str:
-        return f"python -m tests.sim.sentinel_run --cluster --seed {self.seed}"
 
     # Building
 

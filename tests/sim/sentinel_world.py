@@ -16,6 +16,7 @@ from random import Random
 
 from sentinel.core import SentinelCore
 from sentinel.effects import Effect, Send
+from tests.sim.bugs import bug_option
 from tests.sim.network import Network
 from tests.sim.sentinel_hosts import SENTINEL_PORT, SERVER_PORT, SimHost, SimSentinel, VoteSaved, emitted
 from tests.sim.sentinel_server import SimServer
@@ -38,6 +39,9 @@ class LivenessViolation(AssertionError):
 
 class SentinelWorld:
     """The simulation of one seed. Odd seeds guard a cluster, even ones watch a plain primary."""
+
+    flags = ""
+    """What ``python -m tests.sim.sentinel_run`` needs besides the seed to run this kind of world."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -67,7 +71,7 @@ class SentinelWorld:
     @property
     def replay(self) -> str:
         """The command that runs this seed again."""
-        return f"python -m tests.sim.sentinel_run --seed {self.seed}"
+        return f"python -m tests.sim.sentinel_run {self.flags}{bug_option()}--seed {self.seed}"
 
     # ------------------------------------------------------------------------------------------------------- building
 

@@ -15,7 +15,9 @@ from sentinel import election
 from sentinel.effects import Effect
 from sentinel.instance import Instance, Unit
 from sentinel.leases import Leases
-from tests.sim.bugs import no_fence
+from tests.sim import sentinel_run
+from tests.sim.bugs import SENTINEL_BUGS, no_fence
+from tests.sim.restarts import RestartClusterWorld, RestartWorld
 from tests.sim.sentinel_cluster import ClusterWorld, run_cluster_seed
 from tests.sim.sentinel_hosts import SimSentinel, VoteSaved
 from tests.sim.sentinel_world import LEADER_MS, SafetyViolation, SentinelWorld, run_seed
@@ -53,6 +55,29 @@ def test_real_node_without_a_fence_is_noticed() -> None:
 @pytest.mark.parametrize("kind", [SentinelWorld, ClusterWorld])
 def test_same_seed_gives_the_same_run(kind: type[SentinelWorld]) -> None:
     assert kind(3).run() == kind(3).run()
+
+
+RESTART_SEEDS = 16
+
+
+@pytest.mark.parametrize(("kind", "seeds"), [(RestartWorld, RESTART_SEEDS), (RestartClusterWorld, RESTART_SEEDS // 2)])
+def test_restarts_in_any_order_leave_the_shards_writable_in_time(kind: type[RestartWorld], seeds: int) -> None:
+    outages = 0
+    for seed in range(seeds):
+        world = kind(seed)
+        world.run()
+        outages += world.longest_ms > 0
+    assert outages > seeds // 2, "hardly anything went away: there was little to recover from"
+
+
+@pytest.mark.parametrize("bug", ["outliving-hold", "block-after-failure", "first-up-wins"])
+def test_injected_bug_is_found_by_restarts_and_the_hint_replays_it(bug: str) -> None:
+    with SENTINEL_BUGS[bug]():
+        seed, failure = next((seed, said) for seed in range(40) if (said := sentinel_run.run_seed(RestartWorld, seed)))
+        assert failure.endswith(f"replay: python -m tests.sim.sentinel_run --restarts --bug {bug} --seed {seed}")
+        words = failure.rpartition("sentinel_run ")[2].split()
+    assert sentinel_run.main(words) == 1
+    assert sentinel_run.run_seed(RestartWorld, seed) == "", "without the bug the same seed is green"
 
 
 # Scenarios
@@ -157,7 +182,7 @@ RULES: list[Rule] = [
     (hidden_primary_and_a_manual_takeover, Leases, "may_grant", _lease_without_rule_1),
     (hidden_primary_and_restarted_sentinels, Leases, "restarted", lambda self, unit, holder: None),
     (one_blind_sentinel_with_quorum_one, Leases, "may_vote_at_ms", lambda self, unit: 0),
-    (late_candidate_after_the_primary_came_back, Leases, "hold", lambda self, unit: None),
+    (late_candidate_after_the_primary_came_back, Leases, "hold", lambda self, unit, epoch, candidate: None),
     (one_run_of_random_faults, election, "votes_to_win", lambda voters, quorum: quorum),
 ]
 NAMES = ["one_lease", "restart", "no_vote_over_a_lease", "no_lease_after_a_vote", "majority"]

@@ -59,6 +59,8 @@ def test_injected_bug_is_found_and_its_seed_replays_it(bug: str, seeds: range, m
         seed, text, trace = first_failure(seeds)
         again = first_failure(range(seed, seed + 1))
     assert again == (seed, text, trace)
+    with BUGS[bug]():
+        assert World(seed).replay_command() == f"python -m tests.sim --bug {bug} --seed {seed}"
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(text)
     World(seed).run()  # without the bug the same seed is green

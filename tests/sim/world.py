@@ -22,6 +22,7 @@ from cluster.slot_set import SlotSet
 from cluster.slots import SLOT_COUNT
 from cluster.state_file import SavedNode, SavedState, encode_state
 from cluster.terms import FLAG_MYSELF, FLAG_PRIMARY, FLAG_REPLICA
+from tests.sim.bugs import bug_option
 from tests.sim.checks import Safety, SafetyViolation, describe_disagreement
 from tests.sim.faults import Faults
 from tests.sim.network import Host, Network
@@ -88,7 +89,7 @@ class World:
         return node
 
     def replay_command(self) -> str:
-        return f"python -m tests.sim {self.options}--seed {self.seed}"
+        return f"python -m tests.sim {self.options}{bug_option()}--seed {self.seed}"
 
     # Phases
 
