@@ -47,7 +47,6 @@ from sentinel.inspection import Inspector
 from sentinel.instance import SENTINEL, Address, Guard, Instance, Pending, Unit
 from sentinel.leases import Leases
 from sentinel.links import (
-    DISCARD,
     DOWN,
     EPOCHS,
     GUARD,
@@ -66,7 +65,7 @@ from sentinel.peers import Peers
 from sentinel.roster import Roster
 from sentinel.state import Context, touch_all
 
-_ALIVE = (b"PONG", b"LOADING", b"MASTERDOWN")
+_ALIVE = (b"PONG", b"LOADING", b"MASTERDOWN", b"BUSY")
 RETRY_STORE_MS = 1_000
 
 
@@ -207,16 +206,11 @@ class SentinelCore:
         """Any answer shows that the link works; only some show that the server does."""
         link, now = instance.link, self.ctx.now_ms
         text = value.text.encode("utf-8", "surrogateescape") if isinstance(value, ErrorReply) else value
-        if isinstance(text, bytes):
-            if text.startswith(_ALIVE):
-                link.last_avail_ms, link.act_ping_ms, link.refusals, link.met = now, 0, 0, True
-                link.born_ms = link.born_ms or now
-                if text.startswith(b"PONG"):
-                    instance.rebooted_ms = 0
-            elif text.startswith(b"BUSY") and instance.sdown and not instance.script_kill_sent:
-                # A script that never ends made it SDOWN: the least we can try before failing over.
-                self.links.send(instance, DISCARD, "SCRIPT", "KILL")
-                instance.script_kill_sent = True
+        if isinstance(text, bytes) and text.startswith(_ALIVE):
+            link.last_avail_ms, link.act_ping_ms, link.refusals, link.met = now, 0, 0, True
+            link.born_ms = link.born_ms or now
+            if text.startswith(b"PONG"):
+                instance.rebooted_ms = 0
         link.last_pong_ms = now
         self._touch_link(instance)
 

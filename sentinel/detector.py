@@ -1,7 +1,7 @@
 """Who is down: subjectively (our own evidence) and objectively (a quorum says so).
 
 SDOWN of an instance, any of:
-- silence: a PING unanswered for down-after-milliseconds (an answer like -BUSY is no answer; -LOADING is one);
+- silence: a PING unanswered for down-after-milliseconds (-LOADING and -BUSY are answers);
 - refusal: two refused connections in a row - the kernel over there says the process is gone. Stock waits for silence
   here too; this is what makes our failover after a crash fast. It counts only where this sentinel has seen a living
   process: one that never answered may be starting, and has down-after-milliseconds as in stock;
@@ -39,7 +39,7 @@ class Detector:
                 self._changed(instance)
         elif instance.sdown:
             self._ctx.emit(WARNING, "-sdown", instance)
-            instance.sdown, instance.script_kill_sent = False, False
+            instance.sdown = False
             self._changed(instance)
 
     def _changed(self, instance: Instance) -> None:

@@ -168,7 +168,6 @@ class Instance:
     role_reported_ms: int = 0
     rebooted_ms: int = 0  # 0: no reboot under suspicion
     hello_sent_ms: int = 0
-    script_kill_sent: bool = False
     # Of the cluster, when guarded.
     guard: Guard | None = None
     node_id: str = ""

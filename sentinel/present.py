@@ -31,7 +31,6 @@ def flags_of(instance: Instance) -> str:
         (replica.reconf == "inprog", "reconf_inprog"),
         (replica.reconf == "done", "reconf_done"),
         (is_primary and unit is not None and unit.failover.forced, "force_failover"),
-        (instance.script_kill_sent, "script_kill_sent"),
     ]
     return ",".join(word for applies, word in words if applies)
 

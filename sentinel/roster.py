@@ -183,7 +183,7 @@ class Roster:
         unit.odown, unit.odown_since_ms, unit.ask_gap_ms = False, 0, 0
         for member in unit.members():
             member.sdown, member.sdown_since_ms = False, 0
-            member.script_kill_sent, member.rebooted_ms = False, 0
+            member.rebooted_ms = 0
             member.role_reported, member.role_reported_ms = member.role, now
             member.info_heard_ms = member.info_sent_ms = 0
             member.hello_sent_ms = now
