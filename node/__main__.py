@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
-import signal
 import sys
-from functools import partial
-from types import FrameType
-from typing import Any
 
 import trio
 
@@ -17,9 +12,9 @@ from node import commands, log
 from node.background import daemonize, pid_file
 from node.cluster_host import ClusterStartError
 from node.config import Config, ConfigFileError
-from node.persistence.saver import remove_if_there, temp_name
 from node.process import DEFAULT_PID_FILE, banner, set_title, settle_maxclients, start_syslog
 from node.server import Server
+from node.signals import Signals
 
 _USAGE = """Usage: slotmesh-node [/path/to/redis.conf] [options] [-]
        slotmesh-node - (read config from stdin)
@@ -75,11 +70,8 @@ def serve(config: Config) -> int:
     gc.set_threshold(10_000, 5, 2_000)
 
     async def run() -> int:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_watch_signals, server)
-            code = await server.run()
-            nursery.cancel_scope.cancel()
-        return code
+        Signals(server)
+        return await server.run()
 
     try:
         server.listen()
@@ -90,34 +82,6 @@ def serve(config: Config) -> int:
         return 1
     finally:
         logger.warning("Redis is now ready to exit, bye bye...")
-
-
-async def _watch_signals(server: Server) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        signal.signal(signal.SIGINT, partial(_on_interrupt, server, signal.getsignal(signal.SIGINT)))
-        async for number in signals:
-            if server.shutdown_requested.is_set():
-                continue
-            server.shutdown.signalled = True
-            name = signal.Signals(number).name
-            logging.getLogger("node").warning("Received %s scheduling shutdown...", name)
-            config = server.config
-            flags = config.shutdown_on_sigint if number == signal.SIGINT else config.shutdown_on_sigterm
-            save = True if "save" in flags else False if "nosave" in flags else None
-            server.shutdown.begin(save=save, now="now" in flags, force="force" in flags, safe="safe" in flags)
-
-
-def _on_interrupt(server: Server, receiver: Any, number: int, frame: FrameType | None) -> None:
-    """SIGINT: a second one ends the process whatever it does, the final save included, during which the loop stands
-    still. Runs between two instructions of the main thread, so the first is only handed on.
-    """
-    if not server.shutdown.signalled:
-        server.shutdown.signalled = True
-        receiver(number, frame)
-        return
-    logging.getLogger("node").warning("You insist... exiting now.")
-    remove_if_there(temp_name(os.getpid()))
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from cluster.bus import Bus, BusClock
@@ -101,7 +102,11 @@ class ClusterHost:
         self.slot_stats = SlotStats(server)
         self._listeners: list[socket.socket] = []
         self._told_fenced = False
-        self._pass_began_ms = NEVER_MS
+        #: When the pass under way began, for a guarded primary.
+        self.pass_began_ms = NEVER_MS
+        self._settles_late = False
+        #: Another node has this one's slots since a script began that still runs.
+        self._demoted_halfway = False
         self._settle_due = False
         server.served = self.routing.served
         server.readable = self.routing.readable
@@ -249,11 +254,23 @@ class ClusterHost:
 
     def settled(self) -> None:
         """After a step: refresh the routing, redirect blocked clients, look at the lease."""
-        if self.routing.refresh():
-            self._redirect_blocked()
         self.check_lease()
+        if self.server.fibers.halfway:
+            self._settle_late()
+        elif self.routing.refresh():
+            self._redirect_blocked()
         if self.server.replication is not None:  # a SETSLOT may wait for what replicas say on the bus
             self.server.replication.serving.waiting.check()
+
+    def _settle_late(self) -> None:
+        """A script finds the slots as they were when it began."""
+        if not self._settles_late:
+            self._settles_late = True
+            self.server.fibers.when_whole(self._settle_now)
+
+    def _settle_now(self) -> None:
+        self._settles_late = False
+        self.settled()
 
     def settle_before_replies(self) -> None:
         """Carry out the effects of an order at the end of the pass: a batch of SETSLOT costs one sync of nodes.conf,
@@ -269,11 +286,24 @@ class ClusterHost:
             self.bus.settle()
 
     def carry_out(self, effect: Effect) -> None:
-        """A wish of the core that concerns this node."""
+        """A wish of the core that concerns this node. Roles and data stay as they are under a script."""
         server = self.server
         if isinstance(effect, Log):
             log.log(_LEVELS[effect.level], "%s", effect.text)
-        elif isinstance(effect, RoleChanged):
+        elif isinstance(effect, DeliverPublish):
+            if effect.sharded:
+                server.pubsub.publish_to_shard(effect.channel, effect.payload)
+            else:
+                server.pubsub.publish(effect.channel, effect.payload)
+        else:
+            if server.fibers.halfway and isinstance(effect, RoleChanged) and effect.primary_id:
+                self._demoted_halfway = True
+            server.fibers.when_whole(partial(self._change, effect))
+
+    def _change(self, effect: Effect) -> None:
+        server = self.server
+        if isinstance(effect, RoleChanged):
+            self._demoted_halfway = False
             self._change_role(effect)
         elif isinstance(effect, SlotsChanged):
             self._end_shard_subscriptions(effect.lost)
@@ -283,11 +313,6 @@ class ClusterHost:
                 self.delete_slot(slot)
         elif isinstance(effect, EmptyKeyspace):
             server.keyspace.empty(server.keyspace.dbs)
-        elif isinstance(effect, DeliverPublish):
-            if effect.sharded:
-                server.pubsub.publish_to_shard(effect.channel, effect.payload)
-            else:
-                server.pubsub.publish(effect.channel, effect.payload)
         elif isinstance(effect, PauseWrites):
             server.pause.start(FAILOVER, WRITES, effect.until_ms - self.clock.now_ms())
             self.bus.step(WritesPaused(server.replication.offset))
@@ -343,7 +368,7 @@ class ClusterHost:
     def begin_pass(self) -> None:
         """A pass of the data plane begins."""
         if self.core.guard.is_armed:
-            self._pass_began_ms = self.clock.now_ms()
+            self.pass_began_ms = self.clock.now_ms()
             self.check_lease()
 
     def fenced(self) -> bool:
@@ -385,7 +410,9 @@ class ClusterHost:
         acknowledged. Replies sent outside a pass acknowledge none.
         """
         guard = self.core.guard
-        began_ms, self._pass_began_ms = self._pass_began_ms, NEVER_MS
+        began_ms, self.pass_began_ms = self.pass_began_ms, NEVER_MS
+        if guard.is_armed and self._demoted_halfway:
+            return True
         if not guard.is_armed or self.core.view.myself.is_replica:
             return False
         return began_ms < guard.writable_until_ms <= self.clock.now_ms()

@@ -27,6 +27,7 @@ import trio
 from node.accepting import Acceptor
 from node.client import GATE_PRIMARY, Client
 from node.dispatch import SERVER_BUSY, SERVER_LOADING
+from node.fibers import DONE
 from node.input import Input
 from node.native import compiled
 from node.output import IN, OUT, Output
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from node.server import Server
 
 SLICE_NS: Final = 2_000_000
-#: Passes in a row that others get while a script is too long.
-BUSY_PASSES: Final = 4
 
 
 class DataPlane:
@@ -59,6 +58,8 @@ class DataPlane:
         self._in_pass = False
         #: Serves the clients about whom there is nothing special; None where it was not built.
         self._turn = None if compiled is None else compiled.Turn(server, Client, self.input.road, self, self.input)
+        #: The socket of the client whose script gives way.
+        self._busy_fd = -1
         self.stopping = False
 
     # -- life ------------------------------------------------------------------------------------------------
@@ -66,18 +67,24 @@ class DataPlane:
     async def run(self) -> None:
         """Serve until cancelled or `stopping`."""
         epoll_fd = self._epoll.fileno()
-        stats = self.server.stats
+        fibers = self.server.fibers
+        worker = fibers.worker(self._run_passes)
         while not self.stopping:
             await trio.lowlevel.wait_readable(epoll_fd)
-            started = perf_counter_ns()
-            deadline = started + SLICE_NS
-            while events := self._epoll.poll(0):
-                self.run_pass(events)
-                now = perf_counter_ns()
-                stats.loop.end_cycle(now - started, stats.commands)
-                if now > deadline:
-                    break
-                started = now
+            if worker.switch() is not DONE:
+                await fibers.finish(worker, self._serve_others)
+
+    def _run_passes(self) -> None:
+        stats = self.server.stats
+        started = perf_counter_ns()
+        deadline = started + SLICE_NS
+        while events := self._epoll.poll(0):
+            self.run_pass(events)
+            now = perf_counter_ns()
+            stats.loop.end_cycle(now - started, stats.commands)
+            if now > deadline:
+                break
+            started = now
 
     def close(self) -> None:
         """Drop every client and listener."""
@@ -143,27 +150,38 @@ class DataPlane:
             elif fd == self._wake_fd:
                 os.eventfd_read(fd)
 
-    def serve_while_busy(self, caller: Client) -> None:
-        """Serve the others for a moment while a script of `caller` runs; called from within a pass.
+    def give_way(self, caller: Client) -> None:
+        """Let others have their turn while a script of `caller` runs. What of the pass under way is not done waits.
 
         Time stands still for the script: keys do not expire under it.
         """
-        keyspace = self.server.keyspace
-        now_ms = keyspace.now_ms
-        in_pass = self._in_pass
+        server = self.server
+        keyspace, cluster = server.keyspace, server.cluster
+        now_ms, in_pass = keyspace.now_ms, self._in_pass
+        pass_began_ms = None if cluster is None else cluster.pass_began_ms
         mine = [client for client in self.touched if client is caller]
         self.touched = [client for client in self.touched if client is not caller]
+        server.fibers.halfway = True
         if self.touched:
             self.flush()  # of the pass that the script belongs to
-        for _ in range(BUSY_PASSES):
-            # What the caller sends meanwhile waits in its socket, where level-triggered epoll finds it again.
-            events = [event for event in self._epoll.poll(0) if event[0] != caller.fd]
-            if not events:
-                break
-            self.run_pass(events)
+        self._in_pass = False
+        self._busy_fd = caller.fd
+        server.fibers.give_way()
+        self._busy_fd = -1
         self.touched = mine + self.touched
         self._in_pass = in_pass
         keyspace.now_ms = now_ms
+        if cluster is not None and pass_began_ms is not None:
+            cluster.pass_began_ms = pass_began_ms
+
+    def _serve_others(self) -> None:
+        """A pass while a script, begun in another pass, waits."""
+        # What its caller sends meanwhile stays in the socket, where level-triggered epoll finds it again.
+        busy_fd = self._busy_fd
+        events = [event for event in self._epoll.poll(0) if event[0] != busy_fd]
+        self.postponed = [event for event in self.postponed if event[0] != busy_fd]
+        if events:
+            self.run_pass(events)
 
     def flush(self) -> None:
         """End of a pass: the log first, then the replicas, then the replies: nobody is told of a write that would be

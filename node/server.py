@@ -29,6 +29,7 @@ from node.cron import Cron
 from node.data_plane import DataPlane
 from node.errors import ErrorReply
 from node.eviction import Eviction
+from node.fibers import Fibers
 from node.http_guard import HttpGuard
 from node.importing import Importing
 from node.keyspace.keyspace import Keyspace
@@ -92,6 +93,7 @@ class Server:
         self.stats = Stats()
         self.complaints = Complaints(log, time.monotonic)
         self.propagation = Propagation()
+        self.fibers = Fibers(self.complaints.fault)
         removed = self.propagation.removed
         self.keyspace.on_expire_propagate = lambda db, key: removed(db, key, lazy=config.lazyfree_lazy_expire)
         self.keyspace.on_evict_propagate = lambda db, key: removed(db, key, lazy=config.lazyfree_lazy_eviction)

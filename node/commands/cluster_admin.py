@@ -15,7 +15,7 @@ from node.arguments import INT64_MAX, integer, integer_between, wait_timeout_ms
 from node.client import GATE_ASKING, GATE_READONLY, GATE_REDIRECT
 from node.commands.cluster_args import epoch, host_of, order, slot_number, slot_ranges
 from node.errors import CommandError, ErrorReply
-from node.registry import ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, command
+from node.registry import ADMIN, ALLOW_BUSY, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, command
 from node.resp.values import OK, Status
 
 if TYPE_CHECKING:
@@ -316,7 +316,7 @@ def cmd_saveconfig(client: Client, argv: list[bytes]) -> Any:
     "cluster|guard",
     arity=-8,
     syntax="name sentinel-id fence-epoch lease-ms voters clock-ms",
-    flags=ADMIN | STALE | LOADING,
+    flags=ADMIN | STALE | LOADING | ALLOW_BUSY,
     group="cluster",
     since="0.1.0",
     complexity="O(N), N the sentinels",

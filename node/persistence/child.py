@@ -177,6 +177,7 @@ def _run_child(work: Callable[[Report], None], report: Report, write_fd: int, ke
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the parent, which decides what becomes of us
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))  # the parent has a thread for them
         _close_all_but((0, 1, 2, write_fd, *keep_fds))
         os.set_blocking(write_fd, True)
         try:

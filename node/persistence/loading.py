@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from node.fibers import Fibers
 from node.keyspace.access import AccessFrequencies, AccessTimes
 from node.keyspace.keyspace import Keyspace
 from node.persistence.errors import LoadError
@@ -27,6 +28,7 @@ ITEMS_PER_SLICE: Final = 512
 HOLD_S: Final = 0.01
 
 Steps = Iterator[None]
+_END: Final = object()
 
 
 class Progress:
@@ -149,14 +151,19 @@ def run_steps(steps: Iterable[None]) -> None:
         pass
 
 
-async def run_steps_slowly(steps: Steps, between: Callable[[], None]) -> None:
+async def run_steps_slowly(steps: Steps, between: Callable[[], None], fibers: Fibers) -> None:
     """Run a loading generator to its end, letting other tasks in; `between` is called after each break."""
     deadline = perf_counter() + HOLD_S
-    for _ in steps:
+    while await fibers.run(advance, steps):
         if perf_counter() > deadline:
             await trio.lowlevel.checkpoint()
             between()
             deadline = perf_counter() + HOLD_S
+
+
+def advance(steps: Steps) -> bool:
+    """One step; whether there was one left."""
+    return next(steps, _END) is not _END
 
 
 def file_size(path: str) -> int:

@@ -64,7 +64,7 @@ class Loader:
         """Run loading steps while clients are told LOADING. Raises LoadError or OSError."""
         server, keyspace = self._server, self._keyspace
         with self._loading():
-            await run_steps_slowly(steps, server.refresh_clock)
+            await run_steps_slowly(steps, server.refresh_clock, server.fibers)
         keyspace.dirty = 0
 
     @contextlib.contextmanager

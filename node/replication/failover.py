@@ -93,7 +93,7 @@ class Failover:
 
     def check(self) -> None:
         """Look whether a replica has caught up or the time is over: after every acknowledgement, and in the cron."""
-        if self.state != WAITING_FOR_SYNC:
+        if self.state != WAITING_FOR_SYNC or self._server.fibers.halfway:
             return
         if self._end_ms and self._server.clock.mono_ms >= self._end_ms:
             if not self._force:

@@ -127,6 +127,8 @@ class FullSync:
         persistence = self._server.persistence
         if self._nursery is None or self._round is not None or persistence.child is not None:
             return
+        if self._server.fibers.halfway:
+            return  # the cron asks again
         waiting = [replica for replica in self._replicas if replica.state == WAITING]
         if not waiting:
             return

@@ -272,10 +272,12 @@ class PrimaryLink:
 
     async def _apply(self, incoming: Incoming) -> None:
         """Apply a slice of what was received. CLIENT PAUSE holds the primary's commands back as well."""
-        pause = self._server.pause
+        pause, fibers = self._server.pause, self._server.fibers
+        await fibers.whole()
         while pause.is_paused_for(BY_CLIENT):
             await trio.sleep(_LOOK_AT_PAUSE_S)
-        incoming.apply()
+            await fibers.whole()
+        await fibers.run(incoming.apply)
         self.client.last_used_ms = self._server.clock.now_ms
         self._server.data_plane.flush()
         await trio.lowlevel.checkpoint()

@@ -89,6 +89,7 @@ class Snapshot:
                 os.unlink(temp_path)
             raise
         await trio.to_thread.run_sync(sync_directory, os.path.dirname(path))
+        await server.fibers.whole()  # a script may be reading the old data, or be one of its functions
         self._begin_loading()
         empty_data(server)
         loader = server.persistence.loader
@@ -143,6 +144,7 @@ class Snapshot:
 
     async def _load_directly(self, piece: bytes, receive: Receive) -> None:
         server = self._server
+        await server.fibers.whole()
         self._begin_loading()
         empty_data(server)
         server.set_gate(SERVER_LOADING, True)
@@ -165,6 +167,7 @@ class Snapshot:
         server.set_gate(gate, True)
         try:
             await self._decode(sink, piece, receive)
+            await server.fibers.whole()
             self._begin()
             log.info("MASTER <-> REPLICA sync: Swapping active DB with loaded DB")
             swap_data(server, fresh)
@@ -186,7 +189,8 @@ class Snapshot:
             while True:
                 decoder.feed(piece)
                 loader.progress.loaded_bytes = transfer.received
-                await run_steps_slowly(_decode_steps(decoder, sink, transfer.finished), server.refresh_clock)
+                steps = _decode_steps(decoder, sink, transfer.finished)
+                await run_steps_slowly(steps, server.refresh_clock, server.fibers)
                 if transfer.finished:
                     break
                 piece = transfer.feed(await receive())

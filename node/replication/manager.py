@@ -418,6 +418,10 @@ class Replication:
         self.failover.check()
         self.serving.full_sync.maybe_start()
         self.local_expiry.remove_due()
+        self.keep_in_touch()
+
+    def keep_in_touch(self) -> None:
+        """Once a second: show the replicas that we live, and see whether they do."""
         now_ms = self._server.clock.mono_ms
         if now_ms >= self._next_second_ms:
             self._next_second_ms = now_ms + 1000

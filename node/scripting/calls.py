@@ -187,8 +187,8 @@ class Calls:
 
     def _check_server(self, run: Run, spec: CommandSpec, gates: int) -> None:
         """Whether this node takes writes now. A run that wrote already may go on: half of it would be worse."""
-        server, caller = self._server, run.caller
-        if run.wrote or caller.gates & GATE_PRIMARY or caller.sock is None:
+        server = self._server
+        if run.wrote or run.trusted:
             return
         if spec.flags & registry.WRITE and gates & (SERVER_REPLICA | SERVER_WRITES_REFUSED):
             refusal = server.write_refusal()
@@ -200,9 +200,8 @@ class Calls:
     def _check_slot(self, run: Run, client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
         """A script uses keys of this node only; one that declares flags, of one slot only, unless it says otherwise."""
         server, keyspace = self._server, self._server.keyspace
-        caller = run.caller
         keyspace.hot_key = None
-        if caller.gates & GATE_PRIMARY or caller.sock is None or not (spec.key_specs or spec.find_keys):
+        if run.trusted or not (spec.key_specs or spec.find_keys):
             return
         served, slot = server.served, -1
         if spec.single_key > 0 and served is not None:

@@ -3,9 +3,9 @@
 Everything Lua is made when first needed. EVAL and functions live in two Lua worlds, as in stock, so that SCRIPT FLUSH
 can throw one away. What a run changes leaves as one unit (MULTI ... EXEC) for the log and the replicas.
 
-A run that exceeds `busy-reply-threshold` is *busy*: `interrupt`, which Lua calls about every millisecond, then lets the
-data plane serve the other clients for a moment, and dispatch answers all but a few commands with BUSY. The bus, the
-replicas and the timers of trio wait until the run ends: trio's loop cannot be entered twice.
+A run that exceeds `busy-reply-threshold` is *busy*: `interrupt`, which Lua calls several times in a millisecond, then
+gives way now and then, so that clients, the bus, replicas and timers get their turn (node/fibers.py), and dispatch
+answers all but a few commands with BUSY.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ _SHUT_DOWN: Final = b"ERR The server is going down"
 _LOAD_TIMEOUT: Final = b"ERR FUNCTION LOAD timeout"
 _LOAD_TIMEOUT_NS: Final = 500_000_000
 _SHA1_LENGTH: Final = 40
+#: How long a busy script runs before others get their turn again.
+_TURN_NS: Final = 1_000_000
 
 
 class Scripting:
@@ -78,6 +80,7 @@ class Scripting:
         self._engine: Engine | None = None
         self._run: Run | None = None
         self._load_deadline_ns = 0
+        self._resume_until_ns = 0
         self.functions = Functions(self._new_engine)
         server.config.on_change("lua-memory-limit", self._limit_memory)
         #: DEBUG SET-DISABLE-DENY-SCRIPTS: scripts may call what no script may.
@@ -239,19 +242,22 @@ class Scripting:
     # -- the time limit --------------------------------------------------------------------------------------
 
     def interrupt(self) -> bytes | None:
-        """Called while Lua runs, every millisecond or so: why it must stop, or None."""
+        """Called while Lua runs, several times in a millisecond: why it must stop, or None."""
         run = self._run
         if run is None:
             deadline = self._load_deadline_ns
             return _LOAD_TIMEOUT if deadline and perf_counter_ns() > deadline else None
         threshold = self._server.config.busy_reply_threshold
         if not run.busy:
-            if not threshold or run.duration_ms < threshold:
+            overdue = threshold and run.duration_ms >= threshold
+            if not overdue and not self._server.shutdown.signalled:
                 return None
             self._begin_busy(run)
-        data_plane = self._server.data_plane
-        data_plane.serve_while_busy(run.caller)
-        if data_plane.stopping:
+        server = self._server
+        if server.fibers.can_give_way and perf_counter_ns() >= self._resume_until_ns:
+            server.data_plane.give_way(run.caller)
+            self._resume_until_ns = perf_counter_ns() + _TURN_NS
+        if server.data_plane.stopping or run.cut_off:
             return _SHUT_DOWN
         if run.killed:
             log.warning("Lua script killed by user with %s KILL.", "SCRIPT" if run.is_eval else "FUNCTION")
@@ -292,7 +298,7 @@ class Scripting:
         run = self._run
         if run is None:
             raise CommandError(_NOT_BUSY)
-        if run.caller.gates & GATE_PRIMARY or run.caller.sock is None:
+        if run.trusted:
             raise CommandError(_OF_PRIMARY)
         if run.wrote:
             raise CommandError(_WROTE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
+from node.client import GATE_PRIMARY
 from node.propagation import EVERYBODY
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ class Run:
 
     `name`: the script's SHA1 or the function's name. `wrote`: a write command was tried, so the run can no longer be
     undone by ending it. `busy`: it has exceeded the time limit and others are told so. `targets`: who gets its effects
-    (`redis.set_repl`). `slot`: that of the keys used so far, -1 before the first.
+    (`redis.set_repl`). `slot`: that of the keys used so far, -1 before the first. `trusted`: its caller is the primary
+    or a log, not a client. `cut_off`: the node goes down and waits for it no longer.
     """
 
     __slots__ = (
@@ -26,6 +28,7 @@ class Run:
         "argv",
         "busy",
         "caller",
+        "cut_off",
         "is_eval",
         "killed",
         "name",
@@ -34,6 +37,7 @@ class Run:
         "spec",
         "started_ns",
         "targets",
+        "trusted",
         "wrote",
     )
 
@@ -50,6 +54,9 @@ class Run:
         self.wrote = False
         self.busy = False
         self.killed = False
+        self.cut_off = False
+        # Asked now: a client may be gone before its script ends.
+        self.trusted = bool(caller.gates & GATE_PRIMARY) or caller.sock is None
         self.targets = EVERYBODY
         self.started_ns = perf_counter_ns()
 

@@ -144,3 +144,42 @@ def test_threshold_of_zero_never_makes_a_script_busy(node: ServerHandle, other: 
         sock.sendall(encode_command([b"EVAL", b"for i = 1, 2e7 do end return 'done'", b"0"]))
         assert other.call(["PING"]) == b"+PONG\r\n"  # after the script
         assert sock.recv(100) == b"$4\r\ndone\r\n"
+
+
+#: Scripts and whether they have written: each would run for ever, the last one inside of a C function of Lua.
+HARDY = [
+    FOR_EVER,
+    DEAF,
+    "redis.call('set', 'x', 1) " + FOR_EVER,
+    "redis.call('set', 'x', 1) " + DEAF,
+    "string.find(('a'):rep(99999), ('.-'):rep(9) .. 'b')",
+    "while true do string.rep('x', 1e8) end",
+    "load(math.random)",
+    "loadstring('while true do end', '=prelude')()",
+    "xpcall(function() while true do end end, function() while true do end end)",
+]
+
+
+def occupied(node: ServerHandle) -> bool:
+    """Whether the node says that it is busy, or says nothing."""
+    try:
+        with socket.create_connection(("127.0.0.1", node.port), timeout=0.3) as probe:
+            probe.sendall(b"GET before\r\n")
+            return b"BUSY" in probe.recv(100)
+    except TimeoutError:
+        return True
+
+
+@pytest.mark.parametrize(("script", "threshold"), [*((script, "50") for script in HARDY), (HARDY[1], "0")])
+def test_sigterm_ends_a_node_whatever_script_runs(tmp_path: Path, script: str, threshold: str) -> None:
+    options = ("--busy-reply-threshold", threshold, "--shutdown-timeout", "1", "--save", "3600 1")
+    with start_node(tmp_path, *options, "--appendonly", "yes") as node:
+        node.call("SET", "before", "1")
+        with socket.create_connection(("127.0.0.1", node.port), timeout=20) as sock:
+            sock.sendall(encode_command([b"EVAL", script.encode(), b"0"]))
+            wait_until(lambda: occupied(node), 10, "the script runs")
+            node.process.terminate()
+            assert node.process.wait(15) in (0, 1)
+        node.restart()
+        assert node.call("EXISTS", "before") == 1
+        assert node.call("EXISTS", "x") == 0

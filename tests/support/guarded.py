@@ -75,8 +75,15 @@ class Guarded:
 
 
 @contextlib.contextmanager
-def running_guarded(directory: Path, *, failover_timeout_ms: int = 10_000) -> Iterator[Guarded]:
-    options = ("--cluster-node-timeout", "5000", "--save", "", "--repl-diskless-sync-delay", "0")
+def running_guarded(
+    directory: Path,
+    *more: str,
+    node_timeout_ms: int = 5000,
+    down_after_ms: int = DOWN_AFTER_MS,
+    failover_timeout_ms: int = 10_000,
+) -> Iterator[Guarded]:
+    """The whole world, once everybody knows everybody; `more` are options of the nodes."""
+    options = ("--cluster-node-timeout", str(node_timeout_ms), "--save", "", "--repl-diskless-sync-delay", "0", *more)
     with start_node_cluster(directory, *options) as cluster, contextlib.ExitStack() as stack:
         sentinels = [
             stack.enter_context(
@@ -85,7 +92,7 @@ def running_guarded(directory: Path, *, failover_timeout_ms: int = 10_000) -> It
                     directory / f"sentinel{number}",
                     [
                         f"sentinel monitor mesh 127.0.0.1 {cluster.nodes[number].port} 2",
-                        f"sentinel down-after-milliseconds mesh {DOWN_AFTER_MS}",
+                        f"sentinel down-after-milliseconds mesh {down_after_ms}",
                         f"sentinel failover-timeout mesh {failover_timeout_ms}",
                     ],
                 )
