@@ -53,11 +53,12 @@ sim: setup
 	$(BIN)/python -m tests.sim.sentinel_run --restarts --seeds $(SEEDS)
 
 # What takes too long for every test run: random histories beside the stock server, an hour of everything with a look at
-# memory, and many seeds.
+# memory, a million refused commands with another one, and many seeds.
 soak: setup
 	@$(BIN)/python -m tools.ensure_stock
 	SOAK=$(SOAK) $(BIN)/python -m pytest -n 2 --dist loadfile tests/oracle
 	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES)
+	$(BIN)/python -m tests.soak.refusals
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)
 
 # Hostile frames, replies and files: so many seconds of new ones for each kind.

@@ -63,7 +63,7 @@ class Cron:
                 if self.server.fibers.halfway:
                     self._tick_halfway()
                 elif not self.paused:
-                    await self._guarded_tick()
+                    await self._tick()
                 next_tick_ms = clock.mono_ms + 1000 // self.server.config.hz
             deadline = self.server.blocking.next_deadline_ms()
             until = next_tick_ms if deadline is None else min(next_tick_ms, deadline)
@@ -74,32 +74,28 @@ class Cron:
     def _tick_halfway(self) -> None:
         """While a script is halfway nothing may change or be saved; what only shows that we live goes on."""
         server = self.server
-        server.stats.sample(server.clock.mono_ms)
-        server.replication.keep_in_touch()
-        server.shutdown.check()
+        self._run(
+            lambda: server.stats.sample(server.clock.mono_ms),
+            server.replication.keep_in_touch,
+            server.shutdown.check,
+        )
         server.data_plane.flush()
 
-    async def _guarded_tick(self) -> None:
-        try:
-            await self._tick()
-        except StorageError:
-            raise  # the log cannot be trusted any more
-        except Exception:  # a bug of ours: the next tick is due all the same
-            self.server.complaints.fault("a round of housekeeping")
+    def _run(self, *tasks: Callable[[], object]) -> None:
+        """Run tasks of which none keeps the others from running. Raises StorageError."""
+        for task in tasks:
+            try:
+                task()
+            except StorageError:
+                raise  # the log cannot be trusted any more
+            except Exception:  # a bug of ours: the others are due all the same
+                self.server.complaints.fault("a task of the housekeeping")
 
     async def _tick(self) -> None:
         server = self.server
         started = perf_counter_ns()
-        server.stats.sample(server.clock.mono_ms)
-        if server.clock.mono_ms >= self.memory.next_look_ms:
-            self.memory.sample(server.clock.mono_ms, server.config.maxmemory)
-        self._close_idle()
-        for task in self.tasks:
-            task()
+        self._run(self._sample, self._close_idle, *self.tasks, self._sweep)
         spent = perf_counter_ns() - started
-        if server.clock.mono_ms >= self._next_sweep_ms:
-            self._next_sweep_ms = server.clock.mono_ms + SCAN_SWEEP_MS
-            INDEXES.sweep()
         if self.active_expire:
             nanos = await self._in_slices(lambda in_time: server.keyspace.expire_cycle(in_time) > 0)
             server.latency.add("expire-cycle", nanos // 1_000_000, server.clock.now_ms // 1000)
@@ -112,6 +108,18 @@ class Cron:
         server.stats.loop.cron_nanos += spent
         server.stats.loop.end_cycle(spent, server.stats.commands)
 
+    def _sample(self) -> None:
+        server = self.server
+        server.stats.sample(server.clock.mono_ms)
+        if server.clock.mono_ms >= self.memory.next_look_ms:
+            self.memory.sample(server.clock.mono_ms, server.config.maxmemory)
+
+    def _sweep(self) -> None:
+        now_ms = self.server.clock.mono_ms
+        if now_ms >= self._next_sweep_ms:
+            self._next_sweep_ms = now_ms + SCAN_SWEEP_MS
+            INDEXES.sweep()
+
     async def _in_slices(self, work: Callable[[Callable[[], bool]], bool]) -> int:
         """Do work that can stop any time, in slices, up to the period's share; `work` tells if something is left.
 
@@ -122,7 +130,11 @@ class Cron:
         while spent < budget and not self.server.fibers.halfway:
             started = perf_counter_ns()
             end = started + SLICE_NS
-            left = work(partial(_is_before, end))
+            try:
+                left = work(partial(_is_before, end))
+            except Exception:  # a bug of ours
+                self.server.complaints.fault("a slice of the housekeeping")
+                left = False
             spent += perf_counter_ns() - started
             if perf_counter_ns() < end or not left:
                 break

@@ -104,7 +104,10 @@ class DataPlane:
         if server.cluster is not None:
             server.cluster.begin_pass()
         if server.config.maxmemory:
-            server.eviction.look()
+            try:
+                server.eviction.look()
+            except Exception:  # a bug of ours
+                server.complaints.fault("a look at the memory")
         self._in_pass = True
         if self.postponed:
             events = self._with_postponed(events)
@@ -146,7 +149,10 @@ class DataPlane:
                     self.fault(client)
                 now_ns = perf_counter_ns()
             elif fd in self.acceptor.listeners:
-                self.acceptor.accept(fd)
+                try:
+                    self.acceptor.accept(fd)
+                except Exception:  # a bug of ours
+                    self.server.complaints.fault("a new connection")
             elif fd == self._wake_fd:
                 os.eventfd_read(fd)
 

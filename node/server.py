@@ -55,6 +55,7 @@ from node.registry import CommandSpec
 from node.replication.manager import Replication
 from node.scripting.host import Scripting
 from node.shutdown import Shutdown
+from node.tasks import NeededTasks, leaves
 from node.tracking import Tracking
 from node.watching import Watching
 
@@ -352,25 +353,30 @@ class Server:
 
     async def run(self) -> int:
         """Load the data, serve until a shutdown is requested; the exit code of the process."""
+        tasks: NeededTasks | None = None
         try:
             async with trio.open_nursery() as nursery:
+                tasks = NeededTasks(nursery)
                 nursery.start_soon(self._cancel_when_requested, nursery.cancel_scope)
-                nursery.start_soon(self.data_plane.run)
-                nursery.start_soon(self.persistence.run)
+                tasks.start("the data plane", self.data_plane.run)
+                tasks.start("persistence", self.persistence.run)
                 await self.persistence.load_at_start()
                 self.replication.restore(self.persistence.loader.aux, self.persistence.loader.dropped)
-                nursery.start_soon(self.replication.run)
-                nursery.start_soon(self.cron.run)
+                tasks.start("replication", self.replication.run)
+                tasks.start("the housekeeping", self.cron.run)
                 if self.cluster is not None:
-                    nursery.start_soon(self.cluster.run)
+                    tasks.start("the cluster", self.cluster.run)
                 log.info("The hot path of commands is %s.", HOT_PATH)
                 log.info("Ready to accept connections")
-            self.persistence.close()
+            if not tasks.failed:
+                self.persistence.close()
         except* StorageError as group:
-            for error in group.exceptions:
+            for error in leaves(group):
                 log.warning("%s", error)
             self.exit_code = 1
         self.data_plane.close()
+        if tasks is not None and tasks.failed:
+            return 1
         if self.cluster is not None:
             self.cluster.close()
         return self.exit_code

@@ -72,7 +72,10 @@ class Signals:
         config = server.config
         flags = config.shutdown_on_sigint if number == signal.SIGINT else config.shutdown_on_sigterm
         save = True if "save" in flags else False if "nosave" in flags else None
-        server.shutdown.begin(save=save, now="now" in flags, force="force" in flags, safe="safe" in flags)
+        try:
+            server.shutdown.begin(save=save, now="now" in flags, force="force" in flags, safe="safe" in flags)
+        except Exception:  # a bug of ours: the next signal must still be heard
+            server.complaints.fault("a shutdown")
 
     def _look(self) -> None:
         assert self._alive_s is not None

@@ -7,7 +7,7 @@ result, so that no replica needs the same arithmetic.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from node import errors
 from node.arguments import INT64_MAX, INT64_MIN, integer
@@ -19,6 +19,9 @@ from node.keyspace.notify import STRING
 from node.registry import DENYOOM, FAST, WRITE, command
 from node.types.long_double import LongDouble, add, format_plain, parse
 
+#: No int64 is written in so many.
+_TOO_MANY_DIGITS: Final = 21
+
 
 def _add(client: Client, key: bytes, amount: int) -> int:
     """Add `amount` to the counter `key`. Raises CommandError when it is no integer or would overflow."""
@@ -29,7 +32,7 @@ def _add(client: Client, key: bytes, amount: int) -> int:
         db.put(key, b"%d" % total)
     else:
         if type(value) is bytearray:
-            value = bytes(value)
+            value = bytes(value[:_TOO_MANY_DIGITS])  # it may be long, and what is cut is no integer anyway
         elif type(value) is not bytes:
             raise CommandError(errors.WRONG_TYPE)
         total = integer(value) + amount

@@ -187,7 +187,12 @@ class Persistence:
     async def _await_child(self, child: Child, on_done: Callable[[Child, ChildResult], None]) -> None:
         result = await child.wait()
         self.child = None
-        on_done(child, result)
+        try:
+            on_done(child, result)
+        except StorageError:
+            raise
+        except Exception:  # a bug of ours: its file may be missing, but another child can write one
+            self._server.complaints.fault("the outcome of a child process")
 
     # -- timers ----------------------------------------------------------------------------------------------
 

@@ -44,7 +44,11 @@ class Waiting:
             if client.blocked is not block:
                 del self._waiters[client]  # its time was up, or it is gone
                 continue
-            reply, satisfied = question()
-            if satisfied:
-                del self._waiters[client]
-                self._blocking.complete(client, reply)
+            try:
+                reply, satisfied = question()
+                if satisfied:
+                    del self._waiters[client]
+                    self._blocking.complete(client, reply)
+            except Exception:  # a bug of ours must not cost the pass, in which others have work done
+                self._waiters.pop(client, None)
+                client.server.data_plane.fault(client)

@@ -152,3 +152,80 @@ def test_stranger_that_never_reads_is_closed(node: InProcessNode) -> None:
             break
     assert stranger.served.sock is None
     assert node.server.stats.output_buffer_disconnections == 1
+
+
+SLOW_EVAL = encode_command([b"EVAL", b"for i = 1, 200000 do end return 1", b"0"])
+SLOW = [
+    pytest.param(encode_command([b"DEBUG", b"SLEEP", b"0.003"]), id="multibulk"),
+    pytest.param(b"DEBUG SLEEP 0.003\r\n", id="inline"),
+    pytest.param(SLOW_EVAL, id="script"),
+    pytest.param(encode_command([b"MULTI"]) + SLOW_EVAL + encode_command([b"EXEC"]), id="transaction"),
+]
+
+
+@pytest.mark.parametrize("command", SLOW)
+def test_pipeline_of_slow_commands_gives_way_by_the_clock(node: InProcessNode, command: bytes) -> None:
+    node.server.config.enable_debug_command = "yes"
+    greedy, other = node.client(), node.client()
+    greedy.sock.send(command * 30)
+    one_pass(node)
+    other.sock.send(encode_command([b"PING"]))
+    one_pass(node)
+    assert arrived(other.sock) == b"+PONG\r\n"
+    so_far = arrived(greedy.sock).count(b"\r\n")
+    assert 0 < so_far < greedy.received().count(b"\r\n")
+
+
+@pytest.mark.parametrize("padding", [b"\r\n", b"\n", b" \r\n", b"*0\r\n", b"*-1\r\n"])
+def test_empty_commands_use_up_a_turn_as_others_do(node: InProcessNode, padding: bytes) -> None:
+    shortest_turns(node)
+    client = node.client()
+    client.sock.send(padding * 200 + b"PING\r\n")
+    for _ in range(50):
+        one_pass(node)
+    assert arrived(client.sock) == b""
+    assert client.received() == b"+PONG\r\n"
+
+
+def test_pipeline_that_ends_with_a_part_of_a_command_stays_on_the_quick_road(node: InProcessNode) -> None:
+    shortest_turns(node)
+    client = node.client()
+    command = encode_command([b"INCR", b"n"])
+    assert client.send(command * 3 + command[:9]) == b":1\r\n:2\r\n:3\r\n"
+    assert client.served.parser is not None
+    assert client.served.parser.untouched
+    assert client.send(command[9:]) == b":4\r\n"
+    assert client.served.parser is None
+
+
+def test_paused_client_goes_on_where_it_was_held_back(node: InProcessNode) -> None:
+    shortest_turns(node)
+    client, admin = node.client(), node.client()
+    client.sock.send(encode_command([b"INCR", b"n"]) * 50)
+    one_pass(node)
+    admin.call("CLIENT", "PAUSE", "100000", "WRITE")
+    held = node.server.keyspace.dbs[0].peek(b"n")
+    node.pump()
+    assert node.server.keyspace.dbs[0].peek(b"n") == held != b"50"
+    admin.call("CLIENT", "UNPAUSE")
+    client.received()
+    assert node.server.keyspace.dbs[0].peek(b"n") == b"50"
+
+
+def test_what_a_client_has_left_counts_as_its_memory(node: InProcessNode) -> None:
+    shortest_turns(node)
+    client, other = node.client(), node.client()
+    client.sock.send(encode_command([b"SET", b"k", b"x" * 1000]) * 30)
+    one_pass(node)
+    line = other.call("CLIENT", "LIST", "ID", client.served.id).decode()
+    fields = dict(field.split("=", 1) for field in line.split())
+    assert int(fields["tot-mem"]) > 20_000
+
+
+def test_nothing_behind_quit_runs_however_the_pipeline_is_cut(node: InProcessNode) -> None:
+    shortest_turns(node)
+    client = node.client()
+    increment = encode_command([b"INCR", b"n"])
+    client.sock.send(increment * 3 + encode_command([b"QUIT"]) + increment)
+    assert client.received() == b":1\r\n:2\r\n:3\r\n+OK\r\n"
+    assert node.client().call("GET", "n") == b"3"
