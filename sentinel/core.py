@@ -188,6 +188,8 @@ class SentinelCore:
         elif kind == DOWN:
             self.election.on_reply(instance, value)
         elif kind == GUARD:
+            if isinstance(value, list):
+                self._on_alive(instance)
             self.leases.on_reply(instance, value, bool(pending.note))
         elif kind == NODE_ID:
             if not self.leases.on_node_id(instance, value):
@@ -204,15 +206,20 @@ class SentinelCore:
 
     def _on_pong(self, instance: Instance, value: Reply) -> None:
         """Any answer shows that the link works; only some show that the server does."""
-        link, now = instance.link, self.ctx.now_ms
         text = value.text.encode("utf-8", "surrogateescape") if isinstance(value, ErrorReply) else value
         if isinstance(text, bytes) and text.startswith(_ALIVE):
-            link.last_avail_ms, link.act_ping_ms, link.refusals, link.met = now, 0, 0, True
-            link.born_ms = link.born_ms or now
+            self._on_alive(instance)
             if text.startswith(b"PONG"):
                 instance.rebooted_ms = 0
-        link.last_pong_ms = now
+        instance.link.last_pong_ms = self.ctx.now_ms
         self._touch_link(instance)
+
+    def _on_alive(self, instance: Instance) -> None:
+        """It answered a PING, or a GUARD, which is as good and makes PINGs needless."""
+        link, now = instance.link, self.ctx.now_ms
+        link.last_avail_ms, link.act_ping_ms, link.refusals, link.met = now, 0, 0, True
+        link.born_ms = link.born_ms or now
+        link.last_pong_ms = now
 
     def _on_closed(self, event: Closed) -> None:
         instance = self.links.on_closed(event)

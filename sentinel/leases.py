@@ -199,7 +199,8 @@ class Leases:
         lease.sent_ms = self._ctx.now_ms
         words = (instance.guard.name, self._ctx.my_id, self._ctx.current_epoch, lease_ms, unit.voters, lease.echo_ms)
         watch = () if grant else ("WATCH",)
-        self._links.send(instance, GUARD, "CLUSTER", "GUARD", *words, *watch, note=int(grant))
+        if self._links.send(instance, GUARD, "CLUSTER", "GUARD", *words, *watch, note=int(grant)):
+            self._links.note_ping(instance)
 
     def _note_grant(self, unit: Unit, instance: Instance, grant_ms: int) -> None:
         lease = instance.lease

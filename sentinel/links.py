@@ -188,11 +188,15 @@ class Links:
 
     def ping(self, instance: Instance) -> None:
         """PING, unless the command connection is down."""
-        link, now = instance.link, self._ctx.now_ms
         if self.send(instance, PING, "PING"):
-            link.last_ping_ms = now
-            if link.act_ping_ms == 0:
-                link.act_ping_ms = now
+            self.note_ping(instance)
+
+    def note_ping(self, instance: Instance) -> None:
+        """A PING has been sent, or something else that is answered at once by a process that is well."""
+        link, now = instance.link, self._ctx.now_ms
+        link.last_ping_ms = now
+        if link.act_ping_ms == 0:
+            link.act_ping_ms = now
 
     def has_room(self, instance: Instance) -> bool:
         """Whether another periodic command may be sent."""
