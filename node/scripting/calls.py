@@ -24,7 +24,7 @@ from node.errors import CommandError, ErrorReply
 from node.propagation import EVERYBODY
 from node.registry import LOOKUP, CommandSpec
 from node.scripting.conversion import error_text, number_text, to_int64
-from node.scripting.failures import ScriptFailure
+from node.scripting.failures import ScriptFailure, Thrown
 from node.scripting.memory_cap import RESERVE
 from node.scripting.texts import cluster_text, denied_text, worded
 
@@ -59,6 +59,7 @@ class Calls:
         self._client: Client = server.new_client()
         self._client.is_script = True
         self.engine: Any = None
+        self.thrown = Thrown()
         self.run: Run | None = None
         self._calling = False
 
@@ -90,9 +91,9 @@ class Calls:
                 raise ScriptFailure(error_text(result.line), True)
             return self._shown(result)
         except ScriptFailure as failure:
-            # Lua keeps the error for as long as it likes: not with a traceback that holds arguments and replies.
-            args, result = (), None
-            raise failure.with_traceback(None) from None
+            thrown = self.thrown.like(failure)
+        args, result = (), None  # Lua keeps the error, and with it this frame, for as long as it likes
+        raise thrown
 
     def pcall(self, *args: Any) -> Any:
         """`redis.pcall`: the reply, or an error as a table. Raises ScriptFailure when no error of a command is it."""
@@ -101,8 +102,9 @@ class Calls:
         except ScriptFailure as failure:
             if self.run is not None and not failure.final:
                 return self.engine.error_table(failure.text, failure.counted)
-            args = ()
-            raise failure.with_traceback(None) from None
+            thrown = self.thrown.like(failure)
+        args = ()
+        raise thrown
 
     def _shown(self, result: Any) -> Any:
         """A reply as the script sees it. Raises ScriptFailure when it is too large."""

@@ -235,8 +235,13 @@ class Engine:
         """A host function that returns little."""
 
         def checked(*args: Any) -> Any:
-            self.check_room()
-            return function(*args)
+            try:
+                self.check_room()
+                return function(*args)
+            except ScriptFailure as failure:
+                thrown = self.calls.thrown.like(failure)
+            args = ()
+            raise thrown
 
         return checked
 

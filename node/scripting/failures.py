@@ -20,6 +20,28 @@ class ScriptFailure(Exception):
         self.final = final
 
 
+class Thrown:
+    """The one exception of a Lua world that crosses into it.
+
+    lupa's table of the Python objects that Lua has seen never gets shorter, and loses track of its free places: an
+    object of its own for each error would cost 16 bytes that nothing gives back. Lua code of ours reads an exception as
+    soon as it is caught, so one object is enough.
+    """
+
+    def __init__(self) -> None:
+        self._failure = ScriptFailure(b"")
+
+    def like(self, failure: ScriptFailure) -> ScriptFailure:
+        """That exception, saying what `failure` says. To be raised outside of the `except` clause, so that it does not
+        hold on to `failure`."""
+        thrown = self._failure
+        thrown.args = failure.args
+        thrown.text, thrown.counted = failure.text, failure.counted
+        thrown.plain, thrown.final = failure.plain, failure.final
+        thrown.__context__ = None
+        return thrown.with_traceback(None)
+
+
 class RunError(Exception):
     """A run ended with an error. `text` is the whole reply; `counted`: the statistics know of it already."""
 

@@ -146,3 +146,18 @@ def test_tables_that_strangers_could_fill_have_a_size(fill: Filler) -> None:
             fill(client, number)
         assert all(size <= 150 for size in sized(node).values()), sized(node)
         assert len(node.server.scripting.cache) <= 500
+
+
+def test_errors_of_commands_leave_no_memory_in_lua() -> None:
+    """lupa keeps a place for every Python object that Lua has ever seen."""
+    script = "for i = 1, 30000 do pcall(redis.call, 'LPUSH', 's', 'x') end collectgarbage() collectgarbage()"
+    with InProcessNode() as node:
+        client = node.client()
+        client.call("SET", "s", "text")
+
+        def used() -> int:
+            assert client.call("EVAL", script, "0") is None
+            return int(client.call("EVAL", "return collectgarbage('count') * 1024", "0"))
+
+        before = used()
+        assert used() - before < 50_000
