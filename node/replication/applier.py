@@ -161,9 +161,13 @@ class Applier:
         self._enter()
 
     def _pass_on(self) -> None:
-        """Count and relay the bytes of what was applied."""
+        """Count and relay the bytes of what was applied.
+
+        What was not run yet is taken to be written as servers write it. A line (an inline command) is shorter,
+        so the difference may come out below nothing; it is right again once the chunk has been run.
+        """
         not_run = sum(map(wire_length, self._commands[self._position :]))
-        size = self._parser.used - not_run - self._queued - self._applied
+        size = max(0, self._parser.used - not_run - self._queued - self._applied)
         self._applied += size
         raw = self._raw
         while size:
