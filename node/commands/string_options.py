@@ -107,6 +107,10 @@ def editable_string(client: Client, key: bytes) -> bytearray | None:
     return data
 
 
+#: Where a string was accepted the limit may have been another one, but not by more than this factor.
+_OTHER_LIMITS: Final = 64
+
+
 def is_trusted(client: Client) -> bool:
     """Whether what `client` sends was accepted elsewhere, whatever the limits are here: our primary and the append-only
     file."""
@@ -114,8 +118,9 @@ def is_trusted(client: Client) -> bool:
 
 
 def check_length(client: Client, size: int) -> None:
-    """Refuse a string beyond `proto-max-bulk-len`."""
-    if size > client.server.config.proto_max_bulk_len and not is_trusted(client):
+    """Refuse a string beyond `proto-max-bulk-len`, and from those who are trusted one that cannot be."""
+    limit = client.server.config.proto_max_bulk_len
+    if size > limit and (size > limit * _OTHER_LIMITS or not is_trusted(client)):
         raise CommandError(errors.STRING_TOO_LONG)
 
 

@@ -7,10 +7,10 @@ when the file is forced to disk:
     everysec  by a thread, once a second
     no        when the kernel likes
 
-On a disk that syncs quickly, writes go out at once even while an fsync is under way, so a process that is killed has
-lost nothing it acknowledged. On a slow one the kernel would block the write until the fsync is over, and every client
-with it; there `everysec` holds writes back meanwhile, for up to two seconds, as stock always does. How long the syncs
-take tells which one it is. docs/adr/0022 has the reasoning.
+Writes go out at once even while an fsync is under way, so a process that is killed has lost nothing it acknowledged.
+Some file systems block such a write until the fsync is over, and every client with it; once one was seen to, `everysec`
+holds writes back while a sync runs, for up to two seconds, as stock always does, until syncs are quick again
+(docs/adr/0022).
 
 A write that fails leaves its bytes in the buffer, takes back what was written in part, and stops further writes by
 clients (`write_error`) until the disk takes them again; under `always` replies must not be sent any more, so the
@@ -44,8 +44,8 @@ WAITING: Final = 2
 
 _LOG_ERRORS_EVERY_MS: Final = 30_000
 _SYNC_EVERY_MS: Final = 1000
-#: A sync that takes longer makes the disk a slow one, until another one is quicker.
-SLOW_SYNC_MS: Final = 20
+#: A write beside a sync that takes this long was blocked by it. A sync that takes less could not block one for as long.
+BLOCKED_MS: Final = 50
 #: Writes are held back no longer than this (stock: two seconds).
 MOST_HELD_MS: Final = 2000
 
@@ -83,7 +83,7 @@ class Aof:
         self._last_sync_ms = 0
         self.sync_running = False
         self._sync_began_ms = 0
-        self._disk_is_slow = False
+        self._syncs_block = False
         #: Since when writes are held back; 0 while they are not.
         self._held_since_ms = 0
         self.retired: list[int] = []
@@ -141,10 +141,16 @@ class Aof:
         """
         policy = self._config.appendfsync
         if self._buffer:
-            if self.sync_running and policy == "everysec" and not at_once and self._hold_back():
-                return
+            if self.sync_running and policy == "everysec" and not at_once:
+                if self._syncs_block and self._hold_back():
+                    return
+                began = time.monotonic_ns()
+                written = self._write()
+                self._syncs_block |= time.monotonic_ns() - began >= BLOCKED_MS * 1_000_000
+            else:
+                written = self._write()
             self._held_since_ms = 0
-            if not self._write():
+            if not written:
                 return
         elif self._synced_size == self._increment_size:
             return
@@ -158,9 +164,6 @@ class Aof:
     def _hold_back(self) -> bool:
         """Whether a write waits for the sync that runs, because the disk would make everybody wait for it."""
         now_ms = self._clock.mono_ms
-        if not self._disk_is_slow and now_ms - self._sync_began_ms < SLOW_SYNC_MS:
-            return False
-        self._disk_is_slow = True
         self._held_since_ms = self._held_since_ms or now_ms
         if now_ms - self._held_since_ms < MOST_HELD_MS:
             return True
@@ -249,7 +252,7 @@ class Aof:
     def sync_finished(self, fd: int, size: int, error: OSError | None) -> None:
         """The thread is done with `fd`, which held `size` bytes when it began. What was held back can be flushed."""
         self.sync_running = False
-        self._disk_is_slow = self._clock.mono_ms - self._sync_began_ms >= SLOW_SYNC_MS
+        self._syncs_block &= self._clock.mono_ms - self._sync_began_ms >= BLOCKED_MS
         self.sync_error = error
         if error is not None:
             log.warning("Fail to fsync the AOF file: %s", error.strerror)

@@ -19,7 +19,7 @@ from typing import Final
 import attrs
 
 from cluster.numbers import to_uint
-from node.replication.history import is_replication_id
+from node.replication.history import MOST_CREDIBLE_OFFSET, is_replication_id
 from node.resp.encoder import encode_command
 
 _PING_TOLERATED: Final = (b"+", b"-NOAUTH", b"-NOPERM", b"-ERR operation not permitted")
@@ -142,7 +142,7 @@ class Handshake:
         words = line.split()
         text = line.decode(errors="replace")
         if words[0] == b"+FULLRESYNC":
-            offset = to_uint(words[2]) if len(words) == 3 else None
+            offset = to_uint(words[2], MOST_CREDIBLE_OFFSET) if len(words) == 3 else None
             if offset is not None and is_replication_id(words[1]):
                 self.outcome = FullSync(words[1], offset)
             else:

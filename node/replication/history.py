@@ -17,6 +17,8 @@ from node.replication.backlog import Backlog
 
 ID_LENGTH: Final = 40
 NO_ID: Final = b"0" * ID_LENGTH
+#: A stream that is told to have come this far is none: its offset must have room to grow within 64 bits.
+MOST_CREDIBLE_OFFSET: Final = 2**62
 
 
 def is_replication_id(text: bytes) -> bool:

@@ -29,7 +29,7 @@ from node.replication.applier import new_primary_client
 from node.replication.failover import Failover
 from node.replication.handshake import FullSync as FullSyncAnswer
 from node.replication.handshake import OldSync
-from node.replication.history import History, is_replication_id
+from node.replication.history import MOST_CREDIBLE_OFFSET, History, is_replication_id
 from node.replication.info import memory_fields, replication_fields, traffic_fields
 from node.replication.link import CONNECTED, PrimaryLink, encode_ack
 from node.replication.local_expiry import LocalExpiry
@@ -228,7 +228,7 @@ class Replication:
         A replica may resume there. A primary goes on under a new name, and its former replicas may resume if they have
         exactly what it has; `dropped` are the keys of the RDB that have expired, which replicas only hide.
         """
-        replid, offset = aux.get(b"repl-id", b""), to_uint(aux.get(b"repl-offset", b""))
+        replid, offset = aux.get(b"repl-id", b""), to_uint(aux.get(b"repl-offset", b""), MOST_CREDIBLE_OFFSET)
         if offset is None or not is_replication_id(replid):
             return
         stream = self.stream

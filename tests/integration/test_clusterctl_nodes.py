@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -99,7 +100,8 @@ def test_create_if_needed_finishes_what_was_begun(
 
 def test_create_if_needed_brings_nodes_together_whose_addresses_changed(flavour: Flavour, tmp_path: Path) -> None:
     with start_cluster(flavour.node, tmp_path / "nodes", "--appendonly", "yes", primaries=3, replicas=1) as cluster:
-        cluster.client().set("kept", "1")
+        with contextlib.closing(cluster.client()) as client:
+            client.set("kept", "1")
         ids = sorted(node.call("CLUSTER", "MYID") for node in cluster.nodes)
         for node in cluster.nodes:
             node.stop()
@@ -108,7 +110,8 @@ def test_create_if_needed_brings_nodes_together_whose_addresses_changed(flavour:
         wish = ("create", *cluster.addresses, "--replicas", 1, "--if-needed", "--yes", "--json")
         assert clusterctl.run(tmp_path, *wish).ok().json["finished"] == ["all nodes meet"]
         clusterctl.run(tmp_path, "check", "-n", cluster.addresses[0]).ok()
-        assert cluster.client().get("kept") == b"1"
+        with contextlib.closing(cluster.client()) as client:
+            assert client.get("kept") == b"1"
         assert sorted(node.call("CLUSTER", "MYID") for node in cluster.nodes) == ids
 
 

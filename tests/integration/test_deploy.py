@@ -219,8 +219,8 @@ def test_services_of_the_compose_file_form_one_cluster_that_survives_down_and_up
         client.set(f"key:{number}", number)
     ids = sorted(node["node_id"] for node in client.cluster_nodes().values())
     client.close()
-    with pytest.raises(redis.AuthenticationError):
-        redis.Redis(host="127.0.0.1", port=composed.base + 6).ping()
+    with redis.Redis(host="127.0.0.1", port=composed.base + 6) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
     for name in services(composed.compose, "node"):
         assert (composed.folder / name / "node.conf").stat().st_mode & 0o77 == 0
     composed.down()

@@ -13,7 +13,7 @@ import pytest
 from node.clock import Clock
 from node.config import Config
 from node.persistence import aof as module
-from node.persistence.aof import MOST_HELD_MS, ON, SLOW_SYNC_MS, WAITING, Aof, AofFailure
+from node.persistence.aof import BLOCKED_MS, MOST_HELD_MS, ON, WAITING, Aof, AofFailure
 from node.persistence.aof_manifest import read_manifest
 from node.persistence.errors import LoadError
 
@@ -111,53 +111,66 @@ def test_flush_everysec_asks_for_a_sync_once_a_second(bench: Bench) -> None:
     assert bench.syncs == 2
 
 
-def test_flush_everysec_on_a_quick_disk_writes_at_once_while_a_sync_runs(bench: Bench) -> None:
+def blocking_writes(bench: Bench, monkeypatch: pytest.MonkeyPatch, blocked_ms: int) -> None:
+    """From now on each write takes so long by the monotonic clock of the process."""
+    times = itertools.count()
+    monkeypatch.setattr(module.time, "monotonic_ns", lambda: next(times) * blocked_ms * 1_000_000)
+
+
+def fed(bench: Bench) -> int:
+    """Feed and flush; how much is held back then."""
+    bench.aof.feed(0, [b"SET", b"k", b"v"])
+    bench.aof.flush()
+    return bench.aof.buffered_bytes
+
+
+def test_flush_everysec_writes_at_once_while_a_long_sync_runs_that_blocks_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.config.appendfsync = "everysec"
     bench.open()
+    blocking_writes(bench, monkeypatch, BLOCKED_MS - 1)
     fd, size, _ = bench.aof.take_sync_job()
     for _ in range(4):
-        bench.clock.mono_ms += 4
-        bench.aof.feed(0, [b"PING"])
-        bench.aof.flush()
-        assert bench.aof.buffered_bytes == 0
+        bench.clock.mono_ms += 400
+        assert fed(bench) == 0
     bench.aof.sync_finished(fd, size, None)
     assert bench.aof.unsynced_bytes > 0
     assert bench.aof.delayed_syncs == 0
 
 
-def test_flush_everysec_on_a_slow_disk_holds_writes_back_until_the_sync_is_over(bench: Bench) -> None:
+def test_flush_everysec_holds_writes_back_while_syncs_are_known_to_block_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.config.appendfsync = "everysec"
     bench.open()
+    blocking_writes(bench, monkeypatch, BLOCKED_MS)
     fd, size, _ = bench.aof.take_sync_job()
-    bench.clock.mono_ms += SLOW_SYNC_MS
-    bench.aof.feed(0, [b"PING"])
-    bench.aof.flush()
-    assert bench.aof.buffered_bytes > 0
+    assert fed(bench) == 0  # the one that was blocked
+    bench.clock.mono_ms += BLOCKED_MS
+    bench.aof.sync_finished(fd, size, None)
+    assert fed(bench) == 0  # no sync runs
+
+    fd, size, _ = bench.aof.take_sync_job()
+    assert fed(bench) > 0
+    bench.clock.mono_ms += BLOCKED_MS - 1
     bench.aof.sync_finished(fd, size, None)
     bench.aof.flush()
     assert bench.aof.buffered_bytes == 0
 
-    fd, size, _ = bench.aof.take_sync_job()  # known to be slow now: nothing goes out beside it
-    bench.aof.feed(0, [b"PING"])
-    bench.aof.flush()
-    assert bench.aof.buffered_bytes > 0
-    bench.clock.mono_ms += SLOW_SYNC_MS - 1
-    bench.aof.sync_finished(fd, size, None)
-    bench.aof.flush()
-
-    bench.aof.take_sync_job()  # that one was quick
-    bench.aof.feed(0, [b"PING"])
-    bench.aof.flush()
-    assert bench.aof.buffered_bytes == 0
+    bench.aof.take_sync_job()  # the last one was quick
+    assert fed(bench) == 0
 
 
-def test_flush_everysec_holds_writes_back_for_two_seconds_at_most(bench: Bench) -> None:
+def test_flush_everysec_holds_writes_back_for_two_seconds_at_most(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.config.appendfsync = "everysec"
     bench.open()
+    blocking_writes(bench, monkeypatch, BLOCKED_MS)
     bench.aof.take_sync_job()
-    bench.clock.mono_ms += SLOW_SYNC_MS
-    bench.aof.feed(0, [b"PING"])
-    bench.aof.flush()
+    fed(bench)
+    assert fed(bench) > 0
     bench.clock.mono_ms += MOST_HELD_MS - 1
     bench.aof.flush()
     assert (bench.aof.buffered_bytes > 0, bench.aof.delayed_syncs) == (True, 0)
@@ -167,15 +180,19 @@ def test_flush_everysec_holds_writes_back_for_two_seconds_at_most(bench: Bench) 
 
 
 @pytest.mark.parametrize("change", ["rotate", "close"])
-def test_nothing_stays_behind_when_the_file_changes_during_a_slow_sync(bench: Bench, change: str) -> None:
+def test_nothing_stays_behind_when_the_file_changes_while_writes_are_held_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
     bench.config.appendfsync = "everysec"
     bench.open()
+    blocking_writes(bench, monkeypatch, BLOCKED_MS)
     bench.aof.take_sync_job()
-    bench.clock.mono_ms += SLOW_SYNC_MS
-    bench.aof.feed(0, [b"SET", b"k", b"v"])
+    fed(bench)
+    bench.aof.feed(0, [b"SET", b"last", b"v"])
     bench.aof.flush()
+    assert bench.aof.buffered_bytes > 0
     getattr(bench.aof, change)()
-    assert b"SET" in bench.log()
+    assert b"last" in bench.log()
 
 
 def test_flush_failure_keeps_the_bytes_and_recovers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
