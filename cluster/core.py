@@ -101,7 +101,7 @@ class ClusterCore:
         self._manual = ManualFailover(view)
         self._candidate = Candidate(view, self._topology, self._manual, self.guard)
         self._voter = Voter(view)
-        self._health = Health(view)
+        self._health = Health(view, self.guard)
         self._inbound = Inbound(
             view,
             self._topology,

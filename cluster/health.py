@@ -7,11 +7,16 @@ must stop within a node timeout.
 Turning *ok* again is delayed on a primary with slots: two seconds after it started, and a node timeout (between 0.5 and
 5 s) after it left a minority, so that it hears of a successor before it accepts a write. One without slots has no
 successor. It is served at once, so that slots can move to a node as soon as it has joined (stock lets it wait, too).
+
+A guarded primary need not wait for the two seconds after its start once the sentinels lease it, so that they promote
+nobody else meanwhile, and it has heard from every node it knows, so that it knows of whoever was promoted before. When
+a node is missing, it waits like any other.
 """
 
 from __future__ import annotations
 
 from cluster.effects import StateChanged
+from cluster.guard import Guard
 from cluster.view import ClusterView
 
 WRITABLE_DELAY_MS = 2000
@@ -22,10 +27,11 @@ MAX_REJOIN_DELAY_MS = 5000
 class Health:
     """Computes the cluster state of a view."""
 
-    __slots__ = ("_first_ms", "_minority_ms", "_view")
+    __slots__ = ("_first_ms", "_guard", "_minority_ms", "_view")
 
-    def __init__(self, view: ClusterView) -> None:
+    def __init__(self, view: ClusterView, guard: Guard) -> None:
         self._view = view
+        self._guard = guard
         self._first_ms: int | None = None
         self._minority_ms: int | None = None
 
@@ -36,7 +42,8 @@ class Health:
         if self._first_ms is None:
             self._first_ms = view.now_ms
         may_be_replaced = view.myself.is_voter
-        if may_be_replaced and not view.cluster_ok and view.now_ms - self._first_ms < WRITABLE_DELAY_MS:
+        starting = not view.cluster_ok and view.now_ms - self._first_ms < WRITABLE_DELAY_MS
+        if may_be_replaced and starting and not self._knows_it_leads():
             return
         ok = not view.config.require_full_coverage or view.slots.covered()
         reachable = sum(m.is_voter and not m.failed and not m.pfail for m in view.members)
@@ -50,6 +57,12 @@ class Health:
         view.cluster_ok = ok
         view.emit(StateChanged(ok))
         view.notice("state", f"Cluster state changed: {'ok' if ok else 'fail'}")
+
+    def _knows_it_leads(self) -> bool:
+        """Whether nobody can have taken our place unheard: see the module's text."""
+        view, guard = self._view, self._guard
+        leased = guard.is_armed and not guard.is_fenced(view.now_ms)
+        return leased and all(m is view.myself or m.data_received_ms for m in view.members)
 
     def _rejoining(self) -> bool:
         delay_ms = min(max(self._view.config.node_timeout_ms, MIN_REJOIN_DELAY_MS), MAX_REJOIN_DELAY_MS)

@@ -30,6 +30,23 @@ def armed(me: str = "P1") -> LoneCore:
     return lone
 
 
+def test_leased_primary_that_has_heard_every_node_need_not_wait_after_its_start() -> None:
+    lone = armed()
+    lone.pass_ms(200, silent=())
+    assert lone.core.view.cluster_ok
+    unguarded = LoneCore("P1")
+    unguarded.greet()
+    unguarded.pass_ms(200, silent=())
+    assert not unguarded.core.view.cluster_ok, "the two seconds of stock"
+
+
+def test_leased_primary_that_misses_a_node_waits_for_news_of_a_successor() -> None:
+    lone = armed()
+    lone.member("R1").data_received_ms = 0
+    lone.pass_ms(200, silent=("R1",))
+    assert not lone.core.view.cluster_ok
+
+
 def test_node_never_guarded_is_not_fenced() -> None:
     lone = LoneCore("P1")
     assert not lone.core.is_fenced(lone.now_ms + 10**12)
