@@ -7,7 +7,7 @@ from typing import Any, Final
 from node import errors
 from node.arguments import integer, to_int64
 from node.client import Client
-from node.commands.string_options import editable_string, is_trusted, read_string
+from node.commands.string_options import editable_string, longest_string, read_string
 from node.compat import COMPAT
 from node.errors import CommandError, ErrorReply
 from node.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
@@ -35,7 +35,7 @@ def _offset(client: Client, text: bytes, width: int = 0) -> int:
         if found is None:
             raise CommandError(_BAD_OFFSET)
         value = found
-    if value < 0 or (value >> 3 >= client.server.config.proto_max_bulk_len and not is_trusted(client)):
+    if value < 0 or value >> 3 >= longest_string(client):
         raise CommandError(_BAD_OFFSET)
     return value
 

@@ -16,7 +16,7 @@ from node.keyspace.database import DELETE
 from node.keyspace.field_expiry import read_hash, write_hash
 from node.keyspace.notify import HASH
 from node.registry import DENYOOM, FAST, READONLY, WRITE, command
-from node.types.hash import HashValue
+from node.types.hash import LATEST_EXPIRY_MS, HashValue
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -27,8 +27,6 @@ NOT_MET: Final = 0
 DONE: Final = 1
 DELETED: Final = 2
 
-#: Times need 46 bits in the stock encodings.
-_MAX_AT_MS: Final = (1 << 46) - 1
 _MAX_COUNT: Final = 2**63 - 1
 _NEGATIVE: Final = ErrorReply("ERR invalid expire time, must be >= 0")
 _NO_FIELDS_WORD: Final = ErrorReply("ERR Mandatory argument FIELDS is missing or not at the right position")
@@ -54,7 +52,7 @@ def absolute_ms(client: Client, text: bytes, unit_ms: int, relative: bool, name:
     if number < 0:
         raise CommandError(_NEGATIVE)
     at_ms = number * unit_ms + (client.server.keyspace.now_ms if relative else 0)
-    if at_ms > _MAX_AT_MS:
+    if at_ms > LATEST_EXPIRY_MS:
         raise CommandError(errors.invalid_expire(name))
     return at_ms
 

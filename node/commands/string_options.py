@@ -117,10 +117,15 @@ def is_trusted(client: Client) -> bool:
     return (client.sock is None and not client.is_script) or bool(client.gates & GATE_PRIMARY)
 
 
+def longest_string(client: Client) -> int:
+    """How long `client` may make a string: `proto-max-bulk-len`, and more for those who are trusted."""
+    limit: int = client.server.config.proto_max_bulk_len
+    return limit * _OTHER_LIMITS if is_trusted(client) else limit
+
+
 def check_length(client: Client, size: int) -> None:
-    """Refuse a string beyond `proto-max-bulk-len`, and from those who are trusted one that cannot be."""
-    limit = client.server.config.proto_max_bulk_len
-    if size > limit and (size > limit * _OTHER_LIMITS or not is_trusted(client)):
+    """Refuse a string that is longer than `longest_string`."""
+    if size > client.server.config.proto_max_bulk_len and size > longest_string(client):
         raise CommandError(errors.STRING_TOO_LONG)
 
 

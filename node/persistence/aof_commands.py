@@ -95,14 +95,16 @@ def _stream_commands(key: bytes, stream: StreamValue) -> Iterator[Command]:
         yield [b"XADD", key, format_id(entry_id), *flat]
     if not len(stream):  # an entry that is trimmed away at once leaves an empty stream
         yield [b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"]
+    # A payload may claim what XSETID refuses; nothing follows from such counters, but the log must load.
+    added = max(min(stream.entries_added, INT64_MAX), len(stream))
     yield [
         b"XSETID",
         key,
         format_id(stream.last_id),
         b"ENTRIESADDED",
-        b"%d" % min(stream.entries_added, INT64_MAX),
+        b"%d" % added,
         b"MAXDELETEDID",
-        format_id(stream.max_deleted_id),
+        format_id(min(stream.max_deleted_id, stream.last_id)),
     ]
     for group in stream.groups.values():
         yield from _group_commands(key, group)

@@ -44,7 +44,7 @@ from node.persistence.object_types import (
 )
 from node.persistence.rdb_strings import Reader
 from node.persistence.streams import decode_stream
-from node.types.hash import HashValue
+from node.types.hash import LATEST_EXPIRY_MS, HashValue
 from node.types.limits import LIMITS
 from node.types.list import ListValue
 from node.types.set import HASHTABLE, LISTPACK, SetValue, is_int64
@@ -230,7 +230,7 @@ def _triples(elements: list[Element]) -> HashValue:
 def _checked_expiry(at_ms: int) -> int:
     if not 0 < at_ms < _MAX_EXPIRY_MS:
         raise FormatError("hash field with a bad expiry")
-    return at_ms
+    return min(at_ms, LATEST_EXPIRY_MS)
 
 
 def _decode_hash_metadata(reader: Reader) -> HashValue:

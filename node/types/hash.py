@@ -19,6 +19,8 @@ from typing import Final
 from node.types.limits import LIMITS
 from node.types.random_order import RandomOrder
 
+#: The latest expiry of a field, ms of Unix time: stock's encodings have 46 bits for it.
+LATEST_EXPIRY_MS: Final = (1 << 46) - 1
 _DICT_ENTRY_BYTES: Final = 104
 _BYTES_HEADER: Final = 33
 

@@ -27,6 +27,10 @@ ANSWERS: Final = {
     "commands of wrong arity": IN_SYNC + command(b"SET", b"k") + command(b"GET") + command(b"HSET", b"h", b"f"),
     "commands of wrong arity within MULTI": IN_SYNC + command(b"MULTI") + command(b"SET", b"k") + command(b"EXEC"),
     "the beginning of a transaction in lines": IN_SYNC + b"MULTI\r\nSET a b\r\n",
+    "offsets that no string has": IN_SYNC
+    + command(b"SETRANGE", b"k", b"9223372036854775807", b"x")
+    + command(b"SETBIT", b"k", b"9223372036854775807", b"1")
+    + command(b"BITFIELD", b"k", b"SET", b"u8", b"9223372036854775807", b"1"),
     "no such command": IN_SYNC + command(b"\xff\xfe", b"\xff") + command(b""),
     "an offset to acknowledge": IN_SYNC + command(b"REPLCONF", b"GETACK", BIG) + command(b"REPLCONF", b"ACK", BIG),
     "an argument without end": IN_SYNC + b"*1\r\n$" + BIG + b"\r\n",

@@ -116,3 +116,15 @@ def test_written_commands_report_progress(node: InProcessNode) -> None:
     heard: list[int] = []
     write_commands(lambda data: None, source, SnapshotOptions(functions=(b"#!lua",)), False, heard.append)
     assert heard == list(itertools.accumulate([1024, 1024]))
+
+
+def test_counters_that_no_command_takes_are_brought_into_its_range() -> None:
+    stream = StreamValue()
+    stream.append(1 << 64, [b"f", b"v"])
+    stream.entries_added, stream.max_deleted_id = 2**64 - 1, 9 << 64
+    stream.groups[b"g"] = Group(b"g", 1 << 64)
+    told = next(argv for argv in value_commands(b"k", stream) if argv[0] == b"XSETID")
+    assert told[2:] == [b"1-0", b"ENTRIESADDED", b"%d" % (2**63 - 1), b"MAXDELETEDID", b"1-0"]
+    stream.entries_added = 0
+    told = next(argv for argv in value_commands(b"k", stream) if argv[0] == b"XSETID")
+    assert told[4] == b"1"

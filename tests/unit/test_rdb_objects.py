@@ -22,7 +22,7 @@ from node.persistence.errors import FormatError
 from node.persistence.listpack import encode_listpack
 from node.persistence.payload import BadPayload, dump_payload, load_payload
 from node.persistence.rdb_strings import Reader, encode_double, encode_int64, encode_length, encode_string
-from node.types.hash import HashValue
+from node.types.hash import LATEST_EXPIRY_MS, HashValue
 from node.types.limits import LIMITS
 from node.types.list import ListValue
 from node.types.set import HASHTABLE, SetValue
@@ -98,7 +98,7 @@ def test_set_any_members_round_trip_with_their_encoding(members: set[bytes]) -> 
 @given(st.dictionaries(TEXT, TEXT, min_size=1, max_size=30), st.data())
 def test_hash_any_fields_and_expiries_round_trip(fields: dict[bytes, bytes], data: st.DataObject) -> None:
     expiring = data.draw(st.lists(st.sampled_from(sorted(fields)), unique=True))
-    value = HashValue(fields, {field: data.draw(st.integers(1, 2**48 - 1)) for field in expiring})
+    value = HashValue(fields, {field: data.draw(st.integers(1, LATEST_EXPIRY_MS)) for field in expiring})
     assert needs_field_expiry(value) == bool(expiring)
     assert _plain(_round_trip(value)) == _plain(value)
 
@@ -349,3 +349,10 @@ def test_list_elements_beyond_a_node_stand_alone_at_the_newer_level(monkeypatch:
     assert list(_round_trip(value)) == items
     monkeypatch.setattr(LIMITS, "list_alone_bytes", 1)
     assert {container for container, _ in list_nodes(ListValue(items))} == {types.PLAIN_NODE}
+
+
+def test_hash_field_expiry_beyond_what_commands_take_is_the_latest() -> None:
+    payload = dump_payload(HashValue({b"f": b"v"}, {b"f": 2**48 - 1}))
+    assert load_payload(payload).ttls == {b"f": LATEST_EXPIRY_MS}
+    with pytest.raises(FormatError, match="bad expiry"):
+        load_payload(dump_payload(HashValue({b"f": b"v"}, {b"f": 2**48})))
