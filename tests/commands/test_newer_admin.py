@@ -146,7 +146,7 @@ def test_only_changes_make_a_key_young(node: InProcessNode, policy: str) -> None
 def test_key_that_was_not_changed_for_longest_goes_first(node: InProcessNode) -> None:
     client = node.client()
     client.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lrm", "maxmemory-samples", "64")
-    for n in range(20):
+    for n in range(5):  # so few that 64 draws meet each of them
         client.call("SET", f"k{n}", "v")
         node.advance(1000)
     for _ in range(3):
