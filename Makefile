@@ -18,7 +18,7 @@ SUITE  ?= ../valkey
 setup: $(STAMP)
 
 # What a cluster needs to run: no tools of developers.
-$(RUNTIME): pyproject.toml constraints.txt setup.py $(wildcard node/compiled/*.pyx node/compiled/*.pxd)
+$(RUNTIME): pyproject.toml constraints.txt setup.py src/slotmesh/__init__.py $(wildcard node/compiled/*.pyx node/compiled/*.pxd)
 	@test -d $(VENV) || echo "making a Python environment in $(VENV) ..."
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "installing slotmesh and the libraries it needs there, and compiling the hot path where a C compiler is (once; a minute or so) ..."
@@ -38,7 +38,7 @@ stop: $(RUNTIME)
 	@$(BIN)/clusterctl down
 
 test: setup
-	@$(BIN)/python -m tools.ensure_stock
+	@$(BIN)/python -m slotmesh.tools.ensure_stock
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
@@ -55,7 +55,7 @@ sim: setup
 # What takes too long for every test run: random histories beside the stock server, an hour of everything with a look at
 # memory, a million refused commands with another one, and many seeds.
 soak: setup
-	@$(BIN)/python -m tools.ensure_stock
+	@$(BIN)/python -m slotmesh.tools.ensure_stock
 	SOAK=$(SOAK) $(BIN)/python -m pytest -n 2 --dist loadfile tests/oracle
 	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES)
 	$(BIN)/python -m tests.soak.refusals
@@ -66,8 +66,8 @@ fuzz: setup
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ)
 
 suite: setup
-	$(BIN)/python -m tools.suite --suite $(SUITE)
-	$(BIN)/python -m tools.suite --suite $(SUITE) --cluster-mode
+	$(BIN)/python -m slotmesh.tools.suite --suite $(SUITE)
+	$(BIN)/python -m slotmesh.tools.suite --suite $(SUITE) --cluster-mode
 
 # kill -9 of guarded primaries under pipelined writes: nothing acknowledged may be lost. Wants a machine at rest.
 kills: setup
@@ -75,13 +75,13 @@ kills: setup
 
 # With a container engine (ENGINE, docker by default): the compose stack under kills, pauses, partitions and restarts.
 compose-check: setup
-	$(BIN)/python -m tools.compose_check
+	$(BIN)/python -m slotmesh.tools.compose_check
 
 bench: setup
-	$(BIN)/python -m tools.bench
+	$(BIN)/python -m slotmesh.tools.bench
 
 docs: setup
-	$(BIN)/python -m tools.docs
+	$(BIN)/python -m slotmesh.tools.docs
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info node/compiled/*.so

@@ -1,7 +1,7 @@
 """Builds the compiled twins of the hot path; everything else about the package stands in pyproject.toml.
 
 Where they cannot be built (no C compiler, no Python headers), the installation goes on without them and the node runs
-the plain twins (`node/native.py`).
+the plain twins (`node/base/native.py`).
 """
 
 from Cython.Build import cythonize
@@ -23,6 +23,8 @@ class BuildIfPossible(build_ext):
 
 
 setup(
-    ext_modules=cythonize([Extension("node.compiled.*", ["node/compiled/*.pyx"])], build_dir="build"),
+    ext_modules=cythonize(
+        [Extension("slotmesh.node.compiled.*", ["src/slotmesh/node/compiled/*.pyx"])], build_dir="build"
+    ),
     cmdclass={"build_ext": BuildIfPossible},
 )

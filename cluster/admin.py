@@ -11,20 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cluster.addresses import normal_ip
-from cluster.detector import FailureDetector
-from cluster.effects import EmptyKeyspace
-from cluster.election import Candidate
-from cluster.epochs import MOST_CREDIBLE_EPOCH
-from cluster.errors import ClusterRefusal, Condition
-from cluster.guard import Fence, Guard
-from cluster.links import Links
-from cluster.manual_failover import ManualFailover
-from cluster.members import FORGET_MS, Member
-from cluster.slot_set import SlotSet
-from cluster.slots import SLOT_COUNT
-from cluster.topology import Topology
-from cluster.view import ClusterView, random_id
+from slotmesh.cluster.addresses import normal_ip
+from slotmesh.cluster.detector import FailureDetector
+from slotmesh.cluster.effects import EmptyKeyspace
+from slotmesh.cluster.election import Candidate
+from slotmesh.cluster.epochs import MOST_CREDIBLE_EPOCH
+from slotmesh.cluster.errors import ClusterRefusal, Condition
+from slotmesh.cluster.guard import Fence, Guard
+from slotmesh.cluster.links import Links
+from slotmesh.cluster.manual_failover import ManualFailover
+from slotmesh.cluster.members import FORGET_MS, Member
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.slots import SLOT_COUNT
+from slotmesh.cluster.topology import Topology
+from slotmesh.cluster.view import ClusterView, random_id
 
 
 class Admin:

@@ -23,9 +23,9 @@ from typing import Protocol
 
 import trio
 
-from cluster.core import ClusterCore
-from cluster.effects import Connect, Disconnect, Effect, Persist, Send
-from cluster.events import (
+from slotmesh.cluster.core import ClusterCore
+from slotmesh.cluster.effects import Connect, Disconnect, Effect, Persist, Send
+from slotmesh.cluster.events import (
     Event,
     LinkAccepted,
     LinkDown,
@@ -34,9 +34,9 @@ from cluster.events import (
     ReplicationStatus,
     Tick,
 )
-from cluster.faults import EXHAUSTED, Complaints
-from cluster.messages import Message
-from cluster.wire import (
+from slotmesh.cluster.faults import EXHAUSTED, Complaints
+from slotmesh.cluster.messages import Message
+from slotmesh.cluster.wire import (
     MAX_FRAME_BYTES,
     MAX_STRANGER_FRAME_BYTES,
     BusProtocolError,

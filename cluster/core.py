@@ -20,13 +20,13 @@ The parts, in the order of a message's way: ``links`` (connections, handshakes) 
 
 from __future__ import annotations
 
-from cluster.admin import Admin
-from cluster.config import ClusterConfig
-from cluster.detector import FailureDetector
-from cluster.effects import Effect, Persist, SlotsChanged
-from cluster.election import Candidate, Voter
-from cluster.epochs import Epochs
-from cluster.events import (
+from slotmesh.cluster.admin import Admin
+from slotmesh.cluster.config import ClusterConfig
+from slotmesh.cluster.detector import FailureDetector
+from slotmesh.cluster.effects import Effect, Persist, SlotsChanged
+from slotmesh.cluster.election import Candidate, Voter
+from slotmesh.cluster.epochs import Epochs
+from slotmesh.cluster.events import (
     Event,
     LinkAccepted,
     LinkDown,
@@ -35,24 +35,24 @@ from cluster.events import (
     ReplicationStatus,
     WritesPaused,
 )
-from cluster.gossip import Gossip
-from cluster.guard import Fence, Guard, GuardReply
-from cluster.health import Health
-from cluster.heartbeat import broadcast, broadcast_pong, build_header
-from cluster.inbound import Inbound
-from cluster.links import Links
-from cluster.manual_failover import ManualFailover
-from cluster.members import Member, Members
-from cluster.messages import Publish
-from cluster.open_slots import OpenSlotSharing
-from cluster.replica_migration import maybe_migrate
-from cluster.slot_map import SlotMap
-from cluster.slot_set import NO_SLOTS, SlotSet
-from cluster.snapshot import foreign_vars, restore_guard, restore_members, save_view
-from cluster.state_file import decode_state, encode_state
-from cluster.terms import FLAG_PRIMARY
-from cluster.topology import Topology
-from cluster.view import ClusterView, Rng, random_id
+from slotmesh.cluster.gossip import Gossip
+from slotmesh.cluster.guard import Fence, Guard, GuardReply
+from slotmesh.cluster.health import Health
+from slotmesh.cluster.heartbeat import broadcast, broadcast_pong, build_header
+from slotmesh.cluster.inbound import Inbound
+from slotmesh.cluster.links import Links
+from slotmesh.cluster.manual_failover import ManualFailover
+from slotmesh.cluster.members import Member, Members
+from slotmesh.cluster.messages import Publish
+from slotmesh.cluster.open_slots import OpenSlotSharing
+from slotmesh.cluster.replica_migration import maybe_migrate
+from slotmesh.cluster.slot_map import SlotMap
+from slotmesh.cluster.slot_set import NO_SLOTS, SlotSet
+from slotmesh.cluster.snapshot import foreign_vars, restore_guard, restore_members, save_view
+from slotmesh.cluster.state_file import decode_state, encode_state
+from slotmesh.cluster.terms import FLAG_PRIMARY
+from slotmesh.cluster.topology import Topology
+from slotmesh.cluster.view import ClusterView, Rng, random_id
 
 TICK_MS = 100
 

@@ -13,10 +13,10 @@ The agreement is weak by design: it only opens the way to an election, and the e
 
 from __future__ import annotations
 
-from cluster.heartbeat import broadcast, build_header
-from cluster.members import Member
-from cluster.messages import Fail
-from cluster.view import ClusterView
+from slotmesh.cluster.heartbeat import broadcast, build_header
+from slotmesh.cluster.members import Member
+from slotmesh.cluster.messages import Fail
+from slotmesh.cluster.view import ClusterView
 
 REPORT_VALIDITY_FACTOR = 2
 FAIL_UNDO_FACTOR = 2

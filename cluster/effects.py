@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from cluster.messages import Message, NodeAddress
-from cluster.slot_set import SlotSet
+from slotmesh.cluster.messages import Message, NodeAddress
+from slotmesh.cluster.slot_set import SlotSet
 
 DEBUG, VERBOSE, NOTICE, WARNING = range(4)
 """Log levels, the four of stock."""

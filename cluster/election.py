@@ -18,15 +18,15 @@ from __future__ import annotations
 
 from attrs import Factory, define
 
-from cluster.effects import ElectionStarted, ElectionWon
-from cluster.guard import Guard
-from cluster.heartbeat import broadcast, broadcast_pong, build_header
-from cluster.manual_failover import ManualFailover
-from cluster.members import Link, Member
-from cluster.messages import AuthAck, AuthRequest, Header
-from cluster.terms import MESSAGE_FORCE_ACK
-from cluster.topology import Topology
-from cluster.view import ClusterView
+from slotmesh.cluster.effects import ElectionStarted, ElectionWon
+from slotmesh.cluster.guard import Guard
+from slotmesh.cluster.heartbeat import broadcast, broadcast_pong, build_header
+from slotmesh.cluster.manual_failover import ManualFailover
+from slotmesh.cluster.members import Link, Member
+from slotmesh.cluster.messages import AuthAck, AuthRequest, Header
+from slotmesh.cluster.terms import MESSAGE_FORCE_ACK
+from slotmesh.cluster.topology import Topology
+from slotmesh.cluster.view import ClusterView
 
 FIXED_DELAY_MS = 500
 RANDOM_DELAY_MS = 500

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from attrs import define
 
-from cluster.members import Members
-from cluster.numbers import INT64_MAX
+from slotmesh.cluster.members import Members
+from slotmesh.cluster.numbers import INT64_MAX
 
 MOST_CREDIBLE_EPOCH = 2**62
 CREDIBLE_STEP = 2**16

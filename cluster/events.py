@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from cluster.messages import Message
+from slotmesh.cluster.messages import Message
 
 
 @frozen

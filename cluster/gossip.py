@@ -7,15 +7,15 @@ believed, else a stray packet could merge two clusters.
 
 from __future__ import annotations
 
-from cluster.addresses import is_ip
-from cluster.detector import FailureDetector
-from cluster.heartbeat import send_heartbeat
-from cluster.links import Links
-from cluster.members import FORGET_MS, Member
-from cluster.messages import Extensions, ForgottenNode, GossipEntry, Ping
-from cluster.open_slots import OpenSlotSharing
-from cluster.terms import FLAG_FAIL, FLAG_HANDSHAKE, FLAG_NOADDR, FLAG_PFAIL, role_of
-from cluster.view import ClusterView
+from slotmesh.cluster.addresses import is_ip
+from slotmesh.cluster.detector import FailureDetector
+from slotmesh.cluster.heartbeat import send_heartbeat
+from slotmesh.cluster.links import Links
+from slotmesh.cluster.members import FORGET_MS, Member
+from slotmesh.cluster.messages import Extensions, ForgottenNode, GossipEntry, Ping
+from slotmesh.cluster.open_slots import OpenSlotSharing
+from slotmesh.cluster.terms import FLAG_FAIL, FLAG_HANDSHAKE, FLAG_NOADDR, FLAG_PFAIL, role_of
+from slotmesh.cluster.view import ClusterView
 
 _FAILING = FLAG_PFAIL | FLAG_FAIL
 CLOCK_TOLERANCE_MS = 500

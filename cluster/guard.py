@@ -28,9 +28,9 @@ import re
 
 from attrs import define, frozen
 
-from cluster.epochs import is_credible
-from cluster.errors import ClusterRefusal, Condition
-from cluster.view import ClusterView
+from slotmesh.cluster.epochs import is_credible
+from slotmesh.cluster.errors import ClusterRefusal, Condition
+from slotmesh.cluster.view import ClusterView
 
 NEVER_MS = 2**63 - 1
 GUARD_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")

@@ -15,9 +15,9 @@ a node is missing, it waits like any other.
 
 from __future__ import annotations
 
-from cluster.effects import StateChanged
-from cluster.guard import Guard
-from cluster.view import ClusterView
+from slotmesh.cluster.effects import StateChanged
+from slotmesh.cluster.guard import Guard
+from slotmesh.cluster.view import ClusterView
 
 WRITABLE_DELAY_MS = 2000
 MIN_REJOIN_DELAY_MS = 500

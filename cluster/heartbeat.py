@@ -14,10 +14,10 @@ Not here: what is learned from the heartbeats of others (``gossip``, ``inbound``
 
 from __future__ import annotations
 
-from cluster.members import Link, Member
-from cluster.messages import Extensions, ForgottenNode, GossipEntry, Header, Meet, Message, Ping, Pong
-from cluster.terms import MESSAGE_EXTENSIONS, MESSAGE_PAUSED, MESSAGE_SHARES_OPEN_SLOTS
-from cluster.view import ClusterView
+from slotmesh.cluster.members import Link, Member
+from slotmesh.cluster.messages import Extensions, ForgottenNode, GossipEntry, Header, Meet, Message, Ping, Pong
+from slotmesh.cluster.terms import MESSAGE_EXTENSIONS, MESSAGE_PAUSED, MESSAGE_SHARES_OPEN_SLOTS
+from slotmesh.cluster.view import ClusterView
 
 MIN_GOSSIP_ENTRIES = 3
 

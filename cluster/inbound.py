@@ -7,18 +7,18 @@ slots, slots before epoch collision, all of them before gossip.
 
 from __future__ import annotations
 
-from cluster.addresses import is_ip
-from cluster.detector import FailureDetector
-from cluster.effects import DeliverPublish
-from cluster.election import Candidate, Voter
-from cluster.epochs import is_credible
-from cluster.events import MessageReceived
-from cluster.gossip import Gossip
-from cluster.heartbeat import send_heartbeat
-from cluster.links import Links
-from cluster.manual_failover import ManualFailover
-from cluster.members import Link, Member
-from cluster.messages import (
+from slotmesh.cluster.addresses import is_ip
+from slotmesh.cluster.detector import FailureDetector
+from slotmesh.cluster.effects import DeliverPublish
+from slotmesh.cluster.election import Candidate, Voter
+from slotmesh.cluster.epochs import is_credible
+from slotmesh.cluster.events import MessageReceived
+from slotmesh.cluster.gossip import Gossip
+from slotmesh.cluster.heartbeat import send_heartbeat
+from slotmesh.cluster.links import Links
+from slotmesh.cluster.manual_failover import ManualFailover
+from slotmesh.cluster.members import Link, Member
+from slotmesh.cluster.messages import (
     TYPE_NAMES,
     AuthAck,
     AuthRequest,
@@ -33,9 +33,9 @@ from cluster.messages import (
     Publish,
     Update,
 )
-from cluster.terms import FLAG_NOFAILOVER, MESSAGE_EXTENSIONS, MESSAGE_SHARES_OPEN_SLOTS, role_of
-from cluster.topology import Topology
-from cluster.view import ClusterView
+from slotmesh.cluster.terms import FLAG_NOFAILOVER, MESSAGE_EXTENSIONS, MESSAGE_SHARES_OPEN_SLOTS, role_of
+from slotmesh.cluster.topology import Topology
+from slotmesh.cluster.view import ClusterView
 
 
 class Inbound:

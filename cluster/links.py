@@ -9,14 +9,14 @@ Not here: sockets (the driver opens and closes them on our ``Connect`` and ``Dis
 
 from __future__ import annotations
 
-from cluster.addresses import is_ip
-from cluster.effects import Connect, Disconnect
-from cluster.events import LinkAccepted, LinkDown, LinkUp
-from cluster.heartbeat import send_heartbeat
-from cluster.members import Link, Member
-from cluster.messages import Header, Meet, Ping
-from cluster.topology import Topology
-from cluster.view import ClusterView, random_id
+from slotmesh.cluster.addresses import is_ip
+from slotmesh.cluster.effects import Connect, Disconnect
+from slotmesh.cluster.events import LinkAccepted, LinkDown, LinkUp
+from slotmesh.cluster.heartbeat import send_heartbeat
+from slotmesh.cluster.members import Link, Member
+from slotmesh.cluster.messages import Header, Meet, Ping
+from slotmesh.cluster.topology import Topology
+from slotmesh.cluster.view import ClusterView, random_id
 
 MIN_HANDSHAKE_MS = 1000
 MAX_STRANGERS = 1024

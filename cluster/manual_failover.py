@@ -11,12 +11,12 @@ told would be lost.
 
 from __future__ import annotations
 
-from cluster.effects import PauseWrites, ResumeWrites
-from cluster.heartbeat import build_header, send_heartbeat
-from cluster.members import Link, Member
-from cluster.messages import Header, ManualFailoverStart, Ping
-from cluster.terms import MESSAGE_PAUSED
-from cluster.view import ClusterView
+from slotmesh.cluster.effects import PauseWrites, ResumeWrites
+from slotmesh.cluster.heartbeat import build_header, send_heartbeat
+from slotmesh.cluster.members import Link, Member
+from slotmesh.cluster.messages import Header, ManualFailoverStart, Ping
+from slotmesh.cluster.terms import MESSAGE_PAUSED
+from slotmesh.cluster.view import ClusterView
 
 TIMEOUT_MS = 5000
 PAUSE_FACTOR = 2

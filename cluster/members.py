@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 from attrs import Factory, define
 
-from cluster.messages import NodeAddress
-from cluster.slot_set import NO_SLOTS, SlotSet
-from cluster.terms import (
+from slotmesh.cluster.messages import NodeAddress
+from slotmesh.cluster.slot_set import NO_SLOTS, SlotSet
+from slotmesh.cluster.terms import (
     FLAG_EXTENSIONS,
     FLAG_FAIL,
     FLAG_HANDSHAKE,

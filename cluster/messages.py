@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from cluster.slot_set import NO_SLOTS, SlotSet
+from slotmesh.cluster.slot_set import NO_SLOTS, SlotSet
 
 TYPE_NAMES = (
     "ping",

@@ -13,11 +13,11 @@ Not here: what happens to open slots when somebody else fails over (``topology``
 
 from __future__ import annotations
 
-from cluster.epochs import is_credible
-from cluster.heartbeat import send_heartbeat
-from cluster.members import Member
-from cluster.messages import OpenSlots, Pong
-from cluster.view import ClusterView
+from slotmesh.cluster.epochs import is_credible
+from slotmesh.cluster.heartbeat import send_heartbeat
+from slotmesh.cluster.members import Member
+from slotmesh.cluster.messages import OpenSlots, Pong
+from slotmesh.cluster.view import ClusterView
 
 
 class OpenSlotSharing:

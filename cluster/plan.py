@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from cluster.slot_set import NO_SLOTS, SlotSet
-from cluster.slots import SLOT_COUNT
+from slotmesh.cluster.slot_set import NO_SLOTS, SlotSet
+from slotmesh.cluster.slots import SLOT_COUNT
 
 
 class PlanError(ValueError):

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from cluster.slot_set import SlotSet
+from slotmesh.cluster.slot_set import SlotSet
 
 
 @attrs.frozen

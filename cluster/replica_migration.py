@@ -8,9 +8,9 @@ does. Two moving at once does no harm.
 
 from __future__ import annotations
 
-from cluster.members import Member
-from cluster.topology import Topology
-from cluster.view import ClusterView
+from slotmesh.cluster.members import Member
+from slotmesh.cluster.topology import Topology
+from slotmesh.cluster.view import ClusterView
 
 ORPHANED_MS = 5000
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from cluster.members import Link, Member
-from cluster.messages import TYPE_NAMES
-from cluster.slot_set import SlotSet
-from cluster.snapshot import save_member
-from cluster.state_file import encode_node_line
-from cluster.view import ClusterView
+from slotmesh.cluster.members import Link, Member
+from slotmesh.cluster.messages import TYPE_NAMES
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.snapshot import save_member
+from slotmesh.cluster.state_file import encode_node_line
+from slotmesh.cluster.view import ClusterView
 
 
 @frozen

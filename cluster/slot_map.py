@@ -12,10 +12,10 @@ Not here: *whether* a claim is justified (``topology``).
 
 from __future__ import annotations
 
-from cluster.members import Member, Members
-from cluster.messages import OpenSlots
-from cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
-from cluster.slots import SLOT_COUNT
+from slotmesh.cluster.members import Member, Members
+from slotmesh.cluster.messages import OpenSlots
+from slotmesh.cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
+from slotmesh.cluster.slots import SLOT_COUNT
 
 
 class SlotMap:

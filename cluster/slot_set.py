@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cluster.numbers import to_uint
-from cluster.slots import SLOT_COUNT
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.cluster.slots import SLOT_COUNT
 
 BITMAP_BYTES = SLOT_COUNT // 8
 _ALL = (1 << SLOT_COUNT) - 1

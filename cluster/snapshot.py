@@ -5,13 +5,13 @@ Handshakes are not saved. Three vars of ours are added: ``shardId``, ``fenceEpoc
 
 from __future__ import annotations
 
-from cluster.guard import GUARD_NAME, Guard
-from cluster.members import Member, Members
-from cluster.messages import NodeAddress
-from cluster.numbers import to_uint
-from cluster.slot_map import SlotMap
-from cluster.state_file import SavedNode, SavedState, StateFileError, is_node_id
-from cluster.terms import (
+from slotmesh.cluster.guard import GUARD_NAME, Guard
+from slotmesh.cluster.members import Member, Members
+from slotmesh.cluster.messages import NodeAddress
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.cluster.slot_map import SlotMap
+from slotmesh.cluster.state_file import SavedNode, SavedState, StateFileError, is_node_id
+from slotmesh.cluster.terms import (
     FLAG_FAIL,
     FLAG_HANDSHAKE,
     FLAG_MYSELF,
@@ -21,7 +21,7 @@ from cluster.terms import (
     FLAG_PRIMARY,
     FLAG_REPLICA,
 )
-from cluster.view import ClusterView
+from slotmesh.cluster.view import ClusterView
 
 VAR_SHARD_ID = "shardId"
 VAR_FENCE_EPOCH = "fenceEpoch"

@@ -21,11 +21,11 @@ import re
 
 from attrs import Factory, frozen
 
-from cluster.messages import NodeAddress
-from cluster.numbers import INT64_MAX, to_uint
-from cluster.slot_set import NO_SLOTS, SlotSet
-from cluster.slots import SLOT_COUNT
-from cluster.terms import FLAG_PRIMARY, FLAG_REPLICA, decode_flags, encode_flags
+from slotmesh.cluster.messages import NodeAddress
+from slotmesh.cluster.numbers import INT64_MAX, to_uint
+from slotmesh.cluster.slot_set import NO_SLOTS, SlotSet
+from slotmesh.cluster.slots import SLOT_COUNT
+from slotmesh.cluster.terms import FLAG_PRIMARY, FLAG_REPLICA, decode_flags, encode_flags
 
 _ID = re.compile(r"[0-9a-z]{40}\Z")
 _OPEN_SLOT = re.compile(r"\[([0-9]{1,5})-([<>])-([0-9a-z]{40})\]\Z")

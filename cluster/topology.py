@@ -14,14 +14,14 @@ All transitions of our own role go through :meth:`Topology.become_primary` and :
 
 from __future__ import annotations
 
-from cluster.effects import DeleteKeysInSlots, RoleChanged
-from cluster.epochs import holds_greatest_epoch, must_yield_epoch
-from cluster.heartbeat import build_header
-from cluster.members import Member
-from cluster.messages import Update
-from cluster.slot_set import NO_SLOTS, SlotSet
-from cluster.terms import FLAG_PRIMARY, FLAG_REPLICA
-from cluster.view import ClusterView, random_id
+from slotmesh.cluster.effects import DeleteKeysInSlots, RoleChanged
+from slotmesh.cluster.epochs import holds_greatest_epoch, must_yield_epoch
+from slotmesh.cluster.heartbeat import build_header
+from slotmesh.cluster.members import Member
+from slotmesh.cluster.messages import Update
+from slotmesh.cluster.slot_set import NO_SLOTS, SlotSet
+from slotmesh.cluster.terms import FLAG_PRIMARY, FLAG_REPLICA
+from slotmesh.cluster.view import ClusterView, random_id
 
 
 class Topology:

@@ -11,13 +11,13 @@ from typing import Protocol
 
 from attrs import Factory, define
 
-from cluster.config import ClusterConfig
-from cluster.effects import DEBUG, NOTICE, VERBOSE, WARNING, Effect, Log, Send
-from cluster.epochs import Epochs
-from cluster.events import ReplicationStatus
-from cluster.members import Link, Member, Members
-from cluster.messages import TYPE_NAMES, Message
-from cluster.slot_map import SlotMap
+from slotmesh.cluster.config import ClusterConfig
+from slotmesh.cluster.effects import DEBUG, NOTICE, VERBOSE, WARNING, Effect, Log, Send
+from slotmesh.cluster.epochs import Epochs
+from slotmesh.cluster.events import ReplicationStatus
+from slotmesh.cluster.members import Link, Member, Members
+from slotmesh.cluster.messages import TYPE_NAMES, Message
+from slotmesh.cluster.slot_map import SlotMap
 
 
 class Rng(Protocol):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from struct import Struct
 
-from cluster.messages import (
+from slotmesh.cluster.messages import (
     TYPE_NAMES,
     AuthAck,
     AuthRequest,
@@ -34,9 +34,9 @@ from cluster.messages import (
     Unknown,
     Update,
 )
-from cluster.slot_set import SlotSet
-from cluster.slots import SLOT_COUNT
-from cluster.terms import MESSAGE_EXTENSIONS
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.slots import SLOT_COUNT
+from slotmesh.cluster.terms import MESSAGE_EXTENSIONS
 
 SIGNATURE = b"RCmb"
 PROTOCOL_VERSION = 1

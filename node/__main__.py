@@ -8,13 +8,15 @@ import sys
 
 import trio
 
-from node import commands, log
-from node.background import daemonize, pid_file
-from node.cluster_host import ClusterStartError
-from node.config import Config, ConfigFileError
-from node.process import DEFAULT_PID_FILE, banner, set_title, settle_maxclients, start_syslog
-from node.server import Server
-from node.signals import Signals
+from slotmesh import __version__
+from slotmesh.node import commands
+from slotmesh.node.base import log
+from slotmesh.node.clustering.host import ClusterStartError
+from slotmesh.node.config.configuration import Config, ConfigFileError
+from slotmesh.node.process.background import daemonize, pid_file
+from slotmesh.node.process.process import DEFAULT_PID_FILE, banner, set_title, settle_maxclients, start_syslog
+from slotmesh.node.process.signals import Signals
+from slotmesh.node.server import Server
 
 _USAGE = """Usage: slotmesh-node [/path/to/redis.conf] [options] [-]
        slotmesh-node - (read config from stdin)
@@ -32,7 +34,7 @@ def main() -> None:
     """Entry point of the node."""
     argv = sys.argv[1:]
     if argv[:1] in (["-v"], ["--version"]):
-        print("Redis server v=7.0.15 (slotmesh 0.1.0)")
+        print(f"Redis server v=7.0.15 (slotmesh {__version__})")
         return
     if argv[:1] in (["-h"], ["--help"]):
         print(_USAGE, end="")

@@ -15,49 +15,50 @@ import time
 
 import trio
 
-from cluster.faults import Complaints
-from node import dispatch, registry
-from node.acl.users import Acl
-from node.blocking import Blocking
-from node.client import Client
-from node.client_eviction import ClientEviction
-from node.clock import Clock
-from node.cluster_host import ClusterHost
-from node.compat import COMPAT
-from node.config import Config
-from node.cron import Cron
-from node.data_plane import DataPlane
-from node.errors import ErrorReply
-from node.eviction import Eviction
-from node.fibers import Fibers
-from node.http_guard import HttpGuard
-from node.importing import Importing
-from node.keyspace.keyspace import Keyspace
-from node.listeners import Listeners, address_text, is_local, set_keepalive
-from node.live_limits import follow_config
-from node.native import HOT_PATH
-from node.observe import info_newer
-from node.observe.command_log import NEVER, CommandLogs
-from node.observe.histogram import Histogram
-from node.observe.hot_keys import HotKeys
-from node.observe.info import Info
-from node.observe.info_sections import BASE
-from node.observe.latency import LatencyMonitor
-from node.observe.monitors import Monitors
-from node.observe.stats import Stats
-from node.oom_score import OomScore
-from node.pause import Pause
-from node.persistence.errors import StorageError
-from node.persistence.manager import Persistence
-from node.propagation import Propagation
-from node.pubsub.registry import PubSub
-from node.registry import CommandSpec
-from node.replication.manager import Replication
-from node.scripting.host import Scripting
-from node.shutdown import Shutdown
-from node.tasks import NeededTasks, leaves
-from node.tracking import Tracking
-from node.watching import Watching
+from slotmesh.cluster.faults import Complaints
+from slotmesh.node.acl.users import Acl
+from slotmesh.node.base.clock import Clock
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import ErrorReply
+from slotmesh.node.base.native import HOT_PATH
+from slotmesh.node.clients.blocking import Blocking
+from slotmesh.node.clients.client import Client
+from slotmesh.node.clients.import_mode import Importing
+from slotmesh.node.clients.memory_limit import ClientEviction
+from slotmesh.node.clients.pause import Pause
+from slotmesh.node.clients.tracking import Tracking
+from slotmesh.node.clients.watching import Watching
+from slotmesh.node.clustering.host import ClusterHost
+from slotmesh.node.config.configuration import Config
+from slotmesh.node.config.live_limits import follow_config
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.memory.eviction import Eviction
+from slotmesh.node.observe import info_after_7_0 as info_newer
+from slotmesh.node.observe.command_log import NEVER, CommandLogs
+from slotmesh.node.observe.histogram import Histogram
+from slotmesh.node.observe.hot_keys import HotKeys
+from slotmesh.node.observe.info import Info
+from slotmesh.node.observe.info_sections import BASE
+from slotmesh.node.observe.latency import LatencyMonitor
+from slotmesh.node.observe.monitors import Monitors
+from slotmesh.node.observe.stats import Stats
+from slotmesh.node.persistence.errors import StorageError
+from slotmesh.node.persistence.manager import Persistence
+from slotmesh.node.process.oom_score import OomScore
+from slotmesh.node.process.shutdown import Shutdown
+from slotmesh.node.pubsub.registry import PubSub
+from slotmesh.node.replication.manager import Replication
+from slotmesh.node.scripting.host import Scripting
+from slotmesh.node.serving import dispatch
+from slotmesh.node.serving.cron import Cron
+from slotmesh.node.serving.data_plane import DataPlane
+from slotmesh.node.serving.fibers import Fibers
+from slotmesh.node.serving.http_guard import HttpGuard
+from slotmesh.node.serving.listeners import Listeners, address_text, is_local, set_keepalive
+from slotmesh.node.serving.propagation import Propagation
+from slotmesh.node.serving.tasks import NeededTasks, leaves
+from slotmesh.node.spec import registry
+from slotmesh.node.spec.registry import CommandSpec
 
 log = logging.getLogger("node")
 

@@ -11,19 +11,20 @@ from random import Random
 
 import trio
 
-from cluster.addresses import is_host_name, is_ip
-from node import log
-from node.background import daemonize, pid_file
-from node.config_kinds import ConfigFileError as NodeConfigFileError
-from node.config_load import read_files
-from sentinel import statements
-from sentinel.access import Access
-from sentinel.config import ConfigFile, ConfigFileError, ConfigText, option_lines, parse_config
-from sentinel.core import SentinelCore
-from sentinel.driver import Driver, monotonic_ms
-from sentinel.server import Server
+from slotmesh import __version__
+from slotmesh.cluster.addresses import is_host_name, is_ip
+from slotmesh.node.base import log
+from slotmesh.node.config.kinds import ConfigFileError as NodeConfigFileError
+from slotmesh.node.config.load import read_files
+from slotmesh.node.process.background import daemonize, pid_file
+from slotmesh.sentinel import statements
+from slotmesh.sentinel.access import Access
+from slotmesh.sentinel.config import ConfigFile, ConfigFileError, ConfigText, option_lines, parse_config
+from slotmesh.sentinel.core import SentinelCore
+from slotmesh.sentinel.driver import Driver, monotonic_ms
+from slotmesh.sentinel.server import Server
 
-VERSION = "Redis server v=7.0.15 (slotmesh 0.1.0, sentinel)"
+VERSION = f"Redis server v=7.0.15 (slotmesh {__version__}, sentinel)"
 USAGE = """Usage: slotmesh-sentinel /path/to/sentinel.conf [--option value ...]
        slotmesh-sentinel -v or --version
        slotmesh-sentinel -h or --help

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hmac
 
-from node.acl.describe import describe_user
-from node.acl.rules import Catalogue, RuleError, UnmatchedParenthesis, User, join_selectors, password_hash
-from sentinel.command_table import ROWS, Row
-from sentinel.config import ConfigFileError, ServerOptions
+from slotmesh.node.acl.describe import describe_user
+from slotmesh.node.acl.rules import Catalogue, RuleError, UnmatchedParenthesis, User, join_selectors, password_hash
+from slotmesh.sentinel.command_table import ROWS, Row
+from slotmesh.sentinel.config import ConfigFileError, ServerOptions
 
 DEFAULT = b"default"
 

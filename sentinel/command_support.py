@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cluster.numbers import to_int64
+from slotmesh.cluster.numbers import to_int64
 
 if TYPE_CHECKING:
-    from sentinel.core import SentinelCore
-    from sentinel.instance import Unit
+    from slotmesh.sentinel.core import SentinelCore
+    from slotmesh.sentinel.instance import Unit
 
 
 class CommandFailure(Exception):

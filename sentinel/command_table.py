@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from node.resp.values import Status
-from sentinel.commands import ANY, SUBCOMMANDS
-from sentinel.effects import Reply
-from sentinel.help import SUMMARIES
+from slotmesh.node.resp.values import Status
+from slotmesh.sentinel.commands import ANY, SUBCOMMANDS
+from slotmesh.sentinel.effects import Reply
+from slotmesh.sentinel.help import SUMMARIES
 
 
 @frozen

@@ -12,20 +12,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cluster.quorum import majority
-from node.glob import match
-from node.resp.values import NULL_ARRAY, OK, PONG, Status
-from sentinel import settings_commands
-from sentinel.command_support import CommandFailure, number, unit_of, word
-from sentinel.effects import WARNING, ErrorReply, Reply
-from sentinel.hello import HELLO_CHANNEL
-from sentinel.help import SENTINEL_HELP
-from sentinel.instance import Instance, Unit
-from sentinel.present import instance_map, text, timing_map
-from sentinel.selection import select_replica
+from slotmesh.cluster.quorum import majority
+from slotmesh.node.base.glob import match
+from slotmesh.node.resp.values import NULL_ARRAY, OK, PONG, Status
+from slotmesh.sentinel import settings_commands
+from slotmesh.sentinel.command_support import CommandFailure, number, unit_of, word
+from slotmesh.sentinel.effects import WARNING, ErrorReply, Reply
+from slotmesh.sentinel.hello import HELLO_CHANNEL
+from slotmesh.sentinel.help import SENTINEL_HELP
+from slotmesh.sentinel.instance import Instance, Unit
+from slotmesh.sentinel.present import instance_map, text, timing_map
+from slotmesh.sentinel.selection import select_replica
 
 if TYPE_CHECKING:
-    from sentinel.core import SentinelCore
+    from slotmesh.sentinel.core import SentinelCore
 
 Handler = Callable[["SentinelCore", list[bytes]], Reply]
 

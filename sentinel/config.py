@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from attrs import Factory, define, frozen
 
-from cluster.numbers import to_uint
-from node.config_directives import BY_NAME
-from node.config_kinds import ConfigError
-from node.resp.inline import quote, split_args
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.node.config.directives import BY_NAME
+from slotmesh.node.config.kinds import ConfigError
+from slotmesh.node.resp.inline import quote, split_args
 
 STOCK_VERSION = "7.0.15"
 MAX_INCLUDE_DEPTH = 32

@@ -18,9 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from sentinel import commands
-from sentinel.detector import NEVER, Detector
-from sentinel.effects import (
+from slotmesh.sentinel import commands
+from slotmesh.sentinel.detector import NEVER, Detector
+from slotmesh.sentinel.effects import (
     DEBUG,
     WARNING,
     Closed,
@@ -40,13 +40,13 @@ from sentinel.effects import (
     Stored,
     Tick,
 )
-from sentinel.election import Election
-from sentinel.failover import Failover
-from sentinel.guarding import Guarding
-from sentinel.inspection import Inspector
-from sentinel.instance import SENTINEL, Address, Guard, Instance, Pending, Unit
-from sentinel.leases import Leases
-from sentinel.links import (
+from slotmesh.sentinel.election import Election
+from slotmesh.sentinel.failover import Failover
+from slotmesh.sentinel.guarding import Guarding
+from slotmesh.sentinel.inspection import Inspector
+from slotmesh.sentinel.instance import SENTINEL, Address, Guard, Instance, Pending, Unit
+from slotmesh.sentinel.leases import Leases
+from slotmesh.sentinel.links import (
     DOWN,
     EPOCHS,
     GUARD,
@@ -61,9 +61,9 @@ from sentinel.links import (
     absent,
     ping_period_ms,
 )
-from sentinel.peers import Peers
-from sentinel.roster import Roster
-from sentinel.state import Context, touch_all
+from slotmesh.sentinel.peers import Peers
+from slotmesh.sentinel.roster import Roster
+from slotmesh.sentinel.state import Context, touch_all
 
 _ALIVE = (b"PONG", b"LOADING", b"MASTERDOWN", b"BUSY")
 RETRY_STORE_MS = 1_000

@@ -14,10 +14,10 @@ a weak statement (nothing says that the observations overlap in time); it only p
 
 from __future__ import annotations
 
-from sentinel.effects import WARNING
-from sentinel.instance import PRIMARY, REPLICA, Instance, Unit
-from sentinel.links import Links, refused
-from sentinel.state import Context
+from slotmesh.sentinel.effects import WARNING
+from slotmesh.sentinel.instance import PRIMARY, REPLICA, Instance, Unit
+from slotmesh.sentinel.links import Links, refused
+from slotmesh.sentinel.state import Context
 
 NEVER = 1 << 62
 

@@ -19,12 +19,12 @@ from subprocess import PIPE, STDOUT
 import hiredis
 import trio
 
-from cluster.addresses import is_ip
-from cluster.faults import Complaints
-from node.config_rewrite import replace_file
-from node.resp.encoder import encode_command
-from sentinel.core import SentinelCore
-from sentinel.effects import (
+from slotmesh.cluster.addresses import is_ip
+from slotmesh.cluster.faults import Complaints
+from slotmesh.node.config.rewrite import replace_file
+from slotmesh.node.resp.encoder import encode_command
+from slotmesh.sentinel.core import SentinelCore
+from slotmesh.sentinel.effects import (
     DEBUG,
     NOTICE,
     VERBOSE,
@@ -54,7 +54,7 @@ from sentinel.effects import (
     Stored,
     Tick,
 )
-from sentinel.wire import Wire, connect
+from slotmesh.sentinel.wire import Wire, connect
 
 CONNECT_TIMEOUT_S = 5.0
 """A connection that is neither made nor refused for this long is given up and tried again."""

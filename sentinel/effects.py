@@ -15,7 +15,7 @@ from typing import Union
 
 from attrs import frozen
 
-from node.resp.values import NullArray, Status, Verbatim
+from slotmesh.node.resp.values import NullArray, Status, Verbatim
 
 # The levels of the stock log, by their rank; WARNING also runs the notification script.
 DEBUG, VERBOSE, NOTICE, WARNING = 0, 1, 2, 3

@@ -22,13 +22,13 @@ at once these differ, and stock can then count votes of one epoch for a promotio
 
 from __future__ import annotations
 
-from cluster.epochs import is_credible
-from cluster.quorum import front_runner, tally, votes_to_win
-from sentinel.effects import WARNING, Reply
-from sentinel.instance import NONE, WAIT_START, FailoverState, Instance, Unit
-from sentinel.leases import Leases
-from sentinel.links import DISCARD, DOWN, Links
-from sentinel.state import Context
+from slotmesh.cluster.epochs import is_credible
+from slotmesh.cluster.quorum import front_runner, tally, votes_to_win
+from slotmesh.sentinel.effects import WARNING, Reply
+from slotmesh.sentinel.instance import NONE, WAIT_START, FailoverState, Instance, Unit
+from slotmesh.sentinel.leases import Leases
+from slotmesh.sentinel.links import DISCARD, DOWN, Links
+from slotmesh.sentinel.state import Context
 
 STAGGER_MS = 30
 """Between two starters in line: well above a round trip and a disk sync, well below what anybody notices."""

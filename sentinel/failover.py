@@ -27,10 +27,10 @@ nobody to promote: an election a second would only fill logs and disks. It follo
 
 from __future__ import annotations
 
-from sentinel.detector import NEVER
-from sentinel.effects import NOTICE, WARNING, ErrorReply, Exit, Reply
-from sentinel.election import Election
-from sentinel.instance import (
+from slotmesh.sentinel.detector import NEVER
+from slotmesh.sentinel.effects import NOTICE, WARNING, ErrorReply, Exit, Reply
+from slotmesh.sentinel.election import Election
+from slotmesh.sentinel.instance import (
     NONE,
     RECONF,
     SELECT,
@@ -42,11 +42,11 @@ from sentinel.instance import (
     Instance,
     Unit,
 )
-from sentinel.leases import Leases
-from sentinel.links import DISCARD, ORDER, Links, transact
-from sentinel.roster import Roster
-from sentinel.selection import facts_awaited, promotable_at_ms, select_replica
-from sentinel.state import Context
+from slotmesh.sentinel.leases import Leases
+from slotmesh.sentinel.links import DISCARD, ORDER, Links, transact
+from slotmesh.sentinel.roster import Roster
+from slotmesh.sentinel.selection import facts_awaited, promotable_at_ms, select_replica
+from slotmesh.sentinel.state import Context
 
 FACTS_WAIT_MS = 500
 """How long to wait for the replicas' fresh offsets before choosing among those that answered."""

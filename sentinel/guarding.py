@@ -15,16 +15,16 @@ from __future__ import annotations
 
 from attrs import define
 
-from cluster.epochs import is_credible
-from sentinel.detector import NEVER
-from sentinel.effects import NOTICE, WARNING, Reply
-from sentinel.failover import Failover
-from sentinel.instance import REPLICA, Address, Channel, Guard, Instance, Settings, Unit
-from sentinel.leases import Leases
-from sentinel.links import DISCARD, EPOCHS, NODES, SHARDS, Links
-from sentinel.roster import Roster
-from sentinel.state import Context
-from sentinel.topology import (
+from slotmesh.cluster.epochs import is_credible
+from slotmesh.sentinel.detector import NEVER
+from slotmesh.sentinel.effects import NOTICE, WARNING, Reply
+from slotmesh.sentinel.failover import Failover
+from slotmesh.sentinel.instance import REPLICA, Address, Channel, Guard, Instance, Settings, Unit
+from slotmesh.sentinel.leases import Leases
+from slotmesh.sentinel.links import DISCARD, EPOCHS, NODES, SHARDS, Links
+from slotmesh.sentinel.roster import Roster
+from slotmesh.sentinel.state import Context
+from slotmesh.sentinel.topology import (
     NodeView,
     ShardView,
     group_shards,
@@ -32,7 +32,7 @@ from sentinel.topology import (
     parse_nodes,
     parse_shard_ids,
 )
-from sentinel.unit_names import UnitNames
+from slotmesh.sentinel.unit_names import UnitNames
 
 VIEW_PERIOD_MS = 1_000
 LARGE_CLUSTER = 50

@@ -15,7 +15,7 @@ import re
 
 from attrs import frozen
 
-from cluster.numbers import to_uint
+from slotmesh.cluster.numbers import to_uint
 
 HELLO_CHANNEL = "__sentinel__:hello"
 MAX_PORT = 65535

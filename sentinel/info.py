@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from cluster.numbers import INT64_MAX, to_int64
-from sentinel.instance import DEFAULT_PRIORITY, PRIMARY, REPLICA
+from slotmesh.cluster.numbers import INT64_MAX, to_int64
+from slotmesh.sentinel.instance import DEFAULT_PRIORITY, PRIMARY, REPLICA
 
 OUR_SERVER_NAME = "slotmesh"
 MAX_REPLICAS = 256

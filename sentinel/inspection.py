@@ -6,14 +6,14 @@ stock's: they give the sentinel that leads a failover time to tell what it did, 
 
 from __future__ import annotations
 
-from sentinel.effects import NOTICE, VERBOSE, Reply
-from sentinel.failover import Failover
-from sentinel.guarding import Guarding
-from sentinel.info import InfoFacts, parse_info
-from sentinel.instance import PRIMARY, RECONF, REPLICA, SENTINEL, WAIT_PROMOTION, Instance, Unit, wire_role
-from sentinel.links import DISCARD, Links, transact
-from sentinel.roster import Roster
-from sentinel.state import Context
+from slotmesh.sentinel.effects import NOTICE, VERBOSE, Reply
+from slotmesh.sentinel.failover import Failover
+from slotmesh.sentinel.guarding import Guarding
+from slotmesh.sentinel.info import InfoFacts, parse_info
+from slotmesh.sentinel.instance import PRIMARY, RECONF, REPLICA, SENTINEL, WAIT_PROMOTION, Instance, Unit, wire_role
+from slotmesh.sentinel.links import DISCARD, Links, transact
+from slotmesh.sentinel.roster import Roster
+from slotmesh.sentinel.state import Context
 
 CONVERT_PUBLISH_PERIODS = 4
 PROMOTION_INFO_MS = 100

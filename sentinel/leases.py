@@ -60,12 +60,12 @@ does it.
 
 from __future__ import annotations
 
-from cluster.epochs import is_credible
-from cluster.numbers import INT64_MAX
-from sentinel.effects import WARNING, Reply
-from sentinel.instance import REPLICA, Hold, Instance, Unit
-from sentinel.links import GUARD, NODE_ID, Links, ping_period_ms
-from sentinel.state import Context
+from slotmesh.cluster.epochs import is_credible
+from slotmesh.cluster.numbers import INT64_MAX
+from slotmesh.sentinel.effects import WARNING, Reply
+from slotmesh.sentinel.instance import REPLICA, Hold, Instance, Unit
+from slotmesh.sentinel.links import GUARD, NODE_ID, Links, ping_period_ms
+from slotmesh.sentinel.state import Context
 
 MIN_DRIFT_MS = 20
 DRIFT_PART = 100

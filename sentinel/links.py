@@ -13,10 +13,10 @@ and a sentinel, which is up sooner, would fail over what nobody has lost.
 
 from __future__ import annotations
 
-from sentinel.effects import Closed, Connect, Connected, Disconnect, Replied, Send
-from sentinel.hello import HELLO_CHANNEL
-from sentinel.instance import SENTINEL, Address, Channel, Instance, Link, Pending
-from sentinel.state import REFUSED_RETRY_MS, Context
+from slotmesh.sentinel.effects import Closed, Connect, Connected, Disconnect, Replied, Send
+from slotmesh.sentinel.hello import HELLO_CHANNEL
+from slotmesh.sentinel.instance import SENTINEL, Address, Channel, Instance, Link, Pending
+from slotmesh.sentinel.state import REFUSED_RETRY_MS, Context
 
 # What a reply is for.
 DISCARD, PING, INFO, HELLO, DOWN, GUARD, NODE_ID, NODES, EPOCHS, SHARDS, ORDER = range(11)

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cluster.epochs import is_credible
-from sentinel.effects import NOTICE, WARNING
-from sentinel.failover import Failover
-from sentinel.hello import HELLO_CHANNEL, Hello, decode_hello, encode_hello
-from sentinel.instance import Instance, Unit
-from sentinel.links import HELLO, Links
-from sentinel.roster import Roster
-from sentinel.state import Context
+from slotmesh.cluster.epochs import is_credible
+from slotmesh.sentinel.effects import NOTICE, WARNING
+from slotmesh.sentinel.failover import Failover
+from slotmesh.sentinel.hello import HELLO_CHANNEL, Hello, decode_hello, encode_hello
+from slotmesh.sentinel.instance import Instance, Unit
+from slotmesh.sentinel.links import HELLO, Links
+from slotmesh.sentinel.roster import Roster
+from slotmesh.sentinel.state import Context
 
 MAX_PEERS = 256
 """Other sentinels known per unit. Anybody may publish a hello, and each new sentinel costs a connection, a line of the

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from attrs import fields as attrs_fields
 
-from sentinel.effects import Reply
-from sentinel.instance import PRIMARY, REPLICA, SENTINEL, STATE_WORDS, Instance, Unit, wire_role
-from sentinel.state import Context, Timing
+from slotmesh.sentinel.effects import Reply
+from slotmesh.sentinel.instance import PRIMARY, REPLICA, SENTINEL, STATE_WORDS, Instance, Unit, wire_role
+from slotmesh.sentinel.state import Context, Timing
 
 
 def text(value: str | int) -> bytes:

@@ -6,8 +6,8 @@ something should change.
 
 from __future__ import annotations
 
-from sentinel.effects import NOTICE, WARNING
-from sentinel.instance import (
+from slotmesh.sentinel.effects import NOTICE, WARNING
+from slotmesh.sentinel.instance import (
     PRIMARY,
     REPLICA,
     SENTINEL,
@@ -21,8 +21,8 @@ from sentinel.instance import (
     Unit,
     new_link,
 )
-from sentinel.links import Links
-from sentinel.state import Context
+from slotmesh.sentinel.links import Links
+from slotmesh.sentinel.state import Context
 
 
 class Roster:

@@ -14,8 +14,8 @@ data on a disk are better than none.
 
 from __future__ import annotations
 
-from sentinel.instance import PRIMARY, Instance, Unit
-from sentinel.state import Timing
+from slotmesh.sentinel.instance import PRIMARY, Instance, Unit
+from slotmesh.sentinel.state import Timing
 
 SILENT_PINGS = 5
 FRESH_INFO_PINGS = 5

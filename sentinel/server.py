@@ -14,18 +14,18 @@ from itertools import count
 
 import trio
 
-from cluster.faults import EXHAUSTED, Complaints
-from node.glob import match
-from node.resp.encoder import encode, register_encoder
-from node.resp.parser import ProtocolError, RequestParser
-from node.resp.values import Push
-from sentinel.access import Access
-from sentinel.config import ServerOptions
-from sentinel.driver import Driver, monotonic_ms
-from sentinel.effects import ErrorReply
-from sentinel.session import Session
-from sentinel.session_commands import run_command
-from sentinel.wire import Wire
+from slotmesh.cluster.faults import EXHAUSTED, Complaints
+from slotmesh.node.base.glob import match
+from slotmesh.node.resp.encoder import encode, register_encoder
+from slotmesh.node.resp.parser import ProtocolError, RequestParser
+from slotmesh.node.resp.values import Push
+from slotmesh.sentinel.access import Access
+from slotmesh.sentinel.config import ServerOptions
+from slotmesh.sentinel.driver import Driver, monotonic_ms
+from slotmesh.sentinel.effects import ErrorReply
+from slotmesh.sentinel.session import Session
+from slotmesh.sentinel.session_commands import run_command
+from slotmesh.sentinel.wire import Wire
 
 MAX_BULK = 1024 * 1024
 """Largest argument: SENTINEL commands and hello messages are small."""

@@ -9,13 +9,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from sentinel.config import STOCK_VERSION
-from sentinel.driver import monotonic_ms
-from sentinel.info import OUR_SERVER_NAME
-from sentinel.present import info_section
+from slotmesh.sentinel.config import STOCK_VERSION
+from slotmesh.sentinel.driver import monotonic_ms
+from slotmesh.sentinel.info import OUR_SERVER_NAME
+from slotmesh.sentinel.present import info_section
 
 if TYPE_CHECKING:
-    from sentinel.server import Server
+    from slotmesh.sentinel.server import Server
 
 _SECTIONS = ("server", "clients", "stats", "cpu", "sentinel")
 _EVERYTHING = ("all", "everything", "default")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import Factory, define
 
-from node.acl.rules import User
-from sentinel.wire import Wire
+from slotmesh.node.acl.rules import User
+from slotmesh.sentinel.wire import Wire
 
 
 @define(eq=False)

@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cluster.numbers import to_int64
-from node.acl.rules import CATEGORIES
-from node.glob import match
-from node.resp.values import OK, PONG, Many, Push, Verbatim
-from sentinel.access import DEFAULT, Access
-from sentinel.command_support import CommandFailure, word
-from sentinel.command_table import ROWS, Row, docs_of, find_row, info_of, top_rows
-from sentinel.commands import unknown_command
-from sentinel.driver import monotonic_ms
-from sentinel.effects import ErrorReply
-from sentinel.server_info import info_text
-from sentinel.session import Session
+from slotmesh.cluster.numbers import to_int64
+from slotmesh.node.acl.rules import CATEGORIES
+from slotmesh.node.base.glob import match
+from slotmesh.node.resp.values import OK, PONG, Many, Push, Verbatim
+from slotmesh.sentinel.access import DEFAULT, Access
+from slotmesh.sentinel.command_support import CommandFailure, word
+from slotmesh.sentinel.command_table import ROWS, Row, docs_of, find_row, info_of, top_rows
+from slotmesh.sentinel.commands import unknown_command
+from slotmesh.sentinel.driver import monotonic_ms
+from slotmesh.sentinel.effects import ErrorReply
+from slotmesh.sentinel.server_info import info_text
+from slotmesh.sentinel.session import Session
 
 if TYPE_CHECKING:
-    from sentinel.server import Server
+    from slotmesh.sentinel.server import Server
 
 _IN_SUBSCRIBED = (b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe", b"ping", b"quit", b"reset")
 _BEFORE_LOGIN = (b"auth", b"hello", b"quit")

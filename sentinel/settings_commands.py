@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cluster.numbers import to_int64
-from node.glob import match
-from node.resp.values import OK
-from sentinel.command_support import CommandFailure, number, unit_of, word
-from sentinel.effects import WARNING, Reply
-from sentinel.instance import Instance, Settings, Unit
-from sentinel.present import text
-from sentinel.state import Timing, touch_all
+from slotmesh.cluster.numbers import to_int64
+from slotmesh.node.base.glob import match
+from slotmesh.node.resp.values import OK
+from slotmesh.sentinel.command_support import CommandFailure, number, unit_of, word
+from slotmesh.sentinel.effects import WARNING, Reply
+from slotmesh.sentinel.instance import Instance, Settings, Unit
+from slotmesh.sentinel.present import text
+from slotmesh.sentinel.state import Timing, touch_all
 
 if TYPE_CHECKING:
-    from sentinel.core import SentinelCore
+    from slotmesh.sentinel.core import SentinelCore
 
 _SCRIPTS_DENIED = (
     "ERR Reconfiguration of scripts path is denied for security reasons. Check the deny-scripts-reconfig "

@@ -13,10 +13,10 @@ from random import Random
 
 from attrs import Factory, define, field
 
-from cluster.addresses import is_host_name, is_ip
-from sentinel.effects import WARNING, Effect, Emit, Log, Persist, Resolve
-from sentinel.instance import PRIMARY, Address, Channel, Guard, Instance, Link, Unit, wire_role
-from sentinel.scripts import ScriptQueue
+from slotmesh.cluster.addresses import is_host_name, is_ip
+from slotmesh.sentinel.effects import WARNING, Effect, Emit, Log, Persist, Resolve
+from slotmesh.sentinel.instance import PRIMARY, Address, Channel, Guard, Instance, Link, Unit, wire_role
+from slotmesh.sentinel.scripts import ScriptQueue
 
 Reviewable = Instance | Unit | Guard
 

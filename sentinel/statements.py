@@ -15,11 +15,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from cluster.numbers import INT64_MAX, INT64_MIN, to_uint
-from sentinel.config import REBOOT_PERIOD, Statement, fatal
-from sentinel.core import SentinelCore
-from sentinel.hello import MAX_PORT
-from sentinel.instance import (
+from slotmesh.cluster.numbers import INT64_MAX, INT64_MIN, to_uint
+from slotmesh.sentinel.config import REBOOT_PERIOD, Statement, fatal
+from slotmesh.sentinel.core import SentinelCore
+from slotmesh.sentinel.hello import MAX_PORT
+from slotmesh.sentinel.instance import (
     DEFAULT_DOWN_AFTER_MS,
     DEFAULT_FAILOVER_TIMEOUT_MS,
     DEFAULT_PARALLEL_SYNCS,
@@ -28,7 +28,7 @@ from sentinel.instance import (
     Settings,
     Unit,
 )
-from sentinel.state import Context
+from slotmesh.sentinel.state import Context
 
 RUN_ID_LENGTH = 40
 _NO_SUCH = "No such master with specified name."

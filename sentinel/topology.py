@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from cluster.numbers import to_uint
-from sentinel.effects import Reply
-from sentinel.hello import MAX_PORT
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.sentinel.effects import Reply
+from slotmesh.sentinel.hello import MAX_PORT
 
 _MIN_FIELDS = 8
 _ID = re.compile(r"[0-9A-Za-z._-]{1,40}")

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 
-from sentinel.effects import WARNING
-from sentinel.hello import Hello
-from sentinel.instance import Guard, Unit
-from sentinel.state import Context
-from sentinel.topology import ShardView
+from slotmesh.sentinel.effects import WARNING
+from slotmesh.sentinel.hello import Hello
+from slotmesh.sentinel.instance import Guard, Unit
+from slotmesh.sentinel.state import Context
+from slotmesh.sentinel.topology import ShardView
 
 NAMING_MS = 2_500
 """How long a new guard listens for the names other sentinels use: one publish period and a bit."""

@@ -8,10 +8,11 @@ from typing import Final
 
 import click
 
-from node import commands, registry
-from node.config_effects import EFFECTS
-from node.registry import CommandSpec
-from node.syntax import plain
+from slotmesh.node import commands
+from slotmesh.node.config.effects import EFFECTS
+from slotmesh.node.spec import registry
+from slotmesh.node.spec.registry import CommandSpec
+from slotmesh.node.spec.syntax import plain
 
 _DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 _GROUPS: Final = (

@@ -1,4 +1,5 @@
-"""Run Valkey's own Tcl test suite against a node of ours and count what passes: `python -m tools.suite --suite DIR`.
+"""Run Valkey's own Tcl suite against a node of ours and count what passes: `python -m slotmesh.tools.suite --suite
+DIR`.
 
 DIR is a checkout of Valkey; nothing of it is part of this project. Every unit runs in the suite's external mode
 against a fresh node, so that a unit that goes astray spoils no other. The yardstick is `valkey-server` itself, run
@@ -26,7 +27,7 @@ from typing import Final
 import click
 from attrs import frozen
 
-from tools.bench.servers import START_SECONDS, RunningServer, free_port, our_command, pinned_server
+from slotmesh.tools.bench.servers import START_SECONDS, RunningServer, free_port, our_command, pinned_server
 
 UNITS: Final = (
     *(f"unit/type/{name}" for name in ("string", "incr", "list", "list-2", "list-3", "set", "zset", "hash")),

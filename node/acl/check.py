@@ -12,17 +12,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cluster.numbers import to_uint
-from node.acl.rules import READ, WRITE, Selector, User
-from node.client import GATE_ACL
-from node.compat import COMPAT
-from node.errors import CommandError
-from node.glob import match
-from node.registry import NO_AUTH
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.node.acl.rules import READ, WRITE, Selector, User
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.base.glob import match
+from slotmesh.node.clients.client import GATE_ACL
+from slotmesh.node.spec.registry import NO_AUTH
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.registry import CommandSpec
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.spec.registry import CommandSpec
 
 # Why a request is denied, in the order in which stock prefers to tell.
 ALLOWED: Final = 0

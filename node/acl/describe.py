@@ -7,8 +7,8 @@ the rules give exactly the same rights; a test proves it for random users. Level
 
 from __future__ import annotations
 
-from node.acl.rules import CATEGORIES, READ, WRITE, Catalogue, Selector, User
-from node.compat import COMPAT
+from slotmesh.node.acl.rules import CATEGORIES, READ, WRITE, Catalogue, Selector, User
+from slotmesh.node.base.compat import COMPAT
 
 
 def describe_user(user: User, catalogue: Catalogue) -> bytes:

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from node.acl.check import CHANNEL_COMMANDS
-from node.acl.rules import READ, WRITE, Selector, User
+from slotmesh.node.acl.check import CHANNEL_COMMANDS
+from slotmesh.node.acl.rules import READ, WRITE, Selector, User
 
 if TYPE_CHECKING:
-    from node.registry import CommandSpec
+    from slotmesh.node.spec.registry import CommandSpec
 
 #: By command: prefixes of which its only key must have one; None where keys need not be looked at.
 Grants = dict["CommandSpec", tuple[bytes, ...] | None]

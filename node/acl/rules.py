@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from cluster.numbers import to_uint
+from slotmesh.cluster.numbers import to_uint
 
 #: In the order in which ACL CAT and COMMAND INFO show them.
 CATEGORIES: Final = (

@@ -13,21 +13,21 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from node import registry
-from node.acl import rules
-from node.acl.check import DENIED_AUTH, may_listen
-from node.acl.describe import describe_user
-from node.acl.grants import Grants, grants_of
-from node.acl.rules import Catalogue, RuleError, UnmatchedParenthesis, User, join_selectors, password_hash
-from node.client import GATE_ACL, GATE_AUTH, KIND_PUBSUB, Client
-from node.compat import COMPAT
-from node.config import Config
-from node.config_kinds import ConfigFileError, bytes_of, text_of
-from node.config_rewrite import replace_file
-from node.errors import CommandError
+from slotmesh.node.acl import rules
+from slotmesh.node.acl.check import DENIED_AUTH, may_listen
+from slotmesh.node.acl.describe import describe_user
+from slotmesh.node.acl.grants import Grants, grants_of
+from slotmesh.node.acl.rules import Catalogue, RuleError, UnmatchedParenthesis, User, join_selectors, password_hash
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.clients.client import GATE_ACL, GATE_AUTH, KIND_PUBSUB, Client
+from slotmesh.node.config.configuration import Config
+from slotmesh.node.config.kinds import ConfigFileError, bytes_of, text_of
+from slotmesh.node.config.rewrite import replace_file
+from slotmesh.node.spec import registry
 
 if TYPE_CHECKING:
-    from node.server import Server
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 
@@ -65,7 +65,7 @@ class AclLog:
 
     def add(self, client: Client, reason: int, what: bytes, name: bytes | None = None) -> None:
         """Note a denial; one like a recent one is counted there."""
-        from node.observe.client_info import describe_client  # it needs `Acl` for its types
+        from slotmesh.node.observe.client_info import describe_client  # it needs `Acl` for its types
 
         now_ms = self._server.clock.now_ms
         name = client.user.name if name is None else name

@@ -7,9 +7,8 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from node import registry
-from node.acl import rules
-from node.acl.check import (
+from slotmesh.node.acl import rules
+from slotmesh.node.acl.check import (
     ALLOWED,
     DENIED_AUTH,
     DENIED_CHANNEL,
@@ -19,18 +18,19 @@ from node.acl.check import (
     blamed_word,
     judge,
 )
-from node.acl.describe import channel_rules, database_rule, describe_commands, flags_of, key_rules
-from node.acl.rules import CATEGORIES, Selector
-from node.arguments import integer
-from node.commands.help import help_reply
-from node.compat import COMPAT
-from node.errors import CommandError, ErrorReply
-from node.registry import ADMIN, LOADING, NOSCRIPT, STALE, Handler, command, container
-from node.resp.values import OK, OrderedSet
+from slotmesh.node.acl.describe import channel_rules, database_rule, describe_commands, flags_of, key_rules
+from slotmesh.node.acl.rules import CATEGORIES, Selector
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.resp.values import OK, OrderedSet
+from slotmesh.node.spec import registry
+from slotmesh.node.spec.arguments import integer
+from slotmesh.node.spec.registry import ADMIN, LOADING, NOSCRIPT, STALE, Handler, command, container
 
 if TYPE_CHECKING:
-    from node.acl.users import Acl, LogEntry
-    from node.client import Client
+    from slotmesh.node.acl.users import Acl, LogEntry
+    from slotmesh.node.clients.client import Client
 
 log = logging.getLogger("node")
 

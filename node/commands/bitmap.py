@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from node import errors
-from node.arguments import integer, to_int64
-from node.client import Client
-from node.commands.string_options import editable_string, longest_string, read_string
-from node.compat import COMPAT
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
-from node.keyspace.notify import GENERIC, STRING
-from node.registry import DENYOOM, FAST, READONLY, WRITE, command
-from node.types import bits
-from node.types.string import clamp_range
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import Client
+from slotmesh.node.commands.string_options import editable_string, longest_string, read_string
+from slotmesh.node.keyspace.notify import GENERIC, STRING
+from slotmesh.node.spec.arguments import integer, to_int64
+from slotmesh.node.spec.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
+from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
+from slotmesh.node.types import bits
+from slotmesh.node.types.string import clamp_range
 
 _BAD_OFFSET: Final = ErrorReply("ERR bit offset is not an integer or out of range")
 _BAD_BIT: Final = ErrorReply("ERR bit is not an integer or out of range")

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors, pause
-from node.arguments import INT64_MAX, integer, integer_between
-from node.client import GATE_NO_TOUCH, GATE_REDIRECT, GATE_REPLY, REPLY_OFF, REPLY_ON, REPLY_SKIP_NEXT
-from node.commands.connection import checked_name
-from node.commands.help import help_reply
-from node.errors import CommandError, ErrorReply
-from node.observe.client_info import TYPE_NAMES, describe_client
-from node.registry import ADMIN, LOADING, NOSCRIPT, STALE, Handler, command, container
-from node.resp.values import NO_REPLY, OK, Verbatim
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients import pause
+from slotmesh.node.clients.client import GATE_NO_TOUCH, GATE_REDIRECT, GATE_REPLY, REPLY_OFF, REPLY_ON, REPLY_SKIP_NEXT
+from slotmesh.node.commands.connection import checked_name
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.observe.client_info import TYPE_NAMES, describe_client
+from slotmesh.node.resp.values import NO_REPLY, OK, Verbatim
+from slotmesh.node.spec.arguments import INT64_MAX, integer, integer_between
+from slotmesh.node.spec.registry import ADMIN, LOADING, NOSCRIPT, STALE, Handler, command, container
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 Declaration = Callable[[Handler], Handler]
 _FLAGS: Final = NOSCRIPT | LOADING | STALE

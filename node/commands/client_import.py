@@ -1,18 +1,18 @@
-"""CLIENT IMPORT-SOURCE: this connection brings the data of another server (`node/importing.py`)."""
+"""CLIENT IMPORT-SOURCE: this connection brings the data of another server (`node/clients/import_mode.py`)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.client import GATE_IMPORT
-from node.commands.client import declare
-from node.errors import CommandError, ErrorReply
-from node.registry import LOADING, NOSCRIPT, STALE
-from node.resp.values import OK
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import GATE_IMPORT
+from slotmesh.node.commands.client import declare
+from slotmesh.node.resp.values import OK
+from slotmesh.node.spec.registry import LOADING, NOSCRIPT, STALE
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _NOT_IMPORTING: Final = ErrorReply("ERR Server is not in import mode")
 

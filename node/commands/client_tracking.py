@@ -1,18 +1,19 @@
-"""CLIENT TRACKING, CACHING, GETREDIR, TRACKINGINFO: the switches of server-assisted caching (`node/tracking.py`)."""
+"""CLIENT TRACKING, CACHING, GETREDIR, TRACKINGINFO: switches of server-assisted caching
+(`node/clients/tracking.py`)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from node import errors
-from node.arguments import integer
-from node.commands.client import declare
-from node.errors import CommandError
-from node.resp.values import OK, OrderedSet
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.commands.client import declare
+from slotmesh.node.resp.values import OK, OrderedSet
+from slotmesh.node.spec.arguments import integer
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.tracking import TrackingState
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.clients.tracking import TrackingState
 
 
 class _Options:

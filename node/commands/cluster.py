@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from cluster import reports
-from cluster.members import Member
-from cluster.slots import SLOT_COUNT, key_slot
-from node.arguments import integer, integer_between
-from node.commands.cluster_args import host_of
-from node.commands.help import help_reply
-from node.compat import COMPAT
-from node.errors import CommandError, ErrorReply
-from node.registry import ADMIN, LOADING, STALE, command, container
-from node.resp.values import Verbatim
+from slotmesh.cluster import reports
+from slotmesh.cluster.members import Member
+from slotmesh.cluster.slots import SLOT_COUNT, key_slot
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.cluster_args import host_of
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.resp.values import Verbatim
+from slotmesh.node.spec.arguments import integer, integer_between
+from slotmesh.node.spec.registry import ADMIN, LOADING, STALE, command, container
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.cluster_host import ClusterHost
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.clustering.host import ClusterHost
 
 container("cluster", group="cluster", since="3.0.0", summary="Holds the commands about the cluster.")
 

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from cluster.admin import Admin
-from cluster.errors import ClusterRefusal, Condition
-from cluster.guard import Fence
-from node import errors
-from node.arguments import INT64_MAX, integer, integer_between, wait_timeout_ms
-from node.client import GATE_ASKING, GATE_READONLY, GATE_REDIRECT
-from node.commands.cluster_args import epoch, host_of, order, slot_number, slot_ranges
-from node.errors import CommandError, ErrorReply
-from node.registry import ADMIN, ALLOW_BUSY, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, command
-from node.resp.values import OK, Status
+from slotmesh.cluster.admin import Admin
+from slotmesh.cluster.errors import ClusterRefusal, Condition
+from slotmesh.cluster.guard import Fence
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import GATE_ASKING, GATE_READONLY, GATE_REDIRECT
+from slotmesh.node.commands.cluster_args import epoch, host_of, order, slot_number, slot_ranges
+from slotmesh.node.resp.values import OK, Status
+from slotmesh.node.spec.arguments import INT64_MAX, integer, integer_between, wait_timeout_ms
+from slotmesh.node.spec.registry import ADMIN, ALLOW_BUSY, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, command
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.cluster_host import ClusterHost
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.clustering.host import ClusterHost
 
 _FLAGS: Final = ADMIN | STALE | NO_ASYNC_LOADING
 

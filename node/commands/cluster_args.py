@@ -7,16 +7,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from cluster.admin import Admin
-from cluster.errors import ClusterRefusal
-from cluster.slots import SLOT_COUNT
-from node import errors
-from node.arguments import integer_between, to_int64
-from node.errors import CommandError, ErrorReply
+from slotmesh.cluster.admin import Admin
+from slotmesh.cluster.errors import ClusterRefusal
+from slotmesh.cluster.slots import SLOT_COUNT
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.spec.arguments import integer_between, to_int64
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.cluster_host import ClusterHost
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.clustering.host import ClusterHost
 
 BAD_SLOT: Final = ErrorReply("ERR Invalid or out of range slot")
 

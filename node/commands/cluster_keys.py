@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.commands.cluster_args import host_of, slot_number
-from node.compat import deletion
-from node.errors import CommandError
-from node.registry import ADMIN, NO_ASYNC_LOADING, WRITE, command
-from node.resp.values import OK
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import deletion
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.commands.cluster_args import host_of, slot_number
+from slotmesh.node.resp.values import OK
+from slotmesh.node.spec.registry import ADMIN, NO_ASYNC_LOADING, WRITE, command
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 #: Keys in one DEL for the log and the replicas.
 _BATCH: Final = 1000

@@ -26,21 +26,21 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
-from cluster.numbers import UINT64_MAX, to_uint
-from cluster.slots import SLOT_COUNT, key_slot, slot_tag
-from node import errors
-from node.commands.cluster_args import host_of
-from node.commands.scan import ScanOptions, shown
-from node.errors import CommandError, ErrorReply
-from node.key_specs import key_at
-from node.keyspace.scan import SLOT_BITS, place_of, scan_keys
-from node.registry import READONLY, TOUCHES_ARBITRARY_KEYS, command
+from slotmesh.cluster.numbers import UINT64_MAX, to_uint
+from slotmesh.cluster.slots import SLOT_COUNT, key_slot, slot_tag
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.cluster_args import host_of
+from slotmesh.node.commands.scan import ScanOptions, shown
+from slotmesh.node.keyspace.scan import SLOT_BITS, place_of, scan_keys
+from slotmesh.node.spec.key_specs import key_at
+from slotmesh.node.spec.registry import READONLY, TOUCHES_ARBITRARY_KEYS, command
 
 if TYPE_CHECKING:
-    from cluster.members import Member
-    from cluster.view import ClusterView
-    from node.client import Client
-    from node.routing import Routing
+    from slotmesh.cluster.members import Member
+    from slotmesh.cluster.view import ClusterView
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.clustering.routing import Routing
 
 _CURSOR: Final = re.compile(rb"([0-9A-Za-z]+)-\{[^{}]+\}-([0-9]{1,20})")
 _BAD_CURSOR: Final = ErrorReply("ERR Invalid cursor")

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from cluster.slots import SLOT_COUNT
-from node import errors
-from node.arguments import integer_between
-from node.commands.cluster_args import host_of, slot_number
-from node.errors import CommandError, ErrorReply
-from node.registry import LOADING, STALE, command
+from slotmesh.cluster.slots import SLOT_COUNT
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.cluster_args import host_of, slot_number
+from slotmesh.node.spec.arguments import integer_between
+from slotmesh.node.spec.registry import LOADING, STALE, command
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.cluster_host import ClusterHost
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.clustering.host import ClusterHost
 
 _KEY_COUNT: Final = b"key-count"
 _BAD_METRIC: Final = ErrorReply("ERR Unrecognized sort metric for ORDERBY.")

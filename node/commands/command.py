@@ -6,20 +6,20 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from node import registry
-from node.acl.check import key_flags
-from node.acl.rules import CATEGORIES
-from node.arguments import to_int64
-from node.commands.help import help_reply
-from node.errors import CommandError
-from node.glob import compile_glob
-from node.key_specs import KeySpec
-from node.registry import FLAG_NAMES, LOADING, STALE, CommandSpec, Handler, command, container
-from node.resp.values import OrderedSet, Status
-from node.syntax import Argument, parse
+from slotmesh.node.acl.check import key_flags
+from slotmesh.node.acl.rules import CATEGORIES
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.base.glob import compile_glob
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.resp.values import OrderedSet, Status
+from slotmesh.node.spec import registry
+from slotmesh.node.spec.arguments import to_int64
+from slotmesh.node.spec.key_specs import KeySpec
+from slotmesh.node.spec.registry import FLAG_NAMES, LOADING, STALE, CommandSpec, Handler, command, container
+from slotmesh.node.spec.syntax import Argument, parse
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 Declaration = Callable[[Handler], Handler]
 _FLAGS: Final = LOADING | STALE

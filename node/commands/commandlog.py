@@ -8,15 +8,15 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from node.arguments import INT64_MAX, integer_between
-from node.commands.help import help_reply
-from node.errors import CommandError, ErrorReply
-from node.observe.command_log import CommandLog
-from node.registry import ADMIN, LOADING, STALE, command, container
-from node.resp.values import OK
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.observe.command_log import CommandLog
+from slotmesh.node.resp.values import OK
+from slotmesh.node.spec.arguments import INT64_MAX, integer_between
+from slotmesh.node.spec.registry import ADMIN, LOADING, STALE, command, container
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _FLAGS = ADMIN | LOADING | STALE
 _KINDS = "<slow | large-request | large-reply>"

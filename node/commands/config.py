@@ -6,15 +6,15 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.commands.help import help_reply
-from node.errors import CommandError
-from node.observe.client_info import is_local
-from node.registry import ADMIN, LOADING, NOSCRIPT, STALE, command, container
-from node.resp.values import OK
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.observe.client_info import is_local
+from slotmesh.node.resp.values import OK
+from slotmesh.node.spec.registry import ADMIN, LOADING, NOSCRIPT, STALE, command, container
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 log = logging.getLogger("node")
 

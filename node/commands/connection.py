@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import INT64_MAX, INT64_MIN, int32, integer_between
-from node.client import (
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import (
     GATE_ASKING,
     GATE_IMPORT,
     GATE_NO_TOUCH,
@@ -15,14 +16,23 @@ from node.client import (
     GATE_REPLY,
     REPLY_ON,
 )
-from node.compat import COMPAT
-from node.dispatch import leave_multi
-from node.errors import CommandError, ErrorReply
-from node.registry import ALLOW_BUSY, FAST, IN_SUBSCRIBED, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, command
-from node.resp.values import OK, PONG, Status
+from slotmesh.node.resp.values import OK, PONG, Status
+from slotmesh.node.serving.dispatch import leave_multi
+from slotmesh.node.spec.arguments import INT64_MAX, INT64_MIN, int32, integer_between
+from slotmesh.node.spec.registry import (
+    ALLOW_BUSY,
+    FAST,
+    IN_SUBSCRIBED,
+    LOADING,
+    NO_AUTH,
+    NOSCRIPT,
+    NOT_QUEUED,
+    STALE,
+    command,
+)
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 WRONG_PASSWORD: Final = ErrorReply("WRONGPASS invalid username-password pair or user is disabled.")
 _RESET: Final = Status(b"RESET")

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
-from node.commands.scan import ScanOptions, parse_cursor
-from node.key_specs import KEY_READ
-from node.keyspace.field_expiry import read_hash
-from node.keyspace.scan import scan_mapping
-from node.registry import READONLY, command
-from node.resp.encoder import format_double
-from node.types.set import HASHTABLE, SetValue
-from node.types.sorted_set import SortedSetValue
+from slotmesh.node.commands.scan import ScanOptions, parse_cursor
+from slotmesh.node.keyspace.field_expiry import read_hash
+from slotmesh.node.keyspace.scan import scan_mapping
+from slotmesh.node.resp.encoder import format_double
+from slotmesh.node.spec.key_specs import KEY_READ
+from slotmesh.node.spec.registry import READONLY, command
+from slotmesh.node.types.set import HASHTABLE, SetValue
+from slotmesh.node.types.sorted_set import SortedSetValue
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _COMPLEXITY: Final = "O(COUNT) per call"
 _TIPS: Final = (b"nondeterministic_output",)

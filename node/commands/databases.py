@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from node import errors
-from node.arguments import integer_between
-from node.client import Client
-from node.errors import CommandError, ErrorReply
-from node.keyspace.database import Database
-from node.registry import FAST, READONLY, WRITE, command
-from node.resp.values import OK
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import Client
+from slotmesh.node.keyspace.database import Database
+from slotmesh.node.resp.values import OK
+from slotmesh.node.spec.arguments import integer_between
+from slotmesh.node.spec.registry import FAST, READONLY, WRITE, command
 
 _INT32_MAX: Final = 2**31 - 1
 

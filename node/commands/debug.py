@@ -14,27 +14,27 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import floating, positive_count
-from node.commands import debug_faults
-from node.commands.help import help_reply
-from node.config_kinds import parse_memory
-from node.errors import CommandError, ErrorReply
-from node.keyspace.access import AccessFrequencies, record_times
-from node.keyspace.notify import STRING
-from node.observe.client_info import is_local
-from node.observe.digest import data_digest, value_digest
-from node.persistence.encode import list_nodes
-from node.propagation import NO_DATABASE
-from node.registry import ADMIN, LOADING, NOSCRIPT, STALE, command
-from node.resp.encoder import encode
-from node.resp.values import OK, OrderedSet, Push, Raw, Status, Verbatim
-from node.types.limits import LIMITS
-from node.types.list import ListValue
-from node.types.string import string_encoding
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands import debug_faults
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.config.kinds import parse_memory
+from slotmesh.node.keyspace.access import AccessFrequencies, record_times
+from slotmesh.node.keyspace.notify import STRING
+from slotmesh.node.observe.client_info import is_local
+from slotmesh.node.observe.digest import data_digest, value_digest
+from slotmesh.node.persistence.encode import list_nodes
+from slotmesh.node.resp.encoder import encode
+from slotmesh.node.resp.values import OK, OrderedSet, Push, Raw, Status, Verbatim
+from slotmesh.node.serving.propagation import NO_DATABASE
+from slotmesh.node.spec.arguments import floating, positive_count
+from slotmesh.node.spec.registry import ADMIN, LOADING, NOSCRIPT, STALE, command
+from slotmesh.node.types.limits import LIMITS
+from slotmesh.node.types.list import ListValue
+from slotmesh.node.types.string import string_encoding
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 log = logging.getLogger("node")
 
@@ -188,7 +188,7 @@ def _quicklist_packed_threshold(client: Client, argv: list[bytes]) -> Any:
 
 
 def _stringmatch_length(client: Client, argv: list[bytes]) -> Any:
-    from node.glob import match  # only this test tool needs it here
+    from slotmesh.node.base.glob import match  # only this test tool needs it here
 
     return int(match(argv[3], argv[2]))
 

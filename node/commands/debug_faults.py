@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from node.arguments import integer
-from node.commands.cluster_args import host_of
-from node.errors import CommandError
-from node.resp.values import OK
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.commands.cluster_args import host_of
+from slotmesh.node.resp.values import OK
+from slotmesh.node.spec.arguments import integer
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 
 def drop_packets(client: Client, argv: list[bytes]) -> Any:

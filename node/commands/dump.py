@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from cluster.numbers import wrapped
-from node import errors
-from node.arguments import integer
-from node.compat import server_deletion
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_READ, key_at
-from node.keyspace.access import record_frequencies, record_times
-from node.keyspace.database import DELETE
-from node.keyspace.notify import GENERIC
-from node.persistence.errors import FormatError
-from node.persistence.payload import BadPayload, dump_payload, load_payload
-from node.registry import ASKING, DENYOOM, READONLY, WRITE, command
-from node.resp.values import OK
-from node.types.hash import HashValue
+from slotmesh.cluster.numbers import wrapped
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import server_deletion
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.keyspace.access import record_frequencies, record_times
+from slotmesh.node.keyspace.database import DELETE
+from slotmesh.node.keyspace.notify import GENERIC
+from slotmesh.node.persistence.errors import FormatError
+from slotmesh.node.persistence.payload import BadPayload, dump_payload, load_payload
+from slotmesh.node.resp.values import OK
+from slotmesh.node.spec.arguments import integer
+from slotmesh.node.spec.key_specs import KEY_READ, key_at
+from slotmesh.node.spec.registry import ASKING, DENYOOM, READONLY, WRITE, command
+from slotmesh.node.types.hash import HashValue
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 log = logging.getLogger("node")
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from node import errors
-from node.arguments import INT64_MAX, INT64_MIN, integer
-from node.client import Client
-from node.commands.string_options import past, remove_expired
-from node.errors import CommandError
-from node.key_specs import KEY_READ, KEY_UPDATE
-from node.keyspace.notify import GENERIC
-from node.registry import FAST, READONLY, WRITE, command
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.clients.client import Client
+from slotmesh.node.commands.string_options import past, remove_expired
+from slotmesh.node.keyspace.notify import GENERIC
+from slotmesh.node.spec.arguments import INT64_MAX, INT64_MIN, integer
+from slotmesh.node.spec.key_specs import KEY_READ, KEY_UPDATE
+from slotmesh.node.spec.registry import FAST, READONLY, WRITE, command
 
 _NX: Final = 1
 _XX: Final = 2

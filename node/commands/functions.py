@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.client import GATE_PRIMARY
-from node.commands.help import help_reply
-from node.errors import CommandError
-from node.glob import match
-from node.key_specs import keys_counted
-from node.persistence.errors import FormatError
-from node.persistence.function_payload import dump_functions, load_functions
-from node.persistence.payload import BadPayload
-from node.registry import (
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.base.glob import match
+from slotmesh.node.clients.client import GATE_PRIMARY
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.persistence.errors import FormatError
+from slotmesh.node.persistence.function_payload import dump_functions, load_functions
+from slotmesh.node.persistence.payload import BadPayload
+from slotmesh.node.resp.values import OK, OrderedSet, Status
+from slotmesh.node.scripting.flags import NAMES, command_flags
+from slotmesh.node.scripting.functions import ENGINE_NAME, Function, Library
+from slotmesh.node.spec.key_specs import keys_counted
+from slotmesh.node.spec.registry import (
     ALLOW_BUSY,
     DENYOOM,
     LOADING,
@@ -29,12 +32,9 @@ from node.registry import (
     container,
     find,
 )
-from node.resp.values import OK, OrderedSet, Status
-from node.scripting.flags import NAMES, command_flags
-from node.scripting.functions import ENGINE_NAME, Function, Library
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _ALL_SHARDS: Final = (b"request_policy:all_shards", b"response_policy:all_succeeded")
 _FLAG_STATUS: Final = tuple((flag, Status(name)) for flag, name in NAMES)

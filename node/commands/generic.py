@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from node import errors
-from node.arguments import int32
-from node.client import Client
-from node.errors import CommandError
-from node.glob import compile_glob
-from node.key_specs import KeySpec, key_at, keys_from
-from node.keyspace.database import DELETE, Database
-from node.keyspace.draws import random_key
-from node.keyspace.notify import GENERIC
-from node.registry import DENYOOM, FAST, READONLY, WRITE, command
-from node.resp.values import OK, Status
-from node.types.hash import HashValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.base.glob import compile_glob
+from slotmesh.node.clients.client import Client
+from slotmesh.node.keyspace.database import DELETE, Database
+from slotmesh.node.keyspace.notify import GENERIC
+from slotmesh.node.keyspace.random_keys import random_key
+from slotmesh.node.resp.values import OK, Status
+from slotmesh.node.spec.arguments import int32
+from slotmesh.node.spec.key_specs import KeySpec, key_at, keys_from
+from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
+from slotmesh.node.types.hash import HashValue
 
 _KEY_LOOK: Final = key_at(b"RO")
 _KEYS_LOOK: Final = keys_from(b"RO")

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from node import errors
-from node.arguments import floating
-from node.client import Client
-from node.commands.sorted_sets import cmd_zadd
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_READ, KEY_UPDATE
-from node.registry import DENYOOM, READONLY, WRITE, command
-from node.resp.values import NULL_ARRAY, Raw
-from node.types import geohash
-from node.types.geohash import Point
-from node.types.long_double import format_exact
-from node.types.sorted_set import SortedSetValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import Client
+from slotmesh.node.commands.sorted_sets import cmd_zadd
+from slotmesh.node.resp.values import NULL_ARRAY, Raw
+from slotmesh.node.spec.arguments import floating
+from slotmesh.node.spec.key_specs import KEY_READ, KEY_UPDATE
+from slotmesh.node.spec.registry import DENYOOM, READONLY, WRITE, command
+from slotmesh.node.types import geohash
+from slotmesh.node.types.geohash import Point
+from slotmesh.node.types.long_double import format_exact
+from slotmesh.node.types.sorted_set import SortedSetValue
 
 _UNITS: Final = {b"M": 1.0, b"KM": 1000.0, b"FT": 0.3048, b"MI": 1609.34}
 _BAD_UNIT: Final = ErrorReply("ERR unsupported unit provided. please use M, KM, FT, MI")

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import Any, Final
 
-from node import errors
-from node.arguments import floating, integer
-from node.client import Client
-from node.commands.geo import distance_text, parse_point, parse_unit, point_reply, read_positions
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_READ, KeySpec, key_at
-from node.keyspace.notify import GENERIC, ZSET
-from node.registry import DENYOOM, READONLY, WRITE, command
-from node.types import geohash
-from node.types.geohash import Circle, Point, Polygon, Rectangle, Shape
-from node.types.sorted_set import SortedSetValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import Client
+from slotmesh.node.commands.geo import distance_text, parse_point, parse_unit, point_reply, read_positions
+from slotmesh.node.keyspace.notify import GENERIC, ZSET
+from slotmesh.node.spec.arguments import floating, integer
+from slotmesh.node.spec.key_specs import KEY_READ, KeySpec, key_at
+from slotmesh.node.spec.registry import DENYOOM, READONLY, WRITE, command
+from slotmesh.node.types import geohash
+from slotmesh.node.types.geohash import Circle, Point, Polygon, Rectangle, Shape
+from slotmesh.node.types.sorted_set import SortedSetValue
 
 Found = tuple[float, float, bytes, Point]
 """(distance in metres, score, member, position)."""

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import integer, integer_between
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_READ, KEY_UPDATE
-from node.keyspace.database import DELETE
-from node.keyspace.field_expiry import read_hash, write_hash
-from node.keyspace.notify import HASH
-from node.registry import DENYOOM, FAST, READONLY, WRITE, command
-from node.types.hash import LATEST_EXPIRY_MS, HashValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.keyspace.database import DELETE
+from slotmesh.node.keyspace.field_expiry import read_hash, write_hash
+from slotmesh.node.keyspace.notify import HASH
+from slotmesh.node.spec.arguments import integer, integer_between
+from slotmesh.node.spec.key_specs import KEY_READ, KEY_UPDATE
+from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
+from slotmesh.node.types.hash import LATEST_EXPIRY_MS, HashValue
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 NO_FIELD: Final = -2
 NO_TTL: Final = -1

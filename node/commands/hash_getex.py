@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.commands.hash_expiry import FieldChanges, absolute_ms, field_list, may_delete
-from node.errors import CommandError
-from node.key_specs import KEY_ACCESS_UPDATE, KEY_UPDATE, key_at
-from node.keyspace.field_expiry import write_hash
-from node.keyspace.notify import HASH
-from node.registry import DENYOOM, FAST, WRITE, command
-from node.types.hash import HashValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.commands.hash_expiry import FieldChanges, absolute_ms, field_list, may_delete
+from slotmesh.node.keyspace.field_expiry import write_hash
+from slotmesh.node.keyspace.notify import HASH
+from slotmesh.node.spec.key_specs import KEY_ACCESS_UPDATE, KEY_UPDATE, key_at
+from slotmesh.node.spec.registry import DENYOOM, FAST, WRITE, command
+from slotmesh.node.types.hash import HashValue
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _KEY_ACCESS_DELETE: Final = key_at(b"RW", b"ACCESS", b"DELETE")
 #: Option word -> (unit in ms, relative to now).

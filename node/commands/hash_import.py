@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node.errors import CommandError, ErrorReply
-from node.key_specs import key_at
-from node.keyspace.notify import HASH
-from node.registry import DENYOOM, WRITE, command, container
-from node.resp.values import OK
-from node.types.hash import HashValue
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.keyspace.notify import HASH
+from slotmesh.node.resp.values import OK
+from slotmesh.node.spec.key_specs import key_at
+from slotmesh.node.spec.registry import DENYOOM, WRITE, command, container
+from slotmesh.node.types.hash import HashValue
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _ALL_SHARDS: Final = (b"request_policy:all_shards",)
 _DUPLICATE: Final = ErrorReply("ERR duplicate field name in fieldset")

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import integer, negatable, random_count, to_int64
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_ACCESS_UPDATE, KEY_DELETE, KEY_INSERT, KEY_READ, KEY_UPDATE, key_at
-from node.keyspace.field_expiry import read_hash, write_hash
-from node.keyspace.notify import HASH
-from node.registry import DENYOOM, FAST, READONLY, WRITE, command
-from node.resp.values import OK, Pairs
-from node.types import long_double
-from node.types.hash import HashValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.keyspace.field_expiry import read_hash, write_hash
+from slotmesh.node.keyspace.notify import HASH
+from slotmesh.node.resp.values import OK, Pairs
+from slotmesh.node.spec.arguments import integer, negatable, random_count, to_int64
+from slotmesh.node.spec.key_specs import KEY_ACCESS_UPDATE, KEY_DELETE, KEY_INSERT, KEY_READ, KEY_UPDATE, key_at
+from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
+from slotmesh.node.types import long_double
+from slotmesh.node.types.hash import HashValue
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _KEY_LOOK: Final = key_at(b"RO")
 _ANY_ORDER: Final = (b"nondeterministic_output_order",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from node.resp.values import Status
+from slotmesh.node.resp.values import Status
 
 
 def help_reply(container: bytes, entries: Sequence[tuple[str, str]]) -> list[Status]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from cluster.slot_set import SlotSet
-from cluster.slots import SLOT_COUNT
-from node import errors
-from node.arguments import integer_between
-from node.commands.cluster_args import slot_number
-from node.commands.help import help_reply
-from node.errors import CommandError, ErrorReply
-from node.observe.hot_keys import Session
-from node.registry import ADMIN, NOSCRIPT, command, container
-from node.resp.values import OK
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.slots import SLOT_COUNT
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.cluster_args import slot_number
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.observe.hot_keys import Session
+from slotmesh.node.resp.values import OK
+from slotmesh.node.spec.arguments import integer_between
+from slotmesh.node.spec.registry import ADMIN, NOSCRIPT, command, container
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.observe.heavy_hitters import HeavyHitters
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.observe.heavy_hitters import HeavyHitters
 
 _FLAGS: Final = ADMIN | NOSCRIPT
 _TIPS: Final = (b"request_policy:special", b"response_policy:special")

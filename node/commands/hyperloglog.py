@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 from typing import Any, Final
 
-from node import errors
-from node.client import Client
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_INSERT, key_at, keys_from
-from node.keyspace.notify import STRING
-from node.registry import ADMIN, DENYOOM, FAST, MAY_REPLICATE, READONLY, WRITE, command
-from node.resp.values import OK, Status
-from node.types import hyperloglog as hll
-from node.types.cardinality import estimate
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import Client
+from slotmesh.node.keyspace.notify import STRING
+from slotmesh.node.resp.values import OK, Status
+from slotmesh.node.spec.key_specs import KEY_INSERT, key_at, keys_from
+from slotmesh.node.spec.registry import ADMIN, DENYOOM, FAST, MAY_REPLICATE, READONLY, WRITE, command
+from slotmesh.node.types import hyperloglog as hll
+from slotmesh.node.types.cardinality import estimate
 
 _NOT_ONE: Final = ErrorReply("WRONGTYPE Key is not a valid HyperLogLog string value.")
 _CORRUPT: Final = ErrorReply("INVALIDOBJ Corrupted HLL object detected")

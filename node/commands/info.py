@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from node.registry import LOADING, STALE, command
-from node.resp.values import Verbatim
+from slotmesh.node.resp.values import Verbatim
+from slotmesh.node.spec.registry import LOADING, STALE, command
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 
 @command(

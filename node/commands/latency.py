@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from node import registry
-from node.commands.help import help_reply
-from node.errors import CommandError
-from node.observe.latency import draw_graph
-from node.observe.latency_doctor import report
-from node.registry import ADMIN, LOADING, NOSCRIPT, STALE, CommandSpec, Handler, command, container
-from node.resp.values import Verbatim
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.observe.latency import draw_graph
+from slotmesh.node.observe.latency_doctor import report
+from slotmesh.node.resp.values import Verbatim
+from slotmesh.node.spec import registry
+from slotmesh.node.spec.registry import ADMIN, LOADING, NOSCRIPT, STALE, CommandSpec, Handler, command, container
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _FLAGS: Final = ADMIN | NOSCRIPT | LOADING | STALE
 _LOOK_TIPS: Final = (b"nondeterministic_output", b"request_policy:all_nodes", b"response_policy:special")

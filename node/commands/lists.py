@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import INT64_MAX, integer, integer_between, negatable, positive_count
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_DELETE, KEY_INSERT, KEY_READ, KEY_UPDATE, key_at
-from node.keyspace.notify import LIST
-from node.registry import DENYOOM, FAST, READONLY, WRITE, command
-from node.resp.values import NULL_ARRAY, OK
-from node.types.list import ListValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.keyspace.notify import LIST
+from slotmesh.node.resp.values import NULL_ARRAY, OK
+from slotmesh.node.spec.arguments import INT64_MAX, integer, integer_between, negatable, positive_count
+from slotmesh.node.spec.key_specs import KEY_DELETE, KEY_INSERT, KEY_READ, KEY_UPDATE, key_at
+from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
+from slotmesh.node.types.list import ListValue
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _KEY_LOOK: Final = key_at(b"RO")
 _KEY_POP: Final = key_at(b"RW", b"ACCESS", b"DELETE")

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import INT64_MAX, integer_between, timeout_ms
-from node.blocking import Block
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KeySpec, key_at, keys_counted, keys_from
-from node.keyspace.notify import LIST
-from node.registry import BLOCKING, DENYOOM, NOSCRIPT, WRITE, command
-from node.resp.values import NULL_ARRAY
-from node.types.list import ListValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.blocking import Block
+from slotmesh.node.keyspace.notify import LIST
+from slotmesh.node.resp.values import NULL_ARRAY
+from slotmesh.node.spec.arguments import INT64_MAX, integer_between, timeout_ms
+from slotmesh.node.spec.key_specs import KeySpec, key_at, keys_counted, keys_from
+from slotmesh.node.spec.registry import BLOCKING, DENYOOM, NOSCRIPT, WRITE, command
+from slotmesh.node.types.list import ListValue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _POP_FLAGS: Final = (b"RW", b"ACCESS", b"DELETE")
 KEYS_MOVE: Final[tuple[KeySpec, ...]] = key_at(*_POP_FLAGS) + key_at(b"RW", b"INSERT", index=2)

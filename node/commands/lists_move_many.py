@@ -13,18 +13,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import INT64_MAX, integer_between, timeout_ms
-from node.blocking import Block
-from node.commands.lists_move import KEYS_MOVE, is_left, source_list
-from node.errors import CommandError, ErrorReply
-from node.keyspace.notify import LIST
-from node.registry import BLOCKING, DENYOOM, WRITE, command
-from node.resp.values import NULL_ARRAY
-from node.types.list import ListValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.blocking import Block
+from slotmesh.node.commands.lists_move import KEYS_MOVE, is_left, source_list
+from slotmesh.node.keyspace.notify import LIST
+from slotmesh.node.resp.values import NULL_ARRAY
+from slotmesh.node.spec.arguments import INT64_MAX, integer_between, timeout_ms
+from slotmesh.node.spec.registry import BLOCKING, DENYOOM, WRITE, command
+from slotmesh.node.types.list import ListValue
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _HOW_MANY: Final = "[<COUNT count | EXACTLY exactly(integer)> <OBO | BULK>]"
 _NOT_POSITIVE: Final = ErrorReply("ERR count should be greater than 0")

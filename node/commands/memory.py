@@ -7,19 +7,19 @@ import gc
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import integer
-from node.commands.help import help_reply
-from node.errors import CommandError
-from node.key_specs import key_at
-from node.memory import heap_figures
-from node.observe.info_sections import BASE
-from node.registry import LOADING, READONLY, STALE, command, container
-from node.resp.values import OK, Verbatim
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.memory.used import heap_figures
+from slotmesh.node.observe.info_sections import BASE
+from slotmesh.node.resp.values import OK, Verbatim
+from slotmesh.node.spec.arguments import integer
+from slotmesh.node.spec.key_specs import key_at
+from slotmesh.node.spec.registry import LOADING, READONLY, STALE, command, container
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.server import Server
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import Server
 
 _TIPS: Final = (b"nondeterministic_output", b"request_policy:all_shards", b"response_policy:special")
 #: What a key costs besides its bytes and its value: its place in a dict, which is two thirds full on average.

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from cluster.numbers import INT32_MAX
-from node import errors
-from node.arguments import integer
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KeySpec
-from node.keyspace.notify import GENERIC
-from node.persistence.migrate_links import Link, LinkError
-from node.persistence.payload import dump_payload
-from node.registry import WRITE, command
-from node.resp.encoder import encode_command
-from node.resp.values import OK, Status
+from slotmesh.cluster.numbers import INT32_MAX
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.keyspace.notify import GENERIC
+from slotmesh.node.persistence.migrate_links import Link, LinkError
+from slotmesh.node.persistence.payload import dump_payload
+from slotmesh.node.resp.encoder import encode_command
+from slotmesh.node.resp.values import OK, Status
+from slotmesh.node.spec.arguments import integer
+from slotmesh.node.spec.key_specs import KeySpec
+from slotmesh.node.spec.registry import WRITE, command
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _NO_KEY: Final = Status(b"NOKEY")
 _DEFAULT_TIMEOUT_MS: Final = 1000

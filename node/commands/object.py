@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cluster.numbers import to_uint
-from node.client import Client
-from node.commands.help import help_reply
-from node.errors import CommandError, ErrorReply
-from node.key_specs import key_at
-from node.keyspace.access import record_frequencies, record_times
-from node.registry import LOADING, READONLY, STALE, command, container
-from node.types.string import string_encoding
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import Client
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.keyspace.access import record_frequencies, record_times
+from slotmesh.node.spec.key_specs import key_at
+from slotmesh.node.spec.registry import LOADING, READONLY, STALE, command, container
+from slotmesh.node.types.string import string_encoding
 
 _KEY: Final = key_at(b"RO", index=2)
 _TIPS: Final = (b"nondeterministic_output",)

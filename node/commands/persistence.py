@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.compat import COMPAT
-from node.errors import CommandError, ErrorReply
-from node.persistence.rewriter import AOF
-from node.persistence.saver import RDB
-from node.registry import (
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.persistence.rewriter import AOF
+from slotmesh.node.persistence.saver import RDB
+from slotmesh.node.resp.values import OK, Status
+from slotmesh.node.spec.registry import (
     ADMIN,
     FAST,
     LOADING,
@@ -20,11 +21,10 @@ from node.registry import (
     STALE,
     command,
 )
-from node.resp.values import OK, Status
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.persistence.manager import Persistence
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.persistence.manager import Persistence
 
 log = logging.getLogger("node")
 

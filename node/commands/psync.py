@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import integer, integer_between, to_int64
-from node.client import GATE_PRIMARY
-from node.errors import CommandError, ErrorReply
-from node.observe.client_info import describe_client
-from node.registry import ADMIN, ALLOW_BUSY, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE, command
-from node.replication.failover import IDLE
-from node.replication.replica import CAN_EOF, CAN_PSYNC2, WITHOUT_DATA, WITHOUT_FUNCTIONS, Introduction
-from node.resp.inline import split_args
-from node.resp.values import NO_REPLY, OK
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import GATE_PRIMARY
+from slotmesh.node.observe.client_info import describe_client
+from slotmesh.node.replication.failover import IDLE
+from slotmesh.node.replication.replica import CAN_EOF, CAN_PSYNC2, WITHOUT_DATA, WITHOUT_FUNCTIONS, Introduction
+from slotmesh.node.resp.inline import split_args
+from slotmesh.node.resp.values import NO_REPLY, OK
+from slotmesh.node.spec.arguments import integer, integer_between, to_int64
+from slotmesh.node.spec.registry import ADMIN, ALLOW_BUSY, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE, command
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 log = logging.getLogger("node")
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from node.client import GATE_SUBSCRIBED
-from node.commands.help import help_reply
-from node.compat import COMPAT
-from node.errors import CommandError
-from node.glob import compile_glob
-from node.key_specs import key_at, keys_from
-from node.registry import FAST, IN_SUBSCRIBED, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, STALE, command, container
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.base.glob import compile_glob
+from slotmesh.node.clients.client import GATE_SUBSCRIBED
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.spec.key_specs import key_at, keys_from
+from slotmesh.node.spec.registry import (
+    FAST,
+    IN_SUBSCRIBED,
+    LOADING,
+    MAY_REPLICATE,
+    NOSCRIPT,
+    PUBSUB,
+    STALE,
+    command,
+    container,
+)
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.pubsub.registry import Family, Subscribers
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.pubsub.registry import Family, Subscribers
 
 _SUBSCRIBE = PUBSUB | NOSCRIPT | LOADING | STALE | IN_SUBSCRIBED
 _PUBLISH = PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE

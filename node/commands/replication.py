@@ -6,12 +6,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import integer, integer_between, wait_timeout_ms
-from node.errors import CommandError, ErrorReply
-from node.observe.client_info import describe_client
-from node.persistence import aof as states
-from node.registry import (
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.observe.client_info import describe_client
+from slotmesh.node.persistence import aof as states
+from slotmesh.node.replication.failover import IDLE
+from slotmesh.node.replication.replica import ONLINE
+from slotmesh.node.resp.values import OK, Status
+from slotmesh.node.spec.arguments import integer, integer_between, wait_timeout_ms
+from slotmesh.node.spec.registry import (
     ADMIN,
     BLOCKING,
     FAST,
@@ -21,12 +24,9 @@ from node.registry import (
     STALE,
     command,
 )
-from node.replication.failover import IDLE
-from node.replication.replica import ONLINE
-from node.resp.values import OK, Status
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 log = logging.getLogger("node")
 

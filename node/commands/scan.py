@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from cluster.numbers import UINT64_MAX, to_uint
-from node import errors
-from node.arguments import INT64_MAX, integer
-from node.commands.cluster_args import slot_number
-from node.commands.generic import type_word
-from node.compat import COMPAT
-from node.errors import CommandError, ErrorReply
-from node.glob import compile_glob
-from node.keyspace.scan import scan_keys
-from node.registry import READONLY, command
+from slotmesh.cluster.numbers import UINT64_MAX, to_uint
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.base.glob import compile_glob
+from slotmesh.node.commands.cluster_args import slot_number
+from slotmesh.node.commands.generic import type_word
+from slotmesh.node.keyspace.scan import scan_keys
+from slotmesh.node.spec.arguments import INT64_MAX, integer
+from slotmesh.node.spec.registry import READONLY, command
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.keyspace.database import Database
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.keyspace.database import Database
 
 _CURSOR: Final = re.compile(rb"[+-]?[0-9]+")
 _BAD_CURSOR: Final = ErrorReply("ERR invalid cursor")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node.commands.help import help_reply
-from node.commands.stream_once import obey_remark
-from node.errors import CommandError
-from node.key_specs import keys_counted
-from node.registry import (
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.commands.stream_once import obey_remark
+from slotmesh.node.resp.values import OK
+from slotmesh.node.scripting.flags import command_flags
+from slotmesh.node.spec.key_specs import keys_counted
+from slotmesh.node.spec.registry import (
     ALLOW_BUSY,
     LOADING,
     MAY_REPLICATE,
@@ -22,11 +24,9 @@ from node.registry import (
     container,
     find,
 )
-from node.resp.values import OK
-from node.scripting.flags import command_flags
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _FLAGS: Final = NOSCRIPT | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | STALE
 _RO_FLAGS: Final = NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | READONLY

@@ -6,14 +6,16 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import integer
-from node.commands.help import help_reply
-from node.compat import COMPAT
-from node.dispatch import SERVER_BUSY
-from node.errors import CommandError, ErrorReply
-from node.observe.info_sections import SLOTMESH_VERSION
-from node.registry import (
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.observe.info_sections import SLOTMESH_VERSION
+from slotmesh.node.process.shutdown import FAILED, REFUSED, WAITING
+from slotmesh.node.resp.values import NO_REPLY, OK, Verbatim
+from slotmesh.node.serving.dispatch import SERVER_BUSY
+from slotmesh.node.spec.arguments import integer
+from slotmesh.node.spec.registry import (
     ADMIN,
     ALLOW_BUSY,
     FAST,
@@ -26,11 +28,9 @@ from node.registry import (
     command,
     container,
 )
-from node.resp.values import NO_REPLY, OK, Verbatim
-from node.shutdown import FAILED, REFUSED, WAITING
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 
 @command(

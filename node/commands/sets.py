@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import positive_count, random_count
-from node.compat import COMPAT, server_deletion
-from node.errors import CommandError
-from node.key_specs import KEY_DELETE, KEY_INSERT, KEY_READ, key_at
-from node.keyspace.notify import GENERIC, SET
-from node.registry import DENYOOM, FAST, READONLY, WRITE, command
-from node.resp.values import OrderedSet
-from node.types.set import HASHTABLE, SetValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT, server_deletion
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.keyspace.notify import GENERIC, SET
+from slotmesh.node.resp.values import OrderedSet
+from slotmesh.node.spec.arguments import positive_count, random_count
+from slotmesh.node.spec.key_specs import KEY_DELETE, KEY_INSERT, KEY_READ, key_at
+from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
+from slotmesh.node.types.set import HASHTABLE, SetValue
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _KEY_LOOK: Final = key_at(b"RO")
 _KEY_POP: Final = key_at(b"RW", b"ACCESS", b"DELETE")

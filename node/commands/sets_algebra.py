@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import INT64_MAX, integer_between
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KeySpec, key_at, keys_counted, keys_from
-from node.keyspace.notify import SET
-from node.keyspace.results import store_result
-from node.registry import DENYOOM, READONLY, WRITE, command
-from node.resp.values import OrderedSet
-from node.types.set import SetValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.keyspace.notify import SET
+from slotmesh.node.keyspace.results import store_result
+from slotmesh.node.resp.values import OrderedSet
+from slotmesh.node.spec.arguments import INT64_MAX, integer_between
+from slotmesh.node.spec.key_specs import KeySpec, key_at, keys_counted, keys_from
+from slotmesh.node.spec.registry import DENYOOM, READONLY, WRITE, command
+from slotmesh.node.types.set import SetValue
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _KEYS_READ: Final = keys_from(b"RO", b"ACCESS")
 _KEYS_SOURCES: Final = keys_from(b"RO", b"ACCESS", first=2)

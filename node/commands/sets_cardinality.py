@@ -11,15 +11,15 @@ from collections.abc import Iterable, Sequence
 from itertools import filterfalse, islice
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import INT64_MAX, integer_between
-from node.errors import CommandError, ErrorReply
-from node.key_specs import keys_counted
-from node.registry import READONLY, command
-from node.types.set import SetValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.spec.arguments import INT64_MAX, integer_between
+from slotmesh.node.spec.key_specs import keys_counted
+from slotmesh.node.spec.registry import READONLY, command
+from slotmesh.node.types.set import SetValue
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _NUMKEYS: Final = ErrorReply("ERR numkeys should be greater than 0")
 _TOO_MANY_KEYS: Final = ErrorReply("ERR Number of keys can't be greater than number of args")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from node.commands.commandlog import entries_reply
-from node.commands.help import help_reply
-from node.errors import CommandError
-from node.registry import ADMIN, LOADING, STALE, command, container
-from node.resp.values import OK
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.commands.commandlog import entries_reply
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.resp.values import OK
+from slotmesh.node.spec.registry import ADMIN, LOADING, STALE, command, container
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _FLAGS = ADMIN | LOADING | STALE
 

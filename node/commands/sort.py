@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from node import errors
-from node.arguments import integer, to_float
-from node.client import GATE_ACL, Client
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KeySpec, key_at, keys_unknown
-from node.keyspace.field_expiry import read_hash
-from node.keyspace.notify import GENERIC, LIST
-from node.registry import DENYOOM, READONLY, WRITE, command
-from node.types.hash import HashValue
-from node.types.list import ListValue
-from node.types.set import SetValue
-from node.types.sorted_set import SortedSetValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import GATE_ACL, Client
+from slotmesh.node.keyspace.field_expiry import read_hash
+from slotmesh.node.keyspace.notify import GENERIC, LIST
+from slotmesh.node.spec.arguments import integer, to_float
+from slotmesh.node.spec.key_specs import KeySpec, key_at, keys_unknown
+from slotmesh.node.spec.registry import DENYOOM, READONLY, WRITE, command
+from slotmesh.node.types.hash import HashValue
+from slotmesh.node.types.list import ListValue
+from slotmesh.node.types.set import SetValue
+from slotmesh.node.types.sorted_set import SortedSetValue
 
 _CATEGORIES: Final = ("-keyspace", "set", "sortedset", "list", "dangerous")
 _SOURCE: Final[tuple[KeySpec, ...]] = key_at(b"RO", b"ACCESS") + keys_unknown(b"RO", b"ACCESS")  # BY and GET

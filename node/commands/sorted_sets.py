@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import floating, negatable, random_count, to_float
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_ACCESS_UPDATE, KEY_DELETE, KEY_READ, KEY_UPDATE, key_at
-from node.keyspace.notify import ZSET
-from node.registry import DENYOOM, FAST, READONLY, WRITE, command
-from node.resp.values import NULL_ARRAY, Pairs
-from node.types.sorted_set import SortedSetValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.keyspace.notify import ZSET
+from slotmesh.node.resp.values import NULL_ARRAY, Pairs
+from slotmesh.node.spec.arguments import floating, negatable, random_count, to_float
+from slotmesh.node.spec.key_specs import KEY_ACCESS_UPDATE, KEY_DELETE, KEY_READ, KEY_UPDATE, key_at
+from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
+from slotmesh.node.types.sorted_set import SortedSetValue
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _KEY_LOOK: Final = key_at(b"RO")
 _NX, _XX, _GT, _LT, _CH, _INCR = (1 << i for i in range(6))

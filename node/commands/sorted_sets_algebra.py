@@ -8,22 +8,22 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import INT64_MAX, floating, integer, integer_between
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KeySpec, key_at, keys_counted
-from node.keyspace.notify import ZSET
-from node.keyspace.results import store_result
-from node.registry import DENYOOM, READONLY, WRITE, command
-from node.resp.encoder import format_double
-from node.resp.values import Pairs
-from node.types.set import SetValue
-from node.types.sorted_set import SortedSetValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.keyspace.notify import ZSET
+from slotmesh.node.keyspace.results import store_result
+from slotmesh.node.resp.encoder import format_double
+from slotmesh.node.resp.values import Pairs
+from slotmesh.node.spec.arguments import INT64_MAX, floating, integer, integer_between
+from slotmesh.node.spec.key_specs import KeySpec, key_at, keys_counted
+from slotmesh.node.spec.registry import DENYOOM, READONLY, WRITE, command
+from slotmesh.node.types.set import SetValue
+from slotmesh.node.types.sorted_set import SortedSetValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
     Scores = Mapping[bytes, float]
 

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import INT64_MAX, integer_between, positive_count, timeout_ms
-from node.blocking import Block
-from node.errors import CommandError, ErrorReply
-from node.key_specs import key_at, keys_counted, keys_from
-from node.keyspace.notify import ZSET
-from node.registry import BLOCKING, FAST, NOSCRIPT, WRITE, command
-from node.resp.values import NULL_ARRAY, Pairs
-from node.types.score_order import Pair
-from node.types.sorted_set import SortedSetValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.blocking import Block
+from slotmesh.node.keyspace.notify import ZSET
+from slotmesh.node.resp.values import NULL_ARRAY, Pairs
+from slotmesh.node.spec.arguments import INT64_MAX, integer_between, positive_count, timeout_ms
+from slotmesh.node.spec.key_specs import key_at, keys_counted, keys_from
+from slotmesh.node.spec.registry import BLOCKING, FAST, NOSCRIPT, WRITE, command
+from slotmesh.node.types.score_order import Pair
+from slotmesh.node.types.sorted_set import SortedSetValue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _POP_FLAGS: Final = (b"RW", b"ACCESS", b"DELETE")
 _KEY_POP: Final = key_at(*_POP_FLAGS)

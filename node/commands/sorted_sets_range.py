@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import integer, lex_bound, score_bound
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_DELETE, KEY_READ, KeySpec, key_at
-from node.keyspace.notify import ZSET
-from node.keyspace.results import store_result
-from node.registry import DENYOOM, FAST, READONLY, WRITE, command
-from node.resp.values import Pairs
-from node.types.score_order import Pair
-from node.types.sorted_set import SortedSetValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.keyspace.notify import ZSET
+from slotmesh.node.keyspace.results import store_result
+from slotmesh.node.resp.values import Pairs
+from slotmesh.node.spec.arguments import integer, lex_bound, score_bound
+from slotmesh.node.spec.key_specs import KEY_DELETE, KEY_READ, KeySpec, key_at
+from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
+from slotmesh.node.types.score_order import Pair
+from slotmesh.node.types.sorted_set import SortedSetValue
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _BY_RANK: Final = 0
 _BY_SCORE: Final = 1

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from node import errors
-from node.arguments import INT64_MAX, integer, integer_between
-from node.client import GATE_PRIMARY
-from node.errors import CommandError, ErrorReply
-from node.key_specs import key_at
-from node.keyspace.database import IGNORE
-from node.types.limits import LIMITS
-from node.types.stream import StreamValue
-from node.types.stream_group import Group
-from node.types.stream_id import MAX_ID, U64_MAX, format_id, parse_id
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import GATE_PRIMARY
+from slotmesh.node.keyspace.database import IGNORE
+from slotmesh.node.spec.arguments import INT64_MAX, integer, integer_between
+from slotmesh.node.spec.key_specs import key_at
+from slotmesh.node.types.limits import LIMITS
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_group import Group
+from slotmesh.node.types.stream_id import MAX_ID, U64_MAX, format_id, parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from node.client import Client
-    from node.types.stream_node import Entry
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.types.stream_node import Entry
 
 KEY_LOOK: Final = key_at(b"RO")
 KEY_SUB_READ: Final = key_at(b"RO", b"ACCESS", index=2)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.arguments import INT64_MAX, integer_between
-from node.errors import CommandError, ErrorReply
-from node.types.stream import StreamValue
-from node.types.stream_id import MAX_ID, format_id
-from node.types.stream_node import Entry
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.spec.arguments import INT64_MAX, integer_between
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_id import MAX_ID, format_id
+from slotmesh.node.types.stream_node import Entry
 
 #: How many entries are fetched at a time while nobody knows how many fit.
 _STEP: Final = 64

@@ -8,22 +8,22 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import integer, integer_between
-from node.commands.stream_args import entry_reply, find_group, interval_start, no_group, strict_id
-from node.commands.stream_delivery import claim_command
-from node.commands.stream_release import is_release, obey_release
-from node.compat import COMPAT
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_DELETE, KEY_UPDATE
-from node.keyspace.notify import STREAM
-from node.registry import FAST, WRITE, command
-from node.types.stream import StreamValue
-from node.types.stream_group import MAX_DELIVERIES, Consumer, Group, Pending
-from node.types.stream_id import format_id, parse_id
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.stream_args import entry_reply, find_group, interval_start, no_group, strict_id
+from slotmesh.node.commands.stream_delivery import claim_command
+from slotmesh.node.commands.stream_release import is_release, obey_release
+from slotmesh.node.keyspace.notify import STREAM
+from slotmesh.node.spec.arguments import integer, integer_between
+from slotmesh.node.spec.key_specs import KEY_DELETE, KEY_UPDATE
+from slotmesh.node.spec.registry import FAST, WRITE, command
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_group import MAX_DELIVERIES, Consumer, Group, Pending
+from slotmesh.node.types.stream_id import format_id, parse_id
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _ANY_OUTPUT: Final = (b"nondeterministic_output",)
 #: XAUTOCLAIM looks at this many pending entries per entry it may claim.

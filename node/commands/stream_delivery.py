@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from node.commands.stream_args import entries_reply
-from node.commands.stream_idle import IdleEntries
-from node.compat import COMPAT
-from node.keyspace.notify import STREAM
-from node.resp.values import NULL_ARRAY
-from node.types.stream_id import MAX_ID, format_id
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.commands.stream_args import entries_reply
+from slotmesh.node.commands.stream_idle import IdleEntries
+from slotmesh.node.keyspace.notify import STREAM
+from slotmesh.node.resp.values import NULL_ARRAY
+from slotmesh.node.types.stream_id import MAX_ID, format_id
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.commands.stream_budget import Budget
-    from node.types.stream import StreamValue
-    from node.types.stream_group import Group, Pending
-    from node.types.stream_node import Entry
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.commands.stream_budget import Budget
+    from slotmesh.node.types.stream import StreamValue
+    from slotmesh.node.types.stream_group import Group, Pending
+    from slotmesh.node.types.stream_node import Entry
 
 
 class ReadRequest:

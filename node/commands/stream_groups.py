@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import integer
-from node.commands.help import help_reply
-from node.commands.stream_args import (
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.commands.stream_args import (
     find_group,
     id_block,
     interval_end,
@@ -16,18 +16,18 @@ from node.commands.stream_args import (
     no_group,
     strict_id,
 )
-from node.commands.streams import delete_entry
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_DELETE, KEY_READ, KEY_UPDATE, key_at
-from node.keyspace.notify import STREAM
-from node.registry import DENYOOM, FAST, LOADING, READONLY, STALE, WRITE, command, container
-from node.resp.values import NULL_ARRAY, OK
-from node.types.stream import StreamValue
-from node.types.stream_group import ENTRIES_READ_UNKNOWN, Consumer, Group
-from node.types.stream_id import format_id
+from slotmesh.node.commands.streams import delete_entry
+from slotmesh.node.keyspace.notify import STREAM
+from slotmesh.node.resp.values import NULL_ARRAY, OK
+from slotmesh.node.spec.arguments import integer
+from slotmesh.node.spec.key_specs import KEY_DELETE, KEY_READ, KEY_UPDATE, key_at
+from slotmesh.node.spec.registry import DENYOOM, FAST, LOADING, READONLY, STALE, WRITE, command, container
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_group import ENTRIES_READ_UNKNOWN, Consumer, Group
+from slotmesh.node.types.stream_id import format_id
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _SUB_INSERT: Final = key_at(b"RW", b"INSERT", index=2)
 _SUB_UPDATE: Final = key_at(b"RW", b"UPDATE", index=2)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from node.commands.stream_budget import Budget
-from node.types.stream_group import MAX_DELIVERIES
-from node.types.stream_id import format_id
+from slotmesh.node.commands.stream_budget import Budget
+from slotmesh.node.types.stream_group import MAX_DELIVERIES
+from slotmesh.node.types.stream_id import format_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from node.types.stream import StreamValue
-    from node.types.stream_group import Consumer, Group
+    from slotmesh.node.types.stream import StreamValue
+    from slotmesh.node.types.stream_group import Consumer, Group
 
 #: The idle time of an entry that nobody owns, as XPENDING has it.
 _NOT_IDLE = -1

@@ -5,20 +5,20 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from cluster.numbers import wrapped
-from node import errors
-from node.arguments import integer
-from node.commands.help import help_reply
-from node.commands.stream_args import KEY_SUB_READ, entries_reply, entry_reply
-from node.compat import COMPAT
-from node.errors import CommandError
-from node.registry import LOADING, READONLY, STALE, command, container
-from node.types.stream import StreamValue
-from node.types.stream_group import ENTRIES_READ_UNKNOWN, NEVER_ACTIVE, Consumer, Group
-from node.types.stream_id import format_id
+from slotmesh.cluster.numbers import wrapped
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.commands.help import help_reply
+from slotmesh.node.commands.stream_args import KEY_SUB_READ, entries_reply, entry_reply
+from slotmesh.node.spec.arguments import integer
+from slotmesh.node.spec.registry import LOADING, READONLY, STALE, command, container
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_group import ENTRIES_READ_UNKNOWN, NEVER_ACTIVE, Consumer, Group
+from slotmesh.node.types.stream_id import format_id
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 #: Up to so many nodes the size of stock's radix tree is computed exactly; beyond, it is projected from them.
 _EXACT_NODES: Final = 1024

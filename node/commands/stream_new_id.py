@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.commands.stream_args import BAD_ID, strict_id
-from node.errors import CommandError, ErrorReply
-from node.types.stream_id import MAX_ID, U64_MAX, parse_u64
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.stream_args import BAD_ID, strict_id
+from slotmesh.node.types.stream_id import MAX_ID, U64_MAX, parse_u64
 
 #: What XADD's ID argument may be: `*`, `ms-*`, or an ID.
 AUTO: Final = 0

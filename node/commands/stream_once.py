@@ -5,7 +5,7 @@ entry that it became the first time. With IDMPAUTO the name is a digest of the m
 order they come. What is remembered, and for how long, is `node/types/stream_once.py`'s.
 
 AOF and replicas get the XADD with its ID, as always, and an XIDMPRECORD behind it, as a remark that means nothing to
-servers that know no such command (`node/keyspace/remarks.py`).
+servers that know no such command (`node/keyspace/markers.py`).
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import integer
-from node.commands.stream_args import must_obey, strict_id
-from node.commands.stream_new_id import AUTO
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_UPDATE
-from node.keyspace.notify import NO_EVENT
-from node.keyspace.remarks import remark, remarked
-from node.registry import DENYOOM, FAST, WRITE, command
-from node.resp.values import OK
-from node.types.stream import StreamValue
-from node.types.stream_id import format_id
-from node.types.stream_once import MAX_DURATION_S, MAX_MESSAGES, SentMessages
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.stream_args import must_obey, strict_id
+from slotmesh.node.commands.stream_new_id import AUTO
+from slotmesh.node.keyspace.markers import remark, remarked
+from slotmesh.node.keyspace.notify import NO_EVENT
+from slotmesh.node.resp.values import OK
+from slotmesh.node.spec.arguments import integer
+from slotmesh.node.spec.key_specs import KEY_UPDATE
+from slotmesh.node.spec.registry import DENYOOM, FAST, WRITE, command
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_id import format_id
+from slotmesh.node.types.stream_once import MAX_DURATION_S, MAX_MESSAGES, SentMessages
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _DIGEST_BYTES: Final = 16
 _TWICE: Final = ErrorReply("ERR IDMP/IDMPAUTO specified multiple times")

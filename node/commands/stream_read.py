@@ -16,24 +16,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import integer
-from node.blocking import Block
-from node.commands.stream_args import entries_reply, strict_id
-from node.commands.stream_budget import Budget, positive
-from node.commands.stream_delivery import Delivery, ReadRequest
-from node.commands.stream_idle import next_idle_ms
-from node.compat import COMPAT
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KeySpec
-from node.registry import BLOCKING, READONLY, WRITE, command
-from node.resp.values import NULL_ARRAY
-from node.types.stream import StreamValue
-from node.types.stream_group import Group
-from node.types.stream_id import MAX_ID, format_id
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.blocking import Block
+from slotmesh.node.commands.stream_args import entries_reply, strict_id
+from slotmesh.node.commands.stream_budget import Budget, positive
+from slotmesh.node.commands.stream_delivery import Delivery, ReadRequest
+from slotmesh.node.commands.stream_idle import next_idle_ms
+from slotmesh.node.resp.values import NULL_ARRAY
+from slotmesh.node.spec.arguments import integer
+from slotmesh.node.spec.key_specs import KeySpec
+from slotmesh.node.spec.registry import BLOCKING, READONLY, WRITE, command
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_group import Group
+from slotmesh.node.types.stream_id import MAX_ID, format_id
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 #: What COUNT is for a client that waited and gave none.
 _WAITED_COUNT: Final = 1000

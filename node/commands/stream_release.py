@@ -1,8 +1,8 @@
 """XNACK: giving pending entries back, so that another consumer may have them at once (Redis 8.8).
 
 A released entry stays pending, but nobody owns it. Neither the stock server of the 7.0 line nor its files know such
-entries, so what goes to the AOF, the replicas and RDB files says it in their words (`node/keyspace/releases.py`): the
-entry belongs to a consumer with an empty name and was delivered at time 0. There it can be claimed at once as well,
+entries, so what goes to the AOF, the replicas and RDB files says it in their words (`node/keyspace/nack_encoding.py`):
+the entry belongs to a consumer with an empty name and was delivered at time 0. There it can be claimed at once as well,
 which is what matters.
 """
 
@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node.arguments import INT64_MAX, integer, integer_between
-from node.commands.stream_args import find_group, must_obey, no_group, strict_id
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_UPDATE
-from node.keyspace.notify import NO_EVENT
-from node.keyspace.releases import is_release_command, release_command
-from node.registry import FAST, WRITE, command
-from node.types.stream_group import MAX_DELIVERIES
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.stream_args import find_group, must_obey, no_group, strict_id
+from slotmesh.node.keyspace.nack_encoding import is_release_command, release_command
+from slotmesh.node.keyspace.notify import NO_EVENT
+from slotmesh.node.spec.arguments import INT64_MAX, integer, integer_between
+from slotmesh.node.spec.key_specs import KEY_UPDATE
+from slotmesh.node.spec.registry import FAST, WRITE, command
+from slotmesh.node.types.stream_group import MAX_DELIVERIES
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.types.stream import StreamValue
-    from node.types.stream_group import Group
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.types.stream import StreamValue
+    from slotmesh.node.types.stream_group import Group
 
 _MODES: Final = (b"SILENT", b"FAIL", b"FATAL")
 _BAD_MODE: Final = ErrorReply("ERR mode must be SILENT, FAIL, or FATAL")

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from node.types.stream_id import format_id
+from slotmesh.node.types.stream_id import format_id
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.commands.stream_args import Trimming
-    from node.types.stream import StreamValue
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.commands.stream_args import Trimming
+    from slotmesh.node.types.stream import StreamValue
 
 
 def trim_with_references(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import integer
-from node.commands.stream_args import (
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.stream_args import (
     KEY_LOOK,
     Trimming,
     entries_reply,
@@ -15,20 +16,19 @@ from node.commands.stream_args import (
     interval_start,
     strict_id,
 )
-from node.commands.stream_new_id import AUTO, EXPLICIT, NOW, next_id, parse_new_id
-from node.commands.stream_once import Once
-from node.commands.stream_trim_refs import trim_with_references
-from node.compat import COMPAT
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_DELETE, KEY_READ, KEY_UPDATE
-from node.keyspace.notify import STREAM
-from node.registry import DENYOOM, FAST, READONLY, WRITE, command
-from node.resp.values import NULL_ARRAY, OK
-from node.types.stream import StreamValue
-from node.types.stream_id import U64_MAX, format_id
+from slotmesh.node.commands.stream_new_id import AUTO, EXPLICIT, NOW, next_id, parse_new_id
+from slotmesh.node.commands.stream_once import Once
+from slotmesh.node.commands.stream_trim_refs import trim_with_references
+from slotmesh.node.keyspace.notify import STREAM
+from slotmesh.node.resp.values import NULL_ARRAY, OK
+from slotmesh.node.spec.arguments import integer
+from slotmesh.node.spec.key_specs import KEY_DELETE, KEY_READ, KEY_UPDATE
+from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_id import U64_MAX, format_id
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _ANY_OUTPUT: Final = (b"nondeterministic_output",)
 _MAX_ENTRY_BYTES: Final = 1 << 30

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from node import errors
-from node.arguments import INT64_MAX, integer
-from node.client import GATE_PRIMARY, Client
-from node.compat import deletion
-from node.errors import CommandError
-from node.keyspace.database import DELETE
-from node.keyspace.notify import GENERIC
-from node.types.xxh3 import hex_digest
+import xxhash
+
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import deletion
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.clients.client import GATE_PRIMARY, Client
+from slotmesh.node.keyspace.database import DELETE
+from slotmesh.node.keyspace.notify import GENERIC
+from slotmesh.node.spec.arguments import INT64_MAX, integer
 
 # Options of SET and GETEX.
 NX: Final = 1 << 0
@@ -39,6 +40,11 @@ EXPIRY_OPTIONS: Final[Options] = {
     b"EXAT": (EXAT, KEEPTTL | PERSIST | EXPIRY & ~EXAT, True),
     b"PXAT": (PXAT, KEEPTTL | PERSIST | EXPIRY & ~PXAT, True),
 }
+
+
+def digest(value: bytes | bytearray) -> bytes:
+    """What DIGEST answers and IFDEQ and IFDNE compare with: XXH3 (64 bits, seed 0) as 16 hexadecimal digits."""
+    return xxhash.xxh3_64_hexdigest(value).encode()
 
 
 def parse_options(argv: list[bytes], start: int, known: Options) -> tuple[int, bytes, bytes]:
@@ -152,5 +158,5 @@ def string_condition_holds(value: Any, bits: int, operand: bytes) -> bool:
     if type(value) is not bytes and type(value) is not bytearray:
         raise CommandError(errors.WRONG_TYPE)
     if bits & (IFDEQ | IFDNE):
-        return (hex_digest(value) == operand.lower()) == bool(bits & IFDEQ)
+        return (digest(value) == operand.lower()) == bool(bits & IFDEQ)
     return (value == operand) == bool(bits & IFEQ)

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from node import errors
-from node.client import Client
-from node.commands.string_options import (
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT, deletion
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.clients.client import Client
+from slotmesh.node.commands.string_options import (
     COMPARISON,
     CONDITION,
     EX,
@@ -40,12 +42,10 @@ from node.commands.string_options import (
     remove_expired,
     string_condition_holds,
 )
-from node.compat import COMPAT, deletion
-from node.errors import CommandError
-from node.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
-from node.keyspace.notify import GENERIC, STRING
-from node.registry import DENYOOM, FAST, READONLY, WRITE, command
-from node.resp.values import OK
+from slotmesh.node.keyspace.notify import GENERIC, STRING
+from slotmesh.node.resp.values import OK
+from slotmesh.node.spec.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
+from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
 
 _SETNX_KEY: Final = key_at(b"OW", b"INSERT")
 _OVERWRITE_KEY: Final = key_at(b"OW", b"UPDATE")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from node import errors
-from node.arguments import integer
-from node.client import Client
-from node.commands.string_options import read_string
-from node.errors import CommandError
-from node.key_specs import KEY_READ, keys_from
-from node.registry import FAST, READONLY, command
-from node.types.lcs import lcs, lcs_length
-from node.types.xxh3 import hex_digest
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.clients.client import Client
+from slotmesh.node.commands.string_options import digest, read_string
+from slotmesh.node.spec.arguments import integer
+from slotmesh.node.spec.key_specs import KEY_READ, keys_from
+from slotmesh.node.spec.registry import FAST, READONLY, command
+from slotmesh.node.types.lcs import lcs, lcs_length
 
 
 @command(
@@ -83,4 +82,4 @@ def _lcs_string(value: Any) -> bytes:
 )
 def cmd_digest(client: Client, argv: list[bytes]) -> Any:
     value = read_string(client, argv[1])
-    return None if value is None else hex_digest(value)
+    return None if value is None else digest(value)

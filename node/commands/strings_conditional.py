@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from node import errors
-from node.arguments import INT64_MAX, integer_between
-from node.client import Client
-from node.commands.string_options import (
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import Client
+from slotmesh.node.commands.string_options import (
     EXPIRY,
     EXPIRY_OPTIONS,
     IFDEQ,
@@ -27,10 +27,10 @@ from node.commands.string_options import (
     string_condition_holds,
     write_string,
 )
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KeySpec, key_at
-from node.keyspace.notify import GENERIC, STRING
-from node.registry import DENYOOM, FAST, WRITE, command
+from slotmesh.node.keyspace.notify import GENERIC, STRING
+from slotmesh.node.spec.arguments import INT64_MAX, integer_between
+from slotmesh.node.spec.key_specs import KeySpec, key_at
+from slotmesh.node.spec.registry import DENYOOM, FAST, WRITE, command
 
 _DELETE_CONDITIONS: Final = {b"IFEQ": IFEQ, b"IFNE": IFNE, b"IFDEQ": IFDEQ, b"IFDNE": IFDNE}
 _MSETEX_OPTIONS: Final[Options] = {

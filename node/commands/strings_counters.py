@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from node import errors
-from node.arguments import INT64_MAX, INT64_MIN, integer
-from node.client import Client
-from node.commands.string_options import write_string
-from node.errors import CommandError
-from node.key_specs import KEY_ACCESS_UPDATE
-from node.keyspace.notify import STRING
-from node.registry import DENYOOM, FAST, WRITE, command
-from node.types.long_double import LongDouble, add, format_plain, parse
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.clients.client import Client
+from slotmesh.node.commands.string_options import write_string
+from slotmesh.node.keyspace.notify import STRING
+from slotmesh.node.spec.arguments import INT64_MAX, INT64_MIN, integer
+from slotmesh.node.spec.key_specs import KEY_ACCESS_UPDATE
+from slotmesh.node.spec.registry import DENYOOM, FAST, WRITE, command
+from slotmesh.node.types.long_double import LongDouble, add, format_plain, parse
 
 #: No int64 is written in so many.
 _TOO_MANY_DIGITS: Final = 21

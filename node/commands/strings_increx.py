@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import INT64_MAX, INT64_MIN, integer
-from node.commands.string_options import (
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.commands.string_options import (
     EXPIRY,
     EXPIRY_OPTIONS,
     NX,
@@ -26,17 +26,17 @@ from node.commands.string_options import (
     remove_expired,
     write_string,
 )
-from node.errors import CommandError, ErrorReply
-from node.key_specs import KEY_ACCESS_UPDATE
-from node.keyspace.notify import GENERIC, STRING
-from node.registry import DENYOOM, FAST, WRITE, command
-from node.resp.values import Raw
-from node.types.long_double import LARGEST, LongDouble, add, format_plain, parse
+from slotmesh.node.keyspace.notify import GENERIC, STRING
+from slotmesh.node.resp.values import Raw
+from slotmesh.node.spec.arguments import INT64_MAX, INT64_MIN, integer
+from slotmesh.node.spec.key_specs import KEY_ACCESS_UPDATE
+from slotmesh.node.spec.registry import DENYOOM, FAST, WRITE, command
+from slotmesh.node.types.long_double import LARGEST, LongDouble, add, format_plain, parse
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 # Options beside those of `string_options`.
 _SATURATE: Final = 1 << 16

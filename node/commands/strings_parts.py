@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from node import errors
-from node.arguments import integer
-from node.client import Client
-from node.commands.string_options import check_length, read_string, write_string
-from node.errors import CommandError
-from node.key_specs import KEY_INSERT, KEY_READ, KEY_UPDATE, key_at
-from node.keyspace.notify import STRING
-from node.registry import DENYOOM, FAST, READONLY, WRITE, command
-from node.types.string import clamp_range
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.clients.client import Client
+from slotmesh.node.commands.string_options import check_length, read_string, write_string
+from slotmesh.node.keyspace.notify import STRING
+from slotmesh.node.spec.arguments import integer
+from slotmesh.node.spec.key_specs import KEY_INSERT, KEY_READ, KEY_UPDATE, key_at
+from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
+from slotmesh.node.types.string import clamp_range
 
 
 @command(

@@ -8,18 +8,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from node import dispatch, errors
-from node.acl.check import DENIED_COMMAND, DENIED_DATABASE, DENIED_KEY, denied
-from node.client import GATE_MULTI
-from node.dispatch import leave_multi
-from node.errors import CommandError, ErrorReply
-from node.key_specs import keys_from
-from node.registry import ALLOW_BUSY, FAST, LOADING, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG, STALE, CommandSpec, command
-from node.resp.encoder import encode
-from node.resp.values import NULL_ARRAY, OK, Raw
+from slotmesh.node.acl.check import DENIED_COMMAND, DENIED_DATABASE, DENIED_KEY, denied
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import GATE_MULTI
+from slotmesh.node.resp.encoder import encode
+from slotmesh.node.resp.values import NULL_ARRAY, OK, Raw
+from slotmesh.node.serving import dispatch
+from slotmesh.node.serving.dispatch import leave_multi
+from slotmesh.node.spec.key_specs import keys_from
+from slotmesh.node.spec.registry import (
+    ALLOW_BUSY,
+    FAST,
+    LOADING,
+    NOSCRIPT,
+    NOT_QUEUED,
+    SKIP_SLOWLOG,
+    STALE,
+    CommandSpec,
+    command,
+)
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 _FLAGS = NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY
 #: What may have changed since a command was queued, checked once more before any of the queue runs.

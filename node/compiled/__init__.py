@@ -1,15 +1,15 @@
 """The compiled twins of the hot path (docs/adr/0008). Importing this fails where they were not built; ask
-`node/native.py` instead.
+`node/base/native.py` instead.
 
 Each module here has a twin in plain Python, which is the one to read first and what runs where these were not built (no
 C compiler at installation, or `SLOTMESH_PLAIN=1`). Both have the same contract, and the tests run the same cases over
 both. Nothing here decides anything of its own: what is not the plain case is left to Python.
 """
 
-from node.compiled.codec import encode_array, encode_command, parse_quick, slot_of
-from node.compiled.hyperloglog import add_dense, murmur64a
-from node.compiled.road import StraightRoad
-from node.compiled.turn import Turn
+from slotmesh.node.compiled.client_io import Turn
+from slotmesh.node.compiled.codec import encode_array, encode_command, parse_quick, slot_of
+from slotmesh.node.compiled.fast_path import StraightRoad
+from slotmesh.node.compiled.hyperloglog import add_dense, murmur64a
 
 __all__ = [
     "StraightRoad",

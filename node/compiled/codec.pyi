@@ -1,6 +1,6 @@
 from typing import Any
 
-from node.resp.parser import Parsed
+from slotmesh.node.resp.parser import Parsed
 
 def parse_quick(chunk: bytes) -> Parsed: ...
 def encode_array(items: list[Any] | tuple[Any, ...], resp3: bool) -> bytes | None: ...

@@ -19,7 +19,7 @@ import random
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from node.keyspace.keyspace import Keyspace
+    from slotmesh.node.keyspace.keyspace import Keyspace
 
 LFU_START: Final = 5
 _LFU_MAX: Final = 255

@@ -19,14 +19,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from zlib import crc32
 
-from cluster.slots import SLOT_COUNT, key_slot
-from node import errors
-from node.errors import CommandError
-from node.keyspace.expiry import PART, ExpiryIndex
-from node.keyspace.notify import GENERIC, KEY_MISS, NEW
+from slotmesh.cluster.slots import SLOT_COUNT, key_slot
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.keyspace.expiry import PART, ExpiryIndex
+from slotmesh.node.keyspace.notify import GENERIC, KEY_MISS, NEW
 
 if TYPE_CHECKING:
-    from node.keyspace.keyspace import Keyspace
+    from slotmesh.node.keyspace.keyspace import Keyspace
 
 T = TypeVar("T")
 

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
-from node import errors
-from node.errors import CommandError
-from node.keyspace.notify import HASH
-from node.types.hash import HashValue
+from slotmesh.node.base import errors
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.keyspace.notify import HASH
+from slotmesh.node.types.hash import HashValue
 
 if TYPE_CHECKING:
-    from node.keyspace.database import Database
+    from slotmesh.node.keyspace.database import Database
 
 # The values of `Keyspace.expiry_mode`; `database.py` explains them. Not imported from there: it imports us.
 _DELETE: Final = 0

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
-from node.compat import COMPAT
-from node.keyspace.database import DELETE, Database
-from node.keyspace.field_expiry import FieldExpiry
-from node.keyspace.lazy_free import LazyFree
-from node.keyspace.notify import EVICTED, EXPIRED, KEYEVENT, KEYSPACE, SUBKEYS
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.keyspace.database import DELETE, Database
+from slotmesh.node.keyspace.field_expiry import FieldExpiry
+from slotmesh.node.keyspace.lazy_free import LazyFree
+from slotmesh.node.keyspace.notify import EVICTED, EXPIRED, KEYEVENT, KEYSPACE, SUBKEYS
 
 #: Up to 7.0 nobody is woken when one of these replaces a value, whatever its type was; a new key wakes all the same.
 _OVERWRITES: Final = frozenset(

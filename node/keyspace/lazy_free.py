@@ -17,9 +17,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from node.keyspace.pages import shorten
-from node.types.stream import StreamValue
-from node.types.stream_group import Pending
+from slotmesh.node.keyspace.page_release import shorten
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_group import Pending
 
 #: Values with fewer elements are freed at once, which takes some 0.03 ms.
 SMALL: Final = 512

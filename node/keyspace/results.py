@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sized
 from typing import TYPE_CHECKING
 
-from node.keyspace.notify import GENERIC
+from slotmesh.node.keyspace.notify import GENERIC
 
 if TYPE_CHECKING:
-    from node.keyspace.database import Database
+    from slotmesh.node.keyspace.database import Database
 
 
 def store_result(db: Database, key: bytes, value: Sized, event_class: int, event: bytes) -> int:

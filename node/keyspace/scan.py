@@ -26,10 +26,10 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
-from node.keyspace.lazy_free import LazyFree
+from slotmesh.node.keyspace.lazy_free import LazyFree
 
 if TYPE_CHECKING:
-    from node.keyspace.database import Database
+    from slotmesh.node.keyspace.database import Database
 
 #: Collections up to this size are sorted anew for each page, which takes 0.1 ms.
 SMALL: Final = 128

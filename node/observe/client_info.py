@@ -11,7 +11,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Final
 
-from node.client import (
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.clients.client import (
     GATE_IMPORT,
     GATE_PRIMARY,
     GATE_READONLY,
@@ -20,11 +21,10 @@ from node.client import (
     KIND_PUBSUB,
     KIND_REPLICA,
 )
-from node.compat import COMPAT
-from node.resp.encoder import encode_command
+from slotmesh.node.resp.encoder import encode_command
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 #: The words for client types in CLIENT LIST TYPE and CLIENT KILL TYPE.
 TYPE_NAMES: Final = {

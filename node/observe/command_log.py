@@ -22,16 +22,16 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from node import registry
-from node.client import GATE_AUTH
-from node.dispatch import SERVER_COMMAND_LOG
-from node.errors import CommandError
-from node.observe.monitors import redacted
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.clients.client import GATE_AUTH
+from slotmesh.node.observe.monitors import redacted
+from slotmesh.node.serving.dispatch import SERVER_COMMAND_LOG
+from slotmesh.node.spec import registry
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.registry import CommandSpec
-    from node.server import Server
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import Server
+    from slotmesh.node.spec.registry import CommandSpec
 
 #: More than any limit: the server's ints when nothing is wanted.
 NEVER: Final = 1 << 62

@@ -11,15 +11,15 @@ from hashlib import sha1
 from struct import pack
 from typing import TYPE_CHECKING, Any, Final
 
-from node.types.hash import HashValue
-from node.types.list import ListValue
-from node.types.set import SetValue
-from node.types.sorted_set import SortedSetValue
-from node.types.stream import StreamValue
+from slotmesh.node.types.hash import HashValue
+from slotmesh.node.types.list import ListValue
+from slotmesh.node.types.set import SetValue
+from slotmesh.node.types.sorted_set import SortedSetValue
+from slotmesh.node.types.stream import StreamValue
 
 if TYPE_CHECKING:
-    from node.keyspace.database import Database
-    from node.keyspace.keyspace import Keyspace
+    from slotmesh.node.keyspace.database import Database
+    from slotmesh.node.keyspace.keyspace import Keyspace
 
 _STRING, _LIST, _SET, _SORTED_SET, _HASH, _STREAM = 0, 1, 2, 3, 4, 6
 _ID_BITS: Final = 64

@@ -10,19 +10,19 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING, Any, Final
 
-from cluster.slots import key_slot
-from node.acl.check import key_flags
-from node.blocking import Block
-from node.client import GATE_PRIMARY
-from node.dispatch import SERVER_HOT_KEYS
-from node.observe.command_log import request_bytes
-from node.observe.heavy_hitters import HeavyHitters
-from node.resp.encoder import encode
+from slotmesh.cluster.slots import key_slot
+from slotmesh.node.acl.check import key_flags
+from slotmesh.node.clients.blocking import Block
+from slotmesh.node.clients.client import GATE_PRIMARY
+from slotmesh.node.observe.command_log import request_bytes
+from slotmesh.node.observe.heavy_hitters import HeavyHitters
+from slotmesh.node.resp.encoder import encode
+from slotmesh.node.serving.dispatch import SERVER_HOT_KEYS
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.registry import CommandSpec
-    from node.server import Server
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import Server
+    from slotmesh.node.spec.registry import CommandSpec
 
 #: Counters per key to be reported: the more, the less they overestimate.
 _SPARE: Final = 10

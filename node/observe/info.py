@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from node.server import Server
+    from slotmesh.node.server import Server
 
 Provider = Callable[[], Mapping[str, Any]]
 BaseProvider = Callable[["Server"], Iterable[tuple[str, Any]]]

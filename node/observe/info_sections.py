@@ -2,8 +2,8 @@
 (7.0.15).
 
 Fields about things we do not have (threads, jemalloc arenas, modules) carry the value that says so. `server_name`,
-`slotmesh_version`, `python_version` and `hot_path` (`node/native.py`) are ours: they tell a reader of INFO which server
-this really is.
+`slotmesh_version`, `python_version` and `hot_path` (`node/base/native.py`) are ours: they tell a reader of INFO which
+server this really is.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from node import registry
-from node.client import KIND_REPLICA
-from node.compat import COMPAT
-from node.config_list_kinds import format_percentile
-from node.dispatch import SERVER_LOADING
-from node.native import HOT_PATH
-from node.observe.client_info import memory_bytes
-from node.observe.info import BaseProvider, human_bytes, ratio
+from slotmesh import __version__
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.native import HOT_PATH
+from slotmesh.node.clients.client import KIND_REPLICA
+from slotmesh.node.config.list_kinds import format_percentile
+from slotmesh.node.observe.client_info import memory_bytes
+from slotmesh.node.observe.info import BaseProvider, human_bytes, ratio
+from slotmesh.node.serving.dispatch import SERVER_LOADING
+from slotmesh.node.spec import registry
 
 if TYPE_CHECKING:
-    from node.server import Server
+    from slotmesh.node.server import Server
 
 Fields = Iterable[tuple[str, Any]]
 
-SLOTMESH_VERSION: Final = "0.1.0"
+SLOTMESH_VERSION: Final = __version__
 
 
 def server_fields(server: Server) -> Fields:
@@ -95,7 +96,7 @@ def _blocking_keys(server: Server) -> Fields:
 
 
 def memory_fields(server: Server) -> Fields:
-    """What the memory is used for, as of now. `node/memory.py` says how that is known."""
+    """What the memory is used for, as of now. `node/memory/used.py` says how that is known."""
     memory, config = server.cron.memory, server.config
     memory.sample(server.clock.mono_ms, config.maxmemory)
     used, peak, startup, resident = max(memory.used, 1), max(memory.peak, 1), memory.startup, memory.resident

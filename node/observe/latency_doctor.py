@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from node.observe.latency import summarize
+from slotmesh.node.observe.latency import summarize
 
 if TYPE_CHECKING:
-    from node.server import Server
+    from slotmesh.node.server import Server
 
 _DISK: Final = (
     "The disk was slow to take what we wrote. Look for other programs that use the same disk, prefer a local disk, "

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from node.client import Client
-from node.config_directives import BY_NAME
-from node.config_kinds import text_of
-from node.dispatch import SERVER_MONITORS
-from node.resp.inline import quote
-from node.resp.values import Raw
+from slotmesh.node.clients.client import Client
+from slotmesh.node.config.directives import BY_NAME
+from slotmesh.node.config.kinds import text_of
+from slotmesh.node.resp.inline import quote
+from slotmesh.node.resp.values import Raw
+from slotmesh.node.serving.dispatch import SERVER_MONITORS
 
 if TYPE_CHECKING:
-    from node.registry import CommandSpec
-    from node.server import Server
+    from slotmesh.node.server import Server
+    from slotmesh.node.spec.registry import CommandSpec
 
 _HIDDEN: Final = b"(redacted)"
 

@@ -11,16 +11,16 @@ from array import array
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from cluster.slots import SLOT_COUNT, key_slot
-from node.blocking import Block
-from node.client import GATE_PRIMARY
-from node.dispatch import NO_SLOT, SERVER_SLOT_STATS
-from node.resp.encoder import encode, encode_command
+from slotmesh.cluster.slots import SLOT_COUNT, key_slot
+from slotmesh.node.clients.blocking import Block
+from slotmesh.node.clients.client import GATE_PRIMARY
+from slotmesh.node.resp.encoder import encode, encode_command
+from slotmesh.node.serving.dispatch import NO_SLOT, SERVER_SLOT_STATS
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.registry import CommandSpec
-    from node.server import Server
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import Server
+    from slotmesh.node.spec.registry import CommandSpec
 
 #: MULTI came before EXEC and had no slot yet.
 _MULTI_BYTES: Final = len(b"*1\r\n$5\r\nmulti\r\n")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from node.compat import COMPAT
+from slotmesh.node.base.compat import COMPAT
 
 if TYPE_CHECKING:
-    from node.errors import ErrorReply
+    from slotmesh.node.base.errors import ErrorReply
 
 _SAMPLES: Final = 16
 _MAX_ERROR_KINDS: Final = 128

@@ -29,11 +29,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from node.clock import Clock
-from node.config import Config
-from node.persistence.aof_files import AofFiles
-from node.persistence.errors import StorageError
-from node.resp.encoder import encode_command
+from slotmesh.node.base.clock import Clock
+from slotmesh.node.config.configuration import Config
+from slotmesh.node.persistence.aof_files import AofFiles
+from slotmesh.node.persistence.errors import StorageError
+from slotmesh.node.resp.encoder import encode_command
 
 log = logging.getLogger("node")
 

@@ -9,19 +9,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from cluster.numbers import INT64_MAX
-from node.keyspace.keyspace import Keyspace
-from node.keyspace.releases import release_command
-from node.keyspace.remarks import remark
-from node.persistence.snapshot import SnapshotOptions
-from node.resp.encoder import encode_command, format_double
-from node.types.hash import HashValue
-from node.types.list import ListValue
-from node.types.set import SetValue
-from node.types.sorted_set import SortedSetValue
-from node.types.stream import StreamValue
-from node.types.stream_group import Group
-from node.types.stream_id import format_id
+from slotmesh.cluster.numbers import INT64_MAX
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.keyspace.markers import remark
+from slotmesh.node.keyspace.nack_encoding import release_command
+from slotmesh.node.persistence.snapshot import SnapshotOptions
+from slotmesh.node.resp.encoder import encode_command, format_double
+from slotmesh.node.types.hash import HashValue
+from slotmesh.node.types.list import ListValue
+from slotmesh.node.types.set import SetValue
+from slotmesh.node.types.sorted_set import SortedSetValue
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_group import Group
+from slotmesh.node.types.stream_id import format_id
 
 Command = list[bytes]
 

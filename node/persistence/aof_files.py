@@ -6,10 +6,10 @@ import glob
 import logging
 import os
 
-from node.config import Config
-from node.persistence.aof_manifest import BASE, AofFile, Manifest, read_manifest, write_manifest
-from node.persistence.errors import LoadError
-from node.persistence.loading import file_size
+from slotmesh.node.config.configuration import Config
+from slotmesh.node.persistence.aof_manifest import BASE, AofFile, Manifest, read_manifest, write_manifest
+from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.persistence.loading import file_size
 
 log = logging.getLogger("node")
 

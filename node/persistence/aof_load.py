@@ -14,15 +14,15 @@ import logging
 import os
 from typing import TYPE_CHECKING, Final
 
-from cluster.numbers import to_uint
-from node import registry
-from node.errors import CommandError, wrong_arity
-from node.persistence.errors import LoadError
-from node.persistence.loading import CHUNK, ITEMS_PER_SLICE, KeyspaceSink, Progress, Steps
-from node.persistence.rdb_file import RdbDecoder
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.node.base.errors import CommandError, wrong_arity
+from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.persistence.loading import CHUNK, ITEMS_PER_SLICE, KeyspaceSink, Progress, Steps
+from slotmesh.node.persistence.rdb_file import RdbDecoder
+from slotmesh.node.spec import registry
 
 if TYPE_CHECKING:
-    from node.server import Server
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

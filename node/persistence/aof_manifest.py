@@ -16,9 +16,9 @@ from typing import Final
 
 import attrs
 
-from cluster.numbers import to_uint
-from node.persistence.errors import LoadError
-from node.persistence.snapshot import sync_directory, write_file
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.persistence.snapshot import sync_directory, write_file
 
 BASE: Final = "b"
 HISTORY: Final = "h"

@@ -11,7 +11,7 @@ from itertools import pairwise
 from sys import byteorder
 from typing import Final
 
-from node.persistence.errors import FormatError
+from slotmesh.node.persistence.errors import FormatError
 
 _TYPE_CODES: Final = {2: "h", 4: "i", 8: "q"}
 

@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from cluster.numbers import to_lenient_float
-from node.compat import COMPAT
-from node.persistence.compact import decode_intset, decode_ziplist, decode_zipmap
-from node.persistence.errors import FormatError
-from node.persistence.listpack import Element, as_bytes, decode_listpack
-from node.persistence.object_types import (
+from slotmesh.cluster.numbers import to_lenient_float
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.persistence.compact import decode_intset, decode_ziplist, decode_zipmap
+from slotmesh.node.persistence.errors import FormatError
+from slotmesh.node.persistence.listpack import Element, as_bytes, decode_listpack
+from slotmesh.node.persistence.object_types import (
     HASH,
     HASH_LISTPACK,
     HASH_LISTPACK_EX,
@@ -42,14 +42,14 @@ from node.persistence.object_types import (
     ZSET_LISTPACK,
     ZSET_ZIPLIST,
 )
-from node.persistence.rdb_strings import Reader
-from node.persistence.streams import decode_stream
-from node.types.hash import LATEST_EXPIRY_MS, HashValue
-from node.types.limits import LIMITS
-from node.types.list import ListValue
-from node.types.set import HASHTABLE, LISTPACK, SetValue, is_int64
-from node.types.sorted_set import SortedSetValue
-from node.types.stream import StreamValue
+from slotmesh.node.persistence.rdb_strings import Reader
+from slotmesh.node.persistence.streams import decode_stream
+from slotmesh.node.types.hash import LATEST_EXPIRY_MS, HashValue
+from slotmesh.node.types.limits import LIMITS
+from slotmesh.node.types.list import ListValue
+from slotmesh.node.types.set import HASHTABLE, LISTPACK, SetValue, is_int64
+from slotmesh.node.types.sorted_set import SortedSetValue
+from slotmesh.node.types.stream import StreamValue
 
 _MAX_EXPIRY_MS: Final = 1 << 48
 _MODULE_NAME_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

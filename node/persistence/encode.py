@@ -12,10 +12,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from node.compat import COMPAT
-from node.persistence.compact import encode_intset
-from node.persistence.listpack import Element, encode_entry, encode_listpack, pack_entries
-from node.persistence.object_types import (
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.persistence.compact import encode_intset
+from slotmesh.node.persistence.listpack import Element, encode_entry, encode_listpack, pack_entries
+from slotmesh.node.persistence.object_types import (
     HASH,
     HASH_LISTPACK,
     HASH_LISTPACK_EX,
@@ -32,16 +32,16 @@ from node.persistence.object_types import (
     ZSET_2,
     ZSET_LISTPACK,
 )
-from node.persistence.rdb_strings import encode_double, encode_int64, encode_length, encode_string
-from node.persistence.streams import encode_stream
-from node.types.hash import HashValue
-from node.types.limits import LIMITS
-from node.types.list import ListValue
-from node.types.list_nodes import alone_bytes, node_bounds
-from node.types.listpack_size import EMPTY_LISTPACK_BYTES
-from node.types.set import INTSET, LISTPACK, SetValue
-from node.types.sorted_set import SortedSetValue
-from node.types.stream import StreamValue
+from slotmesh.node.persistence.rdb_strings import encode_double, encode_int64, encode_length, encode_string
+from slotmesh.node.persistence.streams import encode_stream
+from slotmesh.node.types.hash import HashValue
+from slotmesh.node.types.limits import LIMITS
+from slotmesh.node.types.list import ListValue
+from slotmesh.node.types.list_nodes import alone_bytes, node_bounds
+from slotmesh.node.types.listpack_size import EMPTY_LISTPACK_BYTES
+from slotmesh.node.types.set import INTSET, LISTPACK, SetValue
+from slotmesh.node.types.sorted_set import SortedSetValue
+from slotmesh.node.types.stream import StreamValue
 
 #: Stock allows so much for an entry's own bytes when it asks whether an element still fits into a node.
 _ENTRY_ESTIMATE: Final = 8

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.persistence.errors import FormatError, ShortRead
-from node.persistence.rdb_strings import Reader, encode_length, encode_string
-from node.types.stream import StreamValue
-from node.types.stream_once import MAX_DURATION_S, MAX_MESSAGES, SentMessages
+from slotmesh.node.persistence.errors import FormatError, ShortRead
+from slotmesh.node.persistence.rdb_strings import Reader, encode_length, encode_string
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_once import MAX_DURATION_S, MAX_MESSAGES, SentMessages
 
 #: Name of the AUX field.
 EXTRA: Final = b"slotmesh-stream-sent"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from node.persistence.crc64 import crc64
-from node.persistence.errors import FormatError, ShortRead
-from node.persistence.payload import body_end_of
-from node.persistence.rdb_file import OP_FUNCTION2, OP_FUNCTION_OLD, WRITE_VERSION
-from node.persistence.rdb_strings import Reader, encode_string
+from slotmesh.node.persistence.crc64 import crc64
+from slotmesh.node.persistence.errors import FormatError, ShortRead
+from slotmesh.node.persistence.payload import body_end_of
+from slotmesh.node.persistence.rdb_file import OP_FUNCTION2, OP_FUNCTION_OLD, WRITE_VERSION
+from slotmesh.node.persistence.rdb_strings import Reader, encode_string
 
 
 def dump_functions(codes: Iterable[bytes], compress: bool = True) -> bytes:

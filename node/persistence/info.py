@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from node.dispatch import SERVER_ASYNC_LOADING
-from node.persistence import aof as states
+from slotmesh.node.persistence import aof as states
+from slotmesh.node.serving.dispatch import SERVER_ASYNC_LOADING
 
 if TYPE_CHECKING:
-    from node.persistence.manager import Persistence
-    from node.server import Server
+    from slotmesh.node.persistence.manager import Persistence
+    from slotmesh.node.server import Server
 
 Fields = dict[str, object]
 

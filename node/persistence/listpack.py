@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from cluster.numbers import to_int64
-from node.persistence.errors import FormatError
+from slotmesh.cluster.numbers import to_int64
+from slotmesh.node.persistence.errors import FormatError
 
 Element = bytes | int
 

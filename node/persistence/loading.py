@@ -13,13 +13,13 @@ from typing import Final
 
 import trio
 
-from node.fibers import Fibers
-from node.keyspace.access import AccessFrequencies, AccessTimes
-from node.keyspace.keyspace import Keyspace
-from node.persistence.errors import LoadError
-from node.persistence.extras import EXTRA, apply_extra
-from node.persistence.rdb_file import RdbDecoder
-from node.types.hash import HashValue
+from slotmesh.node.keyspace.access import AccessFrequencies, AccessTimes
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.persistence.extras import EXTRA, apply_extra
+from slotmesh.node.persistence.rdb_file import RdbDecoder
+from slotmesh.node.serving.fibers import Fibers
+from slotmesh.node.types.hash import HashValue
 
 CHUNK: Final = 1 << 20
 #: Keys or commands between two yields: about a millisecond.

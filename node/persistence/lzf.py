@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, Final
 
-from node.persistence.errors import FormatError
+from slotmesh.node.persistence.errors import FormatError
 
 _MAX_DISTANCE: Final = 1 << 13
 _MAX_MATCH: Final = 264

@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from node.cgroup import memory_room
-from node.config_kinds import ConfigError
-from node.errors import MISCONF, CommandError, ErrorReply
-from node.memory import resident_bytes
-from node.persistence import aof as states
-from node.persistence.aof import Aof
-from node.persistence.child import Child, ChildResult, Report, fork_child
-from node.persistence.errors import StorageError
-from node.persistence.info import Fields, persistence_fields
-from node.persistence.migrate_links import MigrateLinks
-from node.persistence.rewriter import AOF, AofRewriter
-from node.persistence.saver import RDB, RdbSaver, remove_if_there, temp_name
-from node.persistence.snapshot import SnapshotOptions
-from node.persistence.startup import Loader
+from slotmesh.node.base.errors import MISCONF, CommandError, ErrorReply
+from slotmesh.node.config.kinds import ConfigError
+from slotmesh.node.memory.cgroup import memory_room
+from slotmesh.node.memory.used import resident_bytes
+from slotmesh.node.persistence import aof as states
+from slotmesh.node.persistence.aof import Aof
+from slotmesh.node.persistence.child import Child, ChildResult, Report, fork_child
+from slotmesh.node.persistence.errors import StorageError
+from slotmesh.node.persistence.info import Fields, persistence_fields
+from slotmesh.node.persistence.migrate_links import MigrateLinks
+from slotmesh.node.persistence.rewriter import AOF, AofRewriter
+from slotmesh.node.persistence.saver import RDB, RdbSaver, remove_if_there, temp_name
+from slotmesh.node.persistence.snapshot import SnapshotOptions
+from slotmesh.node.persistence.startup import Loader
 
 if TYPE_CHECKING:
-    from node.server import Server
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

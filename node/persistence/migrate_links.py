@@ -11,7 +11,7 @@ from collections.abc import Callable
 from errno import EINVAL
 from typing import Final
 
-from cluster.numbers import to_uint
+from slotmesh.cluster.numbers import to_uint
 
 MAX_LINKS: Final = 64
 IDLE_MS: Final = 10_000

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from node.persistence.crc64 import crc64
-from node.persistence.decode import EmptyValue, decode_object
-from node.persistence.encode import Encoder, needs_field_expiry
-from node.persistence.errors import FormatError
-from node.persistence.extras import encode_extra, read_extra
-from node.persistence.rdb_file import MAX_VERSION, write_version
-from node.persistence.rdb_strings import Reader
+from slotmesh.node.persistence.crc64 import crc64
+from slotmesh.node.persistence.decode import EmptyValue, decode_object
+from slotmesh.node.persistence.encode import Encoder, needs_field_expiry
+from slotmesh.node.persistence.errors import FormatError
+from slotmesh.node.persistence.extras import encode_extra, read_extra
+from slotmesh.node.persistence.rdb_file import MAX_VERSION, write_version
+from slotmesh.node.persistence.rdb_strings import Reader
 
 _FOOTER: Final = 10
 

@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from cluster.numbers import to_uint
-from node.compat import COMPAT
-from node.persistence.crc64 import crc64
-from node.persistence.decode import EmptyValue, decode_object, skip_module
-from node.persistence.encode import Encoder
-from node.persistence.errors import FormatError, LoadError, ShortRead
-from node.persistence.extras import encode_extra
-from node.persistence.rdb_strings import Reader, encode_length, encode_string
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.persistence.crc64 import crc64
+from slotmesh.node.persistence.decode import EmptyValue, decode_object, skip_module
+from slotmesh.node.persistence.encode import Encoder
+from slotmesh.node.persistence.errors import FormatError, LoadError, ShortRead
+from slotmesh.node.persistence.extras import encode_extra
+from slotmesh.node.persistence.rdb_strings import Reader, encode_length, encode_string
 
 WRITE_VERSION: Final = 10
 #: The same at compat-level 7.2.

@@ -12,9 +12,9 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from cluster.numbers import to_int64, to_lenient_float
-from node.persistence import lzf
-from node.persistence.errors import FormatError, ShortRead
+from slotmesh.cluster.numbers import to_int64, to_lenient_float
+from slotmesh.node.persistence import lzf
+from slotmesh.node.persistence.errors import FormatError, ShortRead
 
 _DOUBLE: Final = struct.Struct("<d")
 _FLOAT: Final = struct.Struct("<f")

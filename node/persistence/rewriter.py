@@ -7,16 +7,16 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from node.persistence import aof as states
-from node.persistence.aof_commands import write_commands
-from node.persistence.child import KILLED, Child, ChildResult
-from node.persistence.rewrite_pacing import RewritePacing
-from node.persistence.saver import remove_if_there
-from node.persistence.snapshot import write_file, write_snapshot
+from slotmesh.node.persistence import aof as states
+from slotmesh.node.persistence.aof_commands import write_commands
+from slotmesh.node.persistence.child import KILLED, Child, ChildResult
+from slotmesh.node.persistence.rewrite_pacing import RewritePacing
+from slotmesh.node.persistence.saver import remove_if_there
+from slotmesh.node.persistence.snapshot import write_file, write_snapshot
 
 if TYPE_CHECKING:
-    from node.persistence.manager import Persistence
-    from node.server import Server
+    from slotmesh.node.persistence.manager import Persistence
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

@@ -7,12 +7,12 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from node.persistence.child import KILLED, Child, ChildResult, Report
-from node.persistence.snapshot import save_file
+from slotmesh.node.persistence.child import KILLED, Child, ChildResult, Report
+from slotmesh.node.persistence.snapshot import save_file
 
 if TYPE_CHECKING:
-    from node.persistence.manager import Persistence
-    from node.server import Server
+    from slotmesh.node.persistence.manager import Persistence
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

@@ -10,12 +10,12 @@ from typing import Final
 
 import attrs
 
-from node.compat import COMPAT
-from node.keyspace.access import AccessFrequencies, AccessTimes
-from node.keyspace.keyspace import Keyspace
-from node.memory import resident_bytes
-from node.persistence.encode import needs_field_expiry
-from node.persistence.rdb_file import RdbWriter, write_version
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.keyspace.access import AccessFrequencies, AccessTimes
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.memory.used import resident_bytes
+from slotmesh.node.persistence.encode import needs_field_expiry
+from slotmesh.node.persistence.rdb_file import RdbWriter, write_version
 
 #: The version of stock whose files we write; readers of RDB files show it.
 #: With `rdb-save-incremental-fsync`: how much may be unsynced, so that the final fsync is short.

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from node.dispatch import SERVER_LOADING
-from node.errors import CommandError
-from node.keyspace.database import IGNORE
-from node.persistence.aof import Aof
-from node.persistence.aof_load import load_log_steps
-from node.persistence.errors import LoadError
-from node.persistence.loading import KeyspaceSink, Progress, Steps, load_rdb_steps, run_steps, run_steps_slowly
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.keyspace.database import IGNORE
+from slotmesh.node.persistence.aof import Aof
+from slotmesh.node.persistence.aof_load import load_log_steps
+from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.persistence.loading import KeyspaceSink, Progress, Steps, load_rdb_steps, run_steps, run_steps_slowly
+from slotmesh.node.serving.dispatch import SERVER_LOADING
 
 if TYPE_CHECKING:
-    from node.server import Server
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

@@ -20,12 +20,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from cluster.numbers import wrapped
-from node.persistence.errors import FormatError
-from node.persistence.listpack import Element, as_bytes, decode_listpack, encode_entry, pack_entries
-from node.persistence.rdb_strings import Reader, encode_int64, encode_length
-from node.types.stream import StreamValue
-from node.types.stream_group import (
+from slotmesh.cluster.numbers import wrapped
+from slotmesh.node.persistence.errors import FormatError
+from slotmesh.node.persistence.listpack import Element, as_bytes, decode_listpack, encode_entry, pack_entries
+from slotmesh.node.persistence.rdb_strings import Reader, encode_int64, encode_length
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_group import (
     ENTRIES_READ_UNKNOWN,
     MAX_DELIVERIES,
     NEVER_ACTIVE,
@@ -35,8 +35,8 @@ from node.types.stream_group import (
     Group,
     Pending,
 )
-from node.types.stream_id import U64_MAX, pack_id, split_id
-from node.types.stream_node import StreamNode
+from slotmesh.node.types.stream_id import U64_MAX, pack_id, split_id
+from slotmesh.node.types.stream_node import StreamNode
 
 _DELETED: Final = 1
 _SAME_FIELDS: Final = 2

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from node.client import GATE_SUBSCRIBED
-from node.glob import Glob, compile_glob
-from node.keyspace.notify import (
+from slotmesh.node.base.glob import Glob, compile_glob
+from slotmesh.node.clients.client import GATE_SUBSCRIBED
+from slotmesh.node.keyspace.notify import (
     KEYEVENT,
     KEYSPACE,
     SUBKEYEVENT,
@@ -21,11 +21,11 @@ from node.keyspace.notify import (
     SUBKEYSPACEEVENT,
     SUBKEYSPACEITEM,
 )
-from node.resp.encoder import bulk
-from node.resp.values import Many, Push, Raw
+from slotmesh.node.resp.encoder import bulk
+from slotmesh.node.resp.values import Many, Push, Raw
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 Subscribers = dict[bytes, dict["Client", None]]
 

@@ -15,17 +15,17 @@ from collections import deque
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
-from node.client import GATE_PRIMARY, Client
-from node.dispatch import execute
-from node.errors import ErrorReply
-from node.keyspace.database import IGNORE
-from node.registry import CommandSpec
-from node.replication.stream import Stream
-from node.replication.stream_parser import StreamParser, wire_length
-from node.straight import best_road
+from slotmesh.node.base.errors import ErrorReply
+from slotmesh.node.clients.client import GATE_PRIMARY, Client
+from slotmesh.node.keyspace.database import IGNORE
+from slotmesh.node.replication.stream import Stream
+from slotmesh.node.replication.stream_parser import StreamParser, wire_length
+from slotmesh.node.serving.dispatch import execute
+from slotmesh.node.serving.fast_path import best_road
+from slotmesh.node.spec.registry import CommandSpec
 
 if TYPE_CHECKING:
-    from node.server import Server
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from node.errors import CommandError
-from node.pause import FAILOVER, FOREVER_MS, WRITES
-from node.replication.handshake import Failed, Outcome
-from node.replication.replica import ONLINE
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.clients.pause import FAILOVER, FOREVER_MS, WRITES
+from slotmesh.node.replication.handshake import Failed, Outcome
+from slotmesh.node.replication.replica import ONLINE
 
 if TYPE_CHECKING:
-    from node.replication.manager import Replication
-    from node.server import Server
+    from slotmesh.node.replication.manager import Replication
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

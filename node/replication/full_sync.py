@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from node.keyspace.keyspace import Keyspace
-from node.persistence.child import Child, ChildResult, Report
-from node.persistence.saver import remove_if_there, temp_name
-from node.persistence.snapshot import SnapshotOptions, save_file, write_snapshot
-from node.replication.replica import (
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.persistence.child import Child, ChildResult, Report
+from slotmesh.node.persistence.saver import remove_if_there, temp_name
+from slotmesh.node.persistence.snapshot import SnapshotOptions, save_file, write_snapshot
+from slotmesh.node.replication.replica import (
     CAN_EOF,
     DONE,
     SENDING,
@@ -37,12 +37,12 @@ from node.replication.replica import (
     WITHOUT_FUNCTIONS,
     Replica,
 )
-from node.replication.replicas import Replicas
-from node.replication.stream import NO_DB, Stream
-from node.replication.transfer import MARK_LENGTH
+from slotmesh.node.replication.replicas import Replicas
+from slotmesh.node.replication.stream import NO_DB, Stream
+from slotmesh.node.replication.transfer import MARK_LENGTH
 
 if TYPE_CHECKING:
-    from node.server import Server
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

@@ -18,9 +18,9 @@ from typing import Final
 
 import attrs
 
-from cluster.numbers import to_uint
-from node.replication.history import MOST_CREDIBLE_OFFSET, is_replication_id
-from node.resp.encoder import encode_command
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.node.replication.history import MOST_CREDIBLE_OFFSET, is_replication_id
+from slotmesh.node.resp.encoder import encode_command
 
 _PING_TOLERATED: Final = (b"+", b"-NOAUTH", b"-NOPERM", b"-ERR operation not permitted")
 _PSYNC_LATER: Final = (b"-NOMASTERLINK", b"-LOADING", b"-ERR -NOMASTERLINK")

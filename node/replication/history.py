@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from node.replication.backlog import Backlog
+from slotmesh.node.replication.backlog import Backlog
 
 ID_LENGTH: Final = 40
 NO_ID: Final = b"0" * ID_LENGTH

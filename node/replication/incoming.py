@@ -15,13 +15,13 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
-from node.replication.applier import Applier
-from node.replication.stream import Stream
-from node.replication.stream_parser import ProtocolError
+from slotmesh.node.replication.applier import Applier
+from slotmesh.node.replication.stream import Stream
+from slotmesh.node.replication.stream_parser import ProtocolError
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.server import Server
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

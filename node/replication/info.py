@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from node.compat import COMPAT
-from node.replication.link import CONNECTED, SYNC
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.replication.link import CONNECTED, SYNC
 
 if TYPE_CHECKING:
-    from node.replication.manager import Replication
-    from node.server import Server
+    from slotmesh.node.replication.manager import Replication
+    from slotmesh.node.server import Server
 
 
 def replication_fields(server: Server, replication: Replication) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from node.pause import BY_CLIENT
-from node.persistence.errors import LoadError
-from node.replication.handshake import (
+from slotmesh.node.clients.pause import BY_CLIENT
+from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.replication.handshake import (
     Failed,
     FullSync,
     Handshake,
@@ -24,16 +24,16 @@ from node.replication.handshake import (
     Outcome,
     Resume,
 )
-from node.replication.incoming import Incoming
-from node.replication.loading import Snapshot
-from node.replication.stream_parser import ProtocolError
-from node.replication.transfer import Transfer, TransferError
-from node.resp.encoder import encode_command
+from slotmesh.node.replication.incoming import Incoming
+from slotmesh.node.replication.loading import Snapshot
+from slotmesh.node.replication.stream_parser import ProtocolError
+from slotmesh.node.replication.transfer import Transfer, TransferError
+from slotmesh.node.resp.encoder import encode_command
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.replication.manager import Replication
-    from node.server import Server
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.replication.manager import Replication
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

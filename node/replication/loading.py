@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from node.dispatch import SERVER_ASYNC_LOADING, SERVER_LOADING
-from node.keyspace.keyspace import Keyspace
-from node.persistence.errors import LoadError
-from node.persistence.loading import KeyspaceSink, Progress, run_steps_slowly
-from node.persistence.rdb_file import RdbDecoder
-from node.persistence.saver import remove_if_there
-from node.persistence.snapshot import sync_directory
-from node.replication.transfer import Transfer
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.persistence.loading import KeyspaceSink, Progress, run_steps_slowly
+from slotmesh.node.persistence.rdb_file import RdbDecoder
+from slotmesh.node.persistence.saver import remove_if_there
+from slotmesh.node.persistence.snapshot import sync_directory
+from slotmesh.node.replication.transfer import Transfer
+from slotmesh.node.serving.dispatch import SERVER_ASYNC_LOADING, SERVER_LOADING
 
 if TYPE_CHECKING:
-    from node.server import Server
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from node import registry
-from node.errors import CommandError
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.spec import registry
 
 if TYPE_CHECKING:
-    from node.server import Server
+    from slotmesh.node.server import Server
 
 
 class LocalExpiry:

@@ -19,29 +19,29 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from cluster.numbers import to_uint
-from node import errors
-from node.client import GATE_MULTI
-from node.dispatch import SERVER_PAUSED, SERVER_REPLICA, SERVER_STALE
-from node.keyspace.database import DELETE, HIDE, HIDE_FROM_READS
-from node.log import set_role
-from node.replication.applier import new_primary_client
-from node.replication.failover import Failover
-from node.replication.handshake import FullSync as FullSyncAnswer
-from node.replication.handshake import OldSync
-from node.replication.history import MOST_CREDIBLE_OFFSET, History, is_replication_id
-from node.replication.info import memory_fields, replication_fields, traffic_fields
-from node.replication.link import CONNECTED, PrimaryLink, encode_ack
-from node.replication.local_expiry import LocalExpiry
-from node.replication.on_disk import OnDisk
-from node.replication.replica import Replica
-from node.replication.serving import Serving, new_replication_id
-from node.replication.stream import NO_DB, Stream
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.node.base import errors
+from slotmesh.node.base.log import set_role
+from slotmesh.node.clients.client import GATE_MULTI
+from slotmesh.node.keyspace.database import DELETE, HIDE, HIDE_FROM_READS
+from slotmesh.node.replication.applier import new_primary_client
+from slotmesh.node.replication.failover import Failover
+from slotmesh.node.replication.handshake import FullSync as FullSyncAnswer
+from slotmesh.node.replication.handshake import OldSync
+from slotmesh.node.replication.history import MOST_CREDIBLE_OFFSET, History, is_replication_id
+from slotmesh.node.replication.info import memory_fields, replication_fields, traffic_fields
+from slotmesh.node.replication.link import CONNECTED, PrimaryLink, encode_ack
+from slotmesh.node.replication.local_expiry import LocalExpiry
+from slotmesh.node.replication.on_disk import OnDisk
+from slotmesh.node.replication.replica import Replica
+from slotmesh.node.replication.serving import Serving, new_replication_id
+from slotmesh.node.replication.stream import NO_DB, Stream
+from slotmesh.node.serving.dispatch import SERVER_PAUSED, SERVER_REPLICA, SERVER_STALE
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.errors import ErrorReply
-    from node.server import Server
+    from slotmesh.node.base.errors import ErrorReply
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 if TYPE_CHECKING:
-    from node.client import Client
+    from slotmesh.node.clients.client import Client
 
 WAITING: Final = 0  # for a snapshot to begin
 SNAPSHOT: Final = 1  # one is being made, or is being streamed as it is made

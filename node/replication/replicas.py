@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from node.client import GATE_REPLICA, GATE_REPLY, KIND_REPLICA, REPLY_OFF, Client
-from node.registry import MAY_REPLICATE, READONLY, WRITE, CommandSpec
-from node.replication.backlog import NOTHING
-from node.replication.replica import ONLINE, SNAPSHOT, WAITING, Introduction, Replica
+from slotmesh.node.clients.client import GATE_REPLICA, GATE_REPLY, KIND_REPLICA, REPLY_OFF, Client
+from slotmesh.node.replication.backlog import NOTHING
+from slotmesh.node.replication.replica import ONLINE, SNAPSHOT, WAITING, Introduction, Replica
+from slotmesh.node.spec.registry import MAY_REPLICATE, READONLY, WRITE, CommandSpec
 
 if TYPE_CHECKING:
-    from node.server import Server
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

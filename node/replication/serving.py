@@ -7,17 +7,17 @@ import secrets
 import socket
 from typing import TYPE_CHECKING, Final
 
-from node.pause import FAILOVER
-from node.replication.full_sync import FullSync
-from node.replication.history import ID_LENGTH
-from node.replication.replica import CAN_PSYNC2, SNAPSHOT, WAITING
-from node.replication.replicas import Replicas
-from node.replication.stream import Stream
-from node.replication.waiting import Waiting
+from slotmesh.node.clients.pause import FAILOVER
+from slotmesh.node.replication.full_sync import FullSync
+from slotmesh.node.replication.history import ID_LENGTH
+from slotmesh.node.replication.replica import CAN_PSYNC2, SNAPSHOT, WAITING
+from slotmesh.node.replication.replicas import Replicas
+from slotmesh.node.replication.stream import Stream
+from slotmesh.node.replication.waiting import Waiting
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.server import Server
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from node.replication.backlog import NOTHING, Backlog
-from node.replication.history import History
-from node.resp.encoder import encode_command
+from slotmesh.node.replication.backlog import NOTHING, Backlog
+from slotmesh.node.replication.history import History
+from slotmesh.node.resp.encoder import encode_command
 
 if TYPE_CHECKING:
-    from node.propagation import Propagation
+    from slotmesh.node.serving.propagation import Propagation
 
 _GET_ACK: Final = encode_command([b"REPLCONF", b"GETACK", b"*"])
 _PING: Final = encode_command([b"PING"])

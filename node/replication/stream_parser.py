@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.resp.parser import QUICK_MAX, ProtocolError, RequestParser, parse_quick
+from slotmesh.node.resp.parser import QUICK_MAX, ProtocolError, RequestParser, parse_quick
 
 __all__ = ["ProtocolError", "StreamParser", "wire_length"]
 

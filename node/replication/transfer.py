@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster.numbers import to_uint
+from slotmesh.cluster.numbers import to_uint
 
 MARK_LENGTH: Final = 40
 _MAX_LINE: Final = 1024

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from node.blocking import Block, Blocking
+from slotmesh.node.clients.blocking import Block, Blocking
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.replication.stream import Stream
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.replication.stream import Stream
 
 #: The reply as things stand, and whether it satisfies the client.
 Question = Callable[[], tuple[Any, bool]]

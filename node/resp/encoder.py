@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from cluster.numbers import INT64_MAX, INT64_MIN
-from node.native import compiled
-from node.resp.values import Many, NoReply, NullArray, OrderedSet, Pairs, Push, Raw, Status, Verbatim
+from slotmesh.cluster.numbers import INT64_MAX, INT64_MIN
+from slotmesh.node.base.native import compiled
+from slotmesh.node.resp.values import Many, NoReply, NullArray, OrderedSet, Pairs, Push, Raw, Status, Verbatim
 
 _CACHED: Final = 1024
 #: Headers of short bulk strings and small integer replies, ready made.

@@ -22,9 +22,9 @@ from typing import Final
 
 import hiredis
 
-from cluster.numbers import to_int64
-from node.native import compiled
-from node.resp.inline import split_args
+from slotmesh.cluster.numbers import to_int64
+from slotmesh.node.base.native import compiled
+from slotmesh.node.resp.inline import split_args
 
 MAX_LINE: Final = 64 * 1024
 MAX_ARGS: Final = 2**31 - 1

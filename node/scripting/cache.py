@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Final
 
-from node.compat import COMPAT
+from slotmesh.node.base.compat import COMPAT
 
 #: How many scripts that only EVAL has brought are kept at level 7.2.
 KEPT_OF_EVAL: Final = 500

@@ -14,25 +14,33 @@ import logging
 from binascii import crc_hqx
 from typing import TYPE_CHECKING, Any, Final
 
-from cluster.slots import key_slot
-from node import errors, registry
-from node.acl.check import ALLOWED, denied, judge
-from node.client import GATE_ACL, GATE_ASKING, GATE_NO_TOUCH, GATE_PRIMARY, GATE_READONLY, GATE_TRACKING
-from node.compat import COMPAT
-from node.dispatch import SERVER_MEMORY, SERVER_REPLICA, SERVER_STALE, SERVER_WRITES_REFUSED, call
-from node.errors import CommandError, ErrorReply
-from node.propagation import EVERYBODY
-from node.registry import LOOKUP, CommandSpec
-from node.scripting.conversion import error_text, number_text, to_int64
-from node.scripting.failures import ScriptFailure, Thrown
-from node.scripting.memory_cap import RESERVE
-from node.scripting.texts import cluster_text, denied_text, worded
+from slotmesh.cluster.slots import key_slot
+from slotmesh.node.acl.check import ALLOWED, denied, judge
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import (
+    GATE_ACL,
+    GATE_ASKING,
+    GATE_NO_TOUCH,
+    GATE_PRIMARY,
+    GATE_READONLY,
+    GATE_TRACKING,
+)
+from slotmesh.node.scripting.conversion import error_text, number_text, to_int64
+from slotmesh.node.scripting.failures import ScriptFailure, Thrown
+from slotmesh.node.scripting.memory_cap import RESERVE
+from slotmesh.node.scripting.texts import cluster_text, denied_text, worded
+from slotmesh.node.serving.dispatch import SERVER_MEMORY, SERVER_REPLICA, SERVER_STALE, SERVER_WRITES_REFUSED, call
+from slotmesh.node.serving.propagation import EVERYBODY
+from slotmesh.node.spec import registry
+from slotmesh.node.spec.registry import LOOKUP, CommandSpec
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.scripting.host import Scripting
-    from node.scripting.run import Run
-    from node.server import Server
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.scripting.host import Scripting
+    from slotmesh.node.scripting.run import Run
+    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 

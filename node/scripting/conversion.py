@@ -12,9 +12,9 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from node.errors import ErrorReply
-from node.resp.encoder import format_double
-from node.resp.values import Many, NoReply, NullArray, OrderedSet, Pairs, Push, Raw, Status, Verbatim
+from slotmesh.node.base.errors import ErrorReply
+from slotmesh.node.resp.encoder import format_double
+from slotmesh.node.resp.values import Many, NoReply, NullArray, OrderedSet, Pairs, Push, Raw, Status, Verbatim
 
 _INT64_MIN: Final = -(2**63)
 _INT64_LIMIT: Final = 2**63

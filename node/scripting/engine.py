@@ -16,14 +16,14 @@ from typing import Any, Final, NoReturn
 
 from lupa import lua51
 
-from node.compat import COMPAT
-from node.resp.values import Raw, Status
-from node.scripting.calls import Calls
-from node.scripting.conversion import to_int64, to_lua
-from node.scripting.failures import CompileError, RunError, ScriptFailure
-from node.scripting.libraries import install_library
-from node.scripting.memory_cap import REFERENCES, MemoryCap, spare_references
-from node.scripting.texts import OUT_OF_MEMORY, worded
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.resp.values import Raw, Status
+from slotmesh.node.scripting.calls import Calls
+from slotmesh.node.scripting.conversion import to_int64, to_lua
+from slotmesh.node.scripting.failures import CompileError, RunError, ScriptFailure
+from slotmesh.node.scripting.libraries import install_library
+from slotmesh.node.scripting.memory_cap import REFERENCES, MemoryCap, spare_references
+from slotmesh.node.scripting.texts import OUT_OF_MEMORY, worded
 
 log = logging.getLogger("node")
 
@@ -295,7 +295,7 @@ class Engine:
 
 
 def _part(name: str) -> bytes:
-    return resources.files("node.scripting").joinpath(f"{name}.lua").read_bytes()
+    return resources.files("slotmesh.node.scripting").joinpath(f"{name}.lua").read_bytes()
 
 
 def _no_attributes(obj: object, name: object, is_setting: bool) -> NoReturn:

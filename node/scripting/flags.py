@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from node import registry
-from node.errors import CommandError, ErrorReply
-from node.resp.inline import split_args
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.resp.inline import split_args
+from slotmesh.node.spec import registry
 
 NO_WRITES: Final = 1 << 0
 ALLOW_OOM: Final = 1 << 1

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from node.errors import CommandError, ErrorReply
-from node.scripting import flags as script_flags
-from node.scripting.failures import CompileError, ScriptFailure
-from node.scripting.texts import worded
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.scripting import flags as script_flags
+from slotmesh.node.scripting.failures import CompileError, ScriptFailure
+from slotmesh.node.scripting.texts import worded
 
 if TYPE_CHECKING:
-    from node.scripting.engine import Engine
+    from slotmesh.node.scripting.engine import Engine
 
 ENGINE_NAME: Final = b"LUA"
 NOT_FOUND: Final = ErrorReply("ERR Function not found")

@@ -4,8 +4,8 @@ Everything Lua is made when first needed. EVAL and functions live in two Lua wor
 can throw one away. What a run changes leaves as one unit (MULTI ... EXEC) for the log and the replicas.
 
 A run that exceeds `busy-reply-threshold` is *busy*: `interrupt`, which Lua calls several times in a millisecond, then
-gives way now and then, so that clients, the bus, replicas and timers get their turn (node/fibers.py), and dispatch
-answers all but a few commands with BUSY.
+gives way now and then, so that clients, the bus, replicas and timers get their turn (node/serving/fibers.py), and
+dispatch answers all but a few commands with BUSY.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ import logging
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
-from node import errors
-from node.arguments import to_int64
-from node.client import GATE_PRIMARY
-from node.compat import COMPAT
-from node.dispatch import SERVER_BUSY, SERVER_MONITORS, SERVER_STALE
-from node.errors import CommandError, ErrorReply
-from node.persistence.errors import LoadError
-from node.propagation import EVERYBODY
-from node.scripting import flags as script_flags
-from node.scripting.cache import Script, ScriptCache
-from node.scripting.failures import CompileError, RunError
-from node.scripting.functions import Functions
-from node.scripting.randomness import Randomness
-from node.scripting.run import Run
-from node.scripting.texts import worded
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.client import GATE_PRIMARY
+from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.scripting import flags as script_flags
+from slotmesh.node.scripting.cache import Script, ScriptCache
+from slotmesh.node.scripting.failures import CompileError, RunError
+from slotmesh.node.scripting.functions import Functions
+from slotmesh.node.scripting.randomness import Randomness
+from slotmesh.node.scripting.run import Run
+from slotmesh.node.scripting.texts import worded
+from slotmesh.node.serving.dispatch import SERVER_BUSY, SERVER_MONITORS, SERVER_STALE
+from slotmesh.node.serving.propagation import EVERYBODY
+from slotmesh.node.spec.arguments import to_int64
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.registry import CommandSpec
-    from node.scripting.engine import Engine
-    from node.server import Server
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.scripting.engine import Engine
+    from slotmesh.node.server import Server
+    from slotmesh.node.spec.registry import CommandSpec
 
 log = logging.getLogger("node")
 
@@ -89,8 +89,8 @@ class Scripting:
     # -- the worlds ------------------------------------------------------------------------------------------
 
     def _new_engine(self, register: Any = None) -> Engine:
-        from node.scripting.calls import Calls
-        from node.scripting.engine import Engine
+        from slotmesh.node.scripting.calls import Calls
+        from slotmesh.node.scripting.engine import Engine
 
         return Engine(Calls(self._server, self), self.interrupt, self._server.config.lua_memory_limit, register)
 
@@ -314,7 +314,7 @@ class Scripting:
 
     def info_fields(self) -> dict[str, Any]:
         """What scripts add to the `memory` section of INFO."""
-        from node.observe.info import human_bytes
+        from slotmesh.node.observe.info import human_bytes
 
         vm_eval = self._engine.bytes_used if self._engine is not None else 0
         vm_functions = self.functions.vm_bytes

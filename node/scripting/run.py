@@ -5,12 +5,12 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from node.client import GATE_PRIMARY
-from node.propagation import EVERYBODY
+from slotmesh.node.clients.client import GATE_PRIMARY
+from slotmesh.node.serving.propagation import EVERYBODY
 
 if TYPE_CHECKING:
-    from node.client import Client
-    from node.registry import CommandSpec
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.spec.registry import CommandSpec
 
 
 class Run:

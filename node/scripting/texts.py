@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from node import errors
-from node.acl.check import DENIED_COMMAND, DENIED_DATABASE, DENIED_KEY
-from node.compat import COMPAT
-from node.errors import ErrorReply
+from slotmesh.node.acl.check import DENIED_COMMAND, DENIED_DATABASE, DENIED_KEY
+from slotmesh.node.base import errors
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.errors import ErrorReply
 
 _DENIALS: Final = {
     DENIED_COMMAND: b"can't run this command or subcommand",

@@ -16,8 +16,8 @@ from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Final
 
-from node.types.limits import LIMITS
-from node.types.random_order import RandomOrder
+from slotmesh.node.types.limits import LIMITS
+from slotmesh.node.types.random_order import RandomOrder
 
 #: The latest expiry of a field, ms of Unix time: stock's encodings have 46 bits for it.
 LATEST_EXPIRY_MS: Final = (1 << 46) - 1

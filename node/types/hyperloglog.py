@@ -24,9 +24,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from node.native import compiled
-from node.types.cardinality import HASH_BITS
-from node.types.murmur import hash_element
+from slotmesh.node.base.native import compiled
+from slotmesh.node.types.cardinality import HASH_BITS
+from slotmesh.node.types.murmur import hash_element
 
 REGISTERS: Final = 1 << 14
 HEADER: Final = 16

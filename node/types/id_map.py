@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final, Generic, TypeVar
 
-from node.types.stream_id import MAX_ID
+from slotmesh.node.types.stream_id import MAX_ID
 
 V = TypeVar("V")
 

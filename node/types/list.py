@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from node.compat import COMPAT
-from node.types.limits import LIMITS
-from node.types.list_nodes import alone_bytes, node_bounds, packed_bounds
-from node.types.listpack_size import EMPTY_LISTPACK_BYTES, text_size
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.types.limits import LIMITS
+from slotmesh.node.types.list_nodes import alone_bytes, node_bounds, packed_bounds
+from slotmesh.node.types.listpack_size import EMPTY_LISTPACK_BYTES, text_size
 
 _BYTES_HEADER: Final = 33
 _MIN_ROOM: Final = 8

@@ -14,8 +14,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from node.compat import COMPAT
-from node.types.limits import LIMITS
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.types.limits import LIMITS
 
 #: Bytes of a node for the settings -1 to -5.
 _NODE_BYTES: Final = (4096, 8192, 16384, 32768, 65536)

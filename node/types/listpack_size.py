@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster.numbers import to_int64
+from slotmesh.cluster.numbers import to_int64
 
 #: A listpack's header and end mark.
 EMPTY_LISTPACK_BYTES: Final = 7

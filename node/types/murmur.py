@@ -9,7 +9,7 @@ from collections.abc import Callable
 from struct import iter_unpack
 from typing import Final
 
-from node.native import compiled
+from slotmesh.node.base.native import compiled
 
 #: The seed that HyperLogLogs are hashed with; another one would not add up with values from other servers.
 SEED: Final = 0xADC83B19

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
-from cluster.numbers import to_int64
-from node.compat import COMPAT
-from node.types.limits import LIMITS
-from node.types.random_order import RandomOrder
+from slotmesh.cluster.numbers import to_int64
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.types.limits import LIMITS
+from slotmesh.node.types.random_order import RandomOrder
 
 INTSET: Final = 0
 LISTPACK: Final = 1

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from node.types.limits import LIMITS
-from node.types.score_order import Pair, ScoreOrder
+from slotmesh.node.types.limits import LIMITS
+from slotmesh.node.types.score_order import Pair, ScoreOrder
 
 #: One end of a score range: (score, whether the end itself is excluded).
 ScoreBound = tuple[float, bool]

@@ -12,11 +12,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Final
 
-from cluster.numbers import INT64_MAX
-from node.types.stream_group import ENTRIES_READ_UNKNOWN, Group
-from node.types.stream_id import MAX_ID
-from node.types.stream_node import Entry, StreamNode
-from node.types.stream_once import SentMessages
+from slotmesh.cluster.numbers import INT64_MAX
+from slotmesh.node.types.stream_group import ENTRIES_READ_UNKNOWN, Group
+from slotmesh.node.types.stream_id import MAX_ID
+from slotmesh.node.types.stream_node import Entry, StreamNode
+from slotmesh.node.types.stream_once import SentMessages
 
 
 class StreamValue:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.types.id_map import IdMap
-from node.types.idle_order import IdleOrder
+from slotmesh.node.types.id_map import IdMap
+from slotmesh.node.types.idle_order import IdleOrder
 
 #: `Group.entries_read` when it is not known: the group was moved to an arbitrary ID.
 ENTRIES_READ_UNKNOWN: Final = -1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from cluster.numbers import UINT64_MAX, to_uint
+from slotmesh.cluster.numbers import UINT64_MAX, to_uint
 
 U64_MAX: Final = UINT64_MAX
 MAX_ID: Final = 2**128 - 1

@@ -10,10 +10,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Any, Final
 
-from cluster.numbers import wrapped
-from node.types.limits import LIMITS
-from node.types.listpack_size import INTEGER_LENGTH, MANY_BYTES, SIZES, integer_size, text_size
-from node.types.stream_id import U64_MAX
+from slotmesh.cluster.numbers import wrapped
+from slotmesh.node.types.limits import LIMITS
+from slotmesh.node.types.listpack_size import INTEGER_LENGTH, MANY_BYTES, SIZES, integer_size, text_size
+from slotmesh.node.types.stream_id import U64_MAX
 
 Entry = tuple[bytes, ...]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.types.limits import LIMITS
+from slotmesh.node.types.limits import LIMITS
 
 #: Bounds of the two settings: seconds, messages per producer.
 MAX_DURATION_S: Final = 86_400

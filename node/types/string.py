@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster.numbers import to_int64
+from slotmesh.cluster.numbers import to_int64
 
 #: The longest string that stock stores in one piece with its header.
 EMBSTR_MAX: Final = 44

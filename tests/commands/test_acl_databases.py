@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.inprocess import InProcessClient, InProcessNode
-from tests.support.tables import OK, Table, error, number, play
+from tests.tables.support import OK, Table, error, number, play
 
 DENIED = error("NOPERM No permissions to access database")
 NIL = b"$-1\r\n"

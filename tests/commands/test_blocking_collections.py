@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.inprocess import InProcessClient, InProcessNode
-from tests.support.tables import NULL_ARRAY, array, bulk, number, texts
+from tests.tables.support import NULL_ARRAY, array, bulk, number, texts
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.inprocess import START_MS, InProcessClient, InProcessNode
-from tests.support.tables import NULL_ARRAY, array, bulk
-from tests.support.tables_newest_streams import claimed
+from tests.tables.streams_after_8_4 import claimed
+from tests.tables.support import NULL_ARRAY, array, bulk
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.slots import SLOT_COUNT, key_slot, slot_tag
-from node.commands.cluster_scan import slot_of_pattern
+from slotmesh.cluster.slots import SLOT_COUNT, key_slot, slot_tag
+from slotmesh.node.commands.cluster_scan import slot_of_pattern
 from tests.support.inprocess import InProcessClient, InProcessNode
-from tests.support.tables import Table, array, bulk, error, play, texts, wrong_arity
+from tests.tables.support import Table, array, bulk, error, play, texts, wrong_arity
 
 NOTHING = array()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.keyspace.notify import parse_flags
+from slotmesh.node.keyspace.notify import parse_flags
 from tests.support.effects_collections import CHANGES, DELIVERED, EVENTS
 from tests.support.inprocess import START_MS, InProcessClient, InProcessNode
 

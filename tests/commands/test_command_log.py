@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from node.client import GATE_LARGE_REQUEST
-from node.config import Config
-from node.dispatch import SERVER_COMMAND_LOG
-from node.observe.command_log import NEVER, QUICK_REQUEST, SHORT_REPLY, has_bytes, request_bytes
-from node.resp.encoder import encode_command
+from slotmesh.node.clients.client import GATE_LARGE_REQUEST
+from slotmesh.node.config.configuration import Config
+from slotmesh.node.observe.command_log import NEVER, QUICK_REQUEST, SHORT_REPLY, has_bytes, request_bytes
+from slotmesh.node.resp.encoder import encode_command
+from slotmesh.node.serving.dispatch import SERVER_COMMAND_LOG
 from tests.support.inprocess import START_MS, InProcessClient, InProcessNode
-from tests.support.tables import OK, Table, array, bulk, error, number, play, texts, wrong_arity
+from tests.tables.support import OK, Table, array, bulk, error, number, play, texts, wrong_arity
 
 BAD_KIND = error("ERR type should be one of the following: slow, large-request, large-reply")
 BAD_COUNT = error("ERR count should be greater than or equal to -1")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from node.dispatch import SERVER_LOADING
+from slotmesh.node.serving.dispatch import SERVER_LOADING
 from tests.support.inprocess import InProcessNode
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from node.types.hash import HashValue
+from slotmesh.node.types.hash import HashValue
 from tests.support.inprocess import InProcessNode
 
 AT = 1_800_000_000_000

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import trio
 
-from node import client as node_client
-from node import dispatch
-from node.client import Client
-from node.cron import Cron
-from node.input import Input
-from node.native import compiled
-from node.output import Output
-from node.resp.encoder import encode_command
-from node.resp.parser import RequestParser
+from slotmesh.node.base.native import compiled
+from slotmesh.node.clients import client as node_client
+from slotmesh.node.clients.client import Client
+from slotmesh.node.resp.encoder import encode_command
+from slotmesh.node.resp.parser import RequestParser
+from slotmesh.node.serving import dispatch
+from slotmesh.node.serving.client_io import Input
+from slotmesh.node.serving.cron import Cron
+from slotmesh.node.serving.output import Output
 from tests.support.inprocess import InProcessClient, InProcessNode
 
 

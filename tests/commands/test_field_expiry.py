@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.keyspace.database import DELETE, HIDE, IGNORE
+from slotmesh.node.keyspace.database import DELETE, HIDE, IGNORE
 from tests.support.inprocess import START_MS, InProcessClient, InProcessNode
 
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node import registry
-from node.acl.check import ALLOWED, judge
-from node.acl.grants import grants_of
-from node.acl.rules import RuleError, User
-from node.client import GATE_ACL, GATE_MULTI, GATE_READONLY
-from node.straight import gates_are_open
+from slotmesh.node.acl.check import ALLOWED, judge
+from slotmesh.node.acl.grants import grants_of
+from slotmesh.node.acl.rules import RuleError, User
+from slotmesh.node.clients.client import GATE_ACL, GATE_MULTI, GATE_READONLY
+from slotmesh.node.serving.fast_path import gates_are_open
+from slotmesh.node.spec import registry
 from tests.support.inprocess import InProcessNode
 
 RULES = (

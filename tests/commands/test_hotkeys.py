@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from cluster.slots import slot_tag
-from node.dispatch import SERVER_HOT_KEYS
-from node.observe.command_log import request_bytes
+from slotmesh.cluster.slots import slot_tag
+from slotmesh.node.observe.command_log import request_bytes
+from slotmesh.node.serving.dispatch import SERVER_HOT_KEYS
 from tests.support.inprocess import START_MS, InProcessClient, InProcessNode
-from tests.support.tables import NIL2, NIL3, OK, Table, error, play, wrong_arity
+from tests.tables.support import NIL2, NIL3, OK, Table, error, play, wrong_arity
 
 TABLE: Table = (
     ("HOTKEYS", wrong_arity("hotkeys")),

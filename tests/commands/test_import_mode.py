@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.keyspace.database import DELETE, HIDE_FROM_READS
+from slotmesh.node.keyspace.database import DELETE, HIDE_FROM_READS
 from tests.support.inprocess import InProcessClient, InProcessNode
-from tests.support.tables import OK, error, number, wrong_arity
+from tests.tables.support import OK, error, number, wrong_arity
 
 NIL = b"$-1\r\n"
 

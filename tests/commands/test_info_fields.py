@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from node.observe.info_sections import memory_fields
-from node.observe.stats import Stats
+from slotmesh.node.observe.info_sections import memory_fields
+from slotmesh.node.observe.stats import Stats
 from tests.support.inprocess import InProcessClient, InProcessNode
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.output import Output
+from slotmesh.node.serving.output import Output
 from tests.support.inprocess import InProcessClient, InProcessNode
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.dispatch import SERVER_MEMORY
+from slotmesh.node.serving.dispatch import SERVER_MEMORY
 from tests.support.inprocess import InProcessNode
 
 OOM = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-import cluster
-import node as node_package
-import sentinel
-from node.resp.encoder import encode_command
+import slotmesh.cluster
+import slotmesh.node
+import slotmesh.sentinel
+from slotmesh.node.resp.encoder import encode_command
 from tests.support.inprocess import InProcessClient, InProcessNode
 from tests.support.refusals import KINDS, Kind
 
@@ -72,7 +72,7 @@ def test_blocked_clients_that_are_refused_leave_nothing(form: int) -> None:
 
 
 def modules_of_ours() -> Iterator[types.ModuleType]:
-    for package in (cluster, node_package, sentinel):
+    for package in (slotmesh.cluster, slotmesh.node, slotmesh.sentinel):
         for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             if not found.name.endswith("__main__"):
                 yield importlib.import_module(found.name)

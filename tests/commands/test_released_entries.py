@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from node.client import GATE_PRIMARY
-from node.keyspace.releases import is_release_command
-from node.persistence.aof_commands import value_commands
-from node.persistence.payload import dump_payload, load_payload
-from node.registry import LOOKUP
-from node.types.stream import StreamValue
+from slotmesh.node.clients.client import GATE_PRIMARY
+from slotmesh.node.keyspace.nack_encoding import is_release_command
+from slotmesh.node.persistence.aof_commands import value_commands
+from slotmesh.node.persistence.payload import dump_payload, load_payload
+from slotmesh.node.spec.registry import LOOKUP
+from slotmesh.node.types.stream import StreamValue
 from tests.support.inprocess import InProcessClient, InProcessNode
 
 

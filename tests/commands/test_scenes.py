@@ -6,9 +6,9 @@ from contextlib import suppress
 
 import pytest
 
+from tests.scenes.scenes import Scene, play
+from tests.scenes.server import SCENES
 from tests.support.inprocess import InProcessClient, InProcessNode
-from tests.support.scenes import Scene, play
-from tests.support.scenes_server import SCENES
 
 
 class InProcessStage:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from node import registry
-from node.dispatch import SERVER_MEMORY
+from slotmesh.node.serving.dispatch import SERVER_MEMORY
+from slotmesh.node.spec import registry
 from tests.support.inprocess import InProcessClient, InProcessNode
 
 INCREMENT = "return redis.call('incr', KEYS[1])"

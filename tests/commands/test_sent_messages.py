@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from node.client import GATE_PRIMARY
-from node.persistence.aof_commands import value_commands
-from node.persistence.errors import FormatError, LoadError
-from node.persistence.extras import EXTRA, apply_extra
-from node.persistence.loading import KeyspaceSink
-from node.persistence.payload import dump_payload, load_payload
-from node.persistence.rdb_file import RdbWriter, load_rdb
-from node.types.stream import StreamValue
+from slotmesh.node.clients.client import GATE_PRIMARY
+from slotmesh.node.persistence.aof_commands import value_commands
+from slotmesh.node.persistence.errors import FormatError, LoadError
+from slotmesh.node.persistence.extras import EXTRA, apply_extra
+from slotmesh.node.persistence.loading import KeyspaceSink
+from slotmesh.node.persistence.payload import dump_payload, load_payload
+from slotmesh.node.persistence.rdb_file import RdbWriter, load_rdb
+from slotmesh.node.types.stream import StreamValue
 from tests.support.inprocess import START_MS, InProcessClient, InProcessNode
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support.inprocess import InProcessNode
-from tests.support.tables import Table, play
-from tests.support.tables_server import TABLES
+from tests.tables.server import TABLES
+from tests.tables.support import Table, play
 
 
 @pytest.mark.parametrize("resp3", [False, True], ids=["resp2", "resp3"])

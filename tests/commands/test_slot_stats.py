@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cluster.slots import key_slot
-from node.resp.encoder import encode_command
+from slotmesh.cluster.slots import key_slot
+from slotmesh.node.resp.encoder import encode_command
 from tests.support.inprocess import InProcessClient, InProcessNode
 
 SLOT = key_slot(b"{t}")

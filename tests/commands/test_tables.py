@@ -4,46 +4,46 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support import (
-    tables_bits_and_geo,
-    tables_extremes,
-    tables_hashes,
-    tables_keys,
-    tables_lists,
-    tables_newer_collections,
-    tables_newest,
-    tables_newest_streams,
-    tables_sets,
-    tables_sorted_set_ranges,
-    tables_sorted_sets,
-    tables_stream_claims,
-    tables_stream_groups,
-    tables_streams,
-    tables_strings,
-)
 from tests.support.inprocess import InProcessNode
-from tests.support.tables import Table, play
+from tests.tables import (
+    bits_and_geo,
+    collections_after_8_8,
+    extremes,
+    fields_and_acks_after_7_0,
+    hashes,
+    keys,
+    lists,
+    sets,
+    sorted_set_ranges,
+    sorted_sets,
+    stream_claims,
+    stream_groups,
+    streams,
+    streams_after_8_4,
+    strings,
+)
+from tests.tables.support import Table, play
 
 MODULES = (
-    tables_strings,
-    tables_keys,
-    tables_bits_and_geo,
-    tables_extremes,
-    tables_hashes,
-    tables_lists,
-    tables_sets,
-    tables_sorted_set_ranges,
-    tables_sorted_sets,
-    tables_stream_claims,
-    tables_stream_groups,
-    tables_streams,
+    strings,
+    keys,
+    bits_and_geo,
+    extremes,
+    hashes,
+    lists,
+    sets,
+    sorted_set_ranges,
+    sorted_sets,
+    stream_claims,
+    stream_groups,
+    streams,
 )
 ALL = {name: table for module in MODULES for name, table in module.TABLES.items()}
-ALL["newer strings"] = tables_strings.NEWER
-ALL["newer keys"] = tables_keys.NEWER
-ALL["newer bits and geo"] = tables_bits_and_geo.NEWER
-ALL |= tables_newer_collections.TABLES
-ALL |= tables_newest.TABLES | tables_newest_streams.TABLES
+ALL["newer strings"] = strings.NEWER
+ALL["newer keys"] = keys.NEWER
+ALL["newer bits and geo"] = bits_and_geo.NEWER
+ALL |= fields_and_acks_after_7_0.TABLES
+ALL |= collections_after_8_8.TABLES | streams_after_8_4.TABLES
 
 
 @pytest.mark.parametrize("resp3", [False, True], ids=["resp2", "resp3"])

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.input import STRANGERS_COMMANDS
-from node.native import compiled
-from node.resp.encoder import encode_command
+from slotmesh.node.base.native import compiled
+from slotmesh.node.resp.encoder import encode_command
+from slotmesh.node.serving.client_io import STRANGERS_COMMANDS
 from tests.commands.test_pipelines import encoded, requests
 from tests.support.inprocess import InProcessNode
 

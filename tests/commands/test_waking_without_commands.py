@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from node.dispatch import SERVER_LOADING
-from node.keyspace.keyspace import Keyspace
-from node.persistence.loading import KeyspaceSink
-from node.replication.loading import empty_data, swap_data
-from node.server import Server
-from node.types.stream import StreamValue
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.persistence.loading import KeyspaceSink
+from slotmesh.node.replication.loading import empty_data, swap_data
+from slotmesh.node.server import Server
+from slotmesh.node.serving.dispatch import SERVER_LOADING
+from slotmesh.node.types.stream import StreamValue
 from tests.support.inprocess import InProcessClient, InProcessNode
-from tests.support.tables import array, bulk, texts
+from tests.tables.support import array, bulk, texts
 
 GONE = b"-UNBLOCKED the stream key no longer exists\r\n"
 GROUP_GONE = b"-NOGROUP the consumer group this client was blocked on no longer exists\r\n"

@@ -10,14 +10,14 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from cluster import reports
-from cluster.addresses import is_ip
-from cluster.core import ClusterCore
-from cluster.effects import Connect, Persist, Send
-from cluster.errors import ClusterRefusal
-from cluster.events import LinkDown
-from cluster.guard import Fence
-from cluster.messages import (
+from slotmesh.cluster import reports
+from slotmesh.cluster.addresses import is_ip
+from slotmesh.cluster.core import ClusterCore
+from slotmesh.cluster.effects import Connect, Persist, Send
+from slotmesh.cluster.errors import ClusterRefusal
+from slotmesh.cluster.events import LinkDown
+from slotmesh.cluster.guard import Fence
+from slotmesh.cluster.messages import (
     AuthAck,
     AuthRequest,
     Extensions,
@@ -34,8 +34,8 @@ from cluster.messages import (
     Publish,
     Update,
 )
-from cluster.slot_set import SlotSet
-from cluster.wire import BusProtocolError, FrameDecoder, decode_frame, encode_message
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.wire import BusProtocolError, FrameDecoder, decode_frame, encode_message
 from tests.fuzz.values import HOSTS, NUMBERS, TEXTS, assert_same, damage
 from tests.support.lone_core import LoneCore, node_id
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from cluster.core import ClusterCore
-from cluster.state_file import StateFileError
-from sentinel import statements
-from sentinel.config import ConfigFileError
+from slotmesh.cluster.core import ClusterCore
+from slotmesh.cluster.state_file import StateFileError
+from slotmesh.sentinel import statements
+from slotmesh.sentinel.config import ConfigFileError
 from tests.fuzz.bus import fingerprint
 from tests.fuzz.values import assert_same, damage_text
 from tests.support.lone_core import LoneCore

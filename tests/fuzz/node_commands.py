@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from random import Random
 
-from node import registry
-from node.registry import CommandSpec
-from node.resp.encoder import encode_command
+from slotmesh.node.resp.encoder import encode_command
+from slotmesh.node.spec import registry
+from slotmesh.node.spec.registry import CommandSpec
 from tests.fuzz.node_support import HOSTILE, KEYS, fill, filled_node
 
 COUNT = 150
@@ -56,7 +56,7 @@ def request(rng: Random, spec: CommandSpec) -> list[bytes]:
 
 
 def _directives() -> list[bytes]:
-    from node.config_directives import BY_NAME  # after the commands, as at the start of a node
+    from slotmesh.node.config.directives import BY_NAME  # after the commands, as at the start of a node
 
     return [name.encode() for name in BY_NAME if not _NOT_SET.search(name.encode())]
 

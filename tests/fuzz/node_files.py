@@ -6,17 +6,17 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-from node.acl.users import check_user_lines
-from node.config import Config
-from node.config_kinds import ConfigFileError
-from node.keyspace.database import IGNORE
-from node.persistence import aof_commands
-from node.persistence.aof_load import load_log_steps
-from node.persistence.aof_manifest import parse_manifest
-from node.persistence.errors import LoadError
-from node.persistence.loading import KeyspaceSink, Progress, run_steps
-from node.persistence.rdb_file import load_rdb
-from node.persistence.snapshot import SnapshotOptions
+from slotmesh.node.acl.users import check_user_lines
+from slotmesh.node.config.configuration import Config
+from slotmesh.node.config.kinds import ConfigFileError
+from slotmesh.node.keyspace.database import IGNORE
+from slotmesh.node.persistence import aof_commands
+from slotmesh.node.persistence.aof_load import load_log_steps
+from slotmesh.node.persistence.aof_manifest import parse_manifest
+from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.persistence.loading import KeyspaceSink, Progress, run_steps
+from slotmesh.node.persistence.rdb_file import load_rdb
+from slotmesh.node.persistence.snapshot import SnapshotOptions
 from tests.fuzz.node_payloads import saved
 from tests.fuzz.node_support import fill, filled_node
 from tests.fuzz.values import damage, damage_text

@@ -6,18 +6,18 @@ import re
 from random import Random
 from typing import Any
 
-from node.keyspace.keyspace import Keyspace
-from node.persistence import aof_commands
-from node.persistence.crc64 import crc64
-from node.persistence.loading import KeyspaceSink
-from node.persistence.payload import dump_payload
-from node.persistence.rdb_file import load_rdb
-from node.persistence.snapshot import SnapshotOptions, write_snapshot
-from node.types.hash import HashValue
-from node.types.list import ListValue
-from node.types.set import SetValue
-from node.types.sorted_set import SortedSetValue
-from node.types.stream import StreamValue
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.persistence import aof_commands
+from slotmesh.node.persistence.crc64 import crc64
+from slotmesh.node.persistence.loading import KeyspaceSink
+from slotmesh.node.persistence.payload import dump_payload
+from slotmesh.node.persistence.rdb_file import load_rdb
+from slotmesh.node.persistence.snapshot import SnapshotOptions, write_snapshot
+from slotmesh.node.types.hash import HashValue
+from slotmesh.node.types.list import ListValue
+from slotmesh.node.types.set import SetValue
+from slotmesh.node.types.sorted_set import SortedSetValue
+from slotmesh.node.types.stream import StreamValue
 from tests.fuzz.node_support import HOSTILE, KEYS, filled_node
 from tests.fuzz.values import damage
 from tests.support.inprocess import InProcessClient, InProcessNode

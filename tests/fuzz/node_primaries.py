@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from random import Random
 
-from node.keyspace.keyspace import Keyspace
-from node.persistence.errors import LoadError
-from node.persistence.loading import KeyspaceSink
-from node.persistence.rdb_file import load_rdb
-from node.replication.applier import Applier, new_primary_client
-from node.replication.handshake import FullSync, Handshake, HandshakePlan, OldSync
-from node.replication.stream_parser import ProtocolError
-from node.replication.transfer import Transfer, TransferError
-from node.resp.encoder import encode_command
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.persistence.loading import KeyspaceSink
+from slotmesh.node.persistence.rdb_file import load_rdb
+from slotmesh.node.replication.applier import Applier, new_primary_client
+from slotmesh.node.replication.handshake import FullSync, Handshake, HandshakePlan, OldSync
+from slotmesh.node.replication.stream_parser import ProtocolError
+from slotmesh.node.replication.transfer import Transfer, TransferError
+from slotmesh.node.resp.encoder import encode_command
 from tests.fuzz.node_commands import candidates, request
 from tests.fuzz.node_payloads import saved
 from tests.fuzz.node_support import HOSTILE, fill, filled_node

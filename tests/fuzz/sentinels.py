@@ -8,12 +8,23 @@ from __future__ import annotations
 
 from random import Random
 
-from cluster.addresses import is_host_name, is_ip
-from sentinel import statements
-from sentinel.core import SentinelCore
-from sentinel.effects import Connect, Emit, ErrorReply, Log, Persist, Replied, Reply, Request, Resolve, Resolved
-from sentinel.hello import HELLO_CHANNEL
-from sentinel.links import DOWN, EPOCHS, GUARD, INFO, NODE_ID, NODES, PING, SHARDS
+from slotmesh.cluster.addresses import is_host_name, is_ip
+from slotmesh.sentinel import statements
+from slotmesh.sentinel.core import SentinelCore
+from slotmesh.sentinel.effects import (
+    Connect,
+    Emit,
+    ErrorReply,
+    Log,
+    Persist,
+    Replied,
+    Reply,
+    Request,
+    Resolve,
+    Resolved,
+)
+from slotmesh.sentinel.hello import HELLO_CHANNEL
+from slotmesh.sentinel.links import DOWN, EPOCHS, GUARD, INFO, NODE_ID, NODES, PING, SHARDS
 from tests.fuzz.values import HOSTS, NUMBER_TEXTS, NUMBERS, TEXTS, assert_same, damage
 from tests.support.sentinel_bench import SentinelBench
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from node.resp.encoder import encode_command
+from slotmesh.node.resp.encoder import encode_command
 from tests.support.processes import ServerHandle, start_node, wait_until
 from tests.support.twins import Wire
 

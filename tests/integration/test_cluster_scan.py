@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cluster.slots import key_slot, slot_tag
+from slotmesh.cluster.slots import key_slot, slot_tag
 from tests.support import clusterctl
 from tests.support.processes import ClusterHandle, ServerHandle, start_node_cluster, wait_until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.slots import key_slot
+from slotmesh.cluster.slots import key_slot
 from tests.support import clusterctl
 from tests.support.flavours import BOTH, Flavour
 from tests.support.processes import ClusterHandle, start_cluster, wait_until

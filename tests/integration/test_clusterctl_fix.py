@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cluster.slots import key_slot
+from slotmesh.cluster.slots import key_slot
 from tests.support import clusterctl
 from tests.support.flavours import BOTH, Flavour
 from tests.support.processes import ClusterHandle, ServerHandle, start_cluster, wait_until

@@ -11,7 +11,7 @@ import pytest
 import redis
 from redis.sentinel import Sentinel
 
-from node.resp.encoder import encode_command
+from slotmesh.node.resp.encoder import encode_command
 from tests.support.guarded import DOWN_AFTER_MS, KEYS, Guarded, running_guarded
 from tests.support.loaded_kills import kill_under_load
 from tests.support.processes import wait_until

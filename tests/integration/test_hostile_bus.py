@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.messages import Extensions, ForgottenNode, Header, Meet, Ping
-from cluster.terms import FLAG_PRIMARY, MESSAGE_EXTENSIONS
-from cluster.wire import encode_message
+from slotmesh.cluster.messages import Extensions, ForgottenNode, Header, Meet, Ping
+from slotmesh.cluster.terms import FLAG_PRIMARY, MESSAGE_EXTENSIONS
+from slotmesh.cluster.wire import encode_message
 from tests.support.processes import (
     OUR_NODE,
     PROJECT_ROOT,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from node.resp.encoder import encode_command
+from slotmesh.node.resp.encoder import encode_command
 from tests.support.guarded import Guarded, running_guarded
 from tests.support.processes import ServerHandle, start_node, start_node_cluster, wait_until
 from tests.support.twins import Wire

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cluster.slots import key_slot
+from slotmesh.cluster.slots import key_slot
 from tests.support import clusterctl
 from tests.support.processes import ClusterHandle, ServerHandle, raw_call, start_node_cluster, wait_until
 

@@ -14,7 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from node.persistence.rdb_file import RdbWriter
+from slotmesh.node.persistence.rdb_file import RdbWriter
 from tests.support.processes import (
     OUR_NODE,
     PROJECT_ROOT,

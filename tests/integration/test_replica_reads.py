@@ -6,7 +6,7 @@ from pathlib import Path
 
 import redis
 
-from cluster.slots import key_slot
+from slotmesh.cluster.slots import key_slot
 from tests.support.processes import start_node_cluster, wait_until
 
 

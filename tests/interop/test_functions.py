@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from node.resp.encoder import encode_command
+from slotmesh.node.resp.encoder import encode_command
 from tests.support.processes import (
     ServerHandle,
     free_ports,

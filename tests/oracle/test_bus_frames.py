@@ -13,10 +13,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from cluster.messages import AuthRequest, Extensions, Header, Meet, Message, Ping, Pong, Publish
-from cluster.slot_set import SlotSet
-from cluster.terms import FLAG_MYSELF, FLAG_PRIMARY, MESSAGE_EXTENSIONS
-from cluster.wire import FrameDecoder, encode_message
+from slotmesh.cluster.messages import AuthRequest, Extensions, Header, Meet, Message, Ping, Pong, Publish
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.terms import FLAG_MYSELF, FLAG_PRIMARY, MESSAGE_EXTENSIONS
+from slotmesh.cluster.wire import FrameDecoder, encode_message
 from tests.support.processes import ServerHandle, free_ports, have_stock, start_stock_server, wait_until
 
 pytestmark = [pytest.mark.stock, pytest.mark.skipif(not have_stock(), reason="no stock redis-server on PATH")]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from node.syntax import Argument, render
+from slotmesh.node.spec.syntax import Argument, render
 from tests.support.processes import start_node, start_stock_server
 
 pytestmark = pytest.mark.stock

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from node import glob
+from slotmesh.node.base import glob
 from tests.support.processes import ServerHandle, have_stock, start_stock_server
 
 pytestmark = [pytest.mark.stock, pytest.mark.skipif(not have_stock(), reason="no stock redis-server on PATH")]

@@ -8,12 +8,12 @@ from random import Random
 
 import pytest
 
-from cluster import reports
-from cluster.config import ClusterConfig
-from cluster.core import ClusterCore
-from cluster.guard import Fence
-from cluster.slot_set import SlotSet
-from cluster.state_file import decode_state, encode_state
+from slotmesh.cluster import reports
+from slotmesh.cluster.config import ClusterConfig
+from slotmesh.cluster.core import ClusterCore
+from slotmesh.cluster.guard import Fence
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.state_file import decode_state, encode_state
 from tests.support.lone_core import LoneCore, node_id
 from tests.support.processes import ServerHandle, free_ports, have_stock, start_stock_server, wait_until
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from node.resp.encoder import encode_command
+from slotmesh.node.resp.encoder import encode_command
+from tests.scenes.scenes import Scene, play
+from tests.scenes.server import SCENES
 from tests.support.processes import have_stock, start_stock_server
-from tests.support.scenes import Scene, play
-from tests.support.scenes_server import SCENES
 from tests.support.twins import to_bytes
 
 pytestmark = [pytest.mark.stock, pytest.mark.skipif(not have_stock(), reason="no stock redis-server on PATH")]

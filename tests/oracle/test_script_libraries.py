@@ -14,15 +14,15 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support import tables_cjson, tables_script_packing
 from tests.support.processes import have_stock, start_stock_server
 from tests.support.script_libraries import bare_runtime, quote, run_here, snapshot
+from tests.tables import cjson, script_packing
 
 pytestmark = [pytest.mark.stock, pytest.mark.skipif(not have_stock(), reason="no stock redis-server on PATH")]
 
 Same = Callable[..., bytes]
 
-CASES = [*tables_cjson.CASES, *tables_script_packing.CASES]
+CASES = [*cjson.CASES, *script_packing.CASES]
 
 
 @pytest.fixture(scope="module")

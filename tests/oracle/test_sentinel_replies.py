@@ -16,7 +16,7 @@ from typing import Any
 import hiredis
 import pytest
 
-from node.resp.encoder import encode_command
+from slotmesh.node.resp.encoder import encode_command
 from tests.support.processes import OUR_SENTINEL, STOCK_SENTINEL, start_sentinel
 
 pytestmark = [

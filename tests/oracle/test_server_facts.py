@@ -77,7 +77,7 @@ def test_config_get_gives_all_names_and_defaults_of_stock(twins: Twins) -> None:
 def test_start_is_refused_with_the_words_of_stock(tmp_path: Path, argv: list[str]) -> None:
     stock = subprocess.run([STOCK_SERVER, *argv], cwd=tmp_path, capture_output=True, timeout=20, check=False)
     ours = subprocess.run(
-        [sys.executable, "-m", "node", *argv],
+        [sys.executable, "-m", "slotmesh.node", *argv],
         cwd=tmp_path,
         env={"PYTHONPATH": str(PROJECT_ROOT)},
         capture_output=True,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import have_stock, start_stock_server
-from tests.support.tables import Table, play
-from tests.support.tables_server import TABLES
 from tests.support.twins import Wire
+from tests.tables.server import TABLES
+from tests.tables.support import Table, play
 
 pytestmark = [pytest.mark.stock, pytest.mark.skipif(not have_stock(), reason="no stock redis-server on PATH")]
 

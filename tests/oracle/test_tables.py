@@ -6,39 +6,39 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import (
-    tables_bits_and_geo,
-    tables_extremes,
-    tables_hashes,
-    tables_keys,
-    tables_lists,
-    tables_sets,
-    tables_sorted_set_ranges,
-    tables_sorted_sets,
-    tables_stream_claims,
-    tables_stream_groups,
-    tables_streams,
-    tables_strings,
-)
 from tests.support.processes import have_stock, start_stock_server
-from tests.support.tables import Table, play
 from tests.support.twins import Wire
+from tests.tables import (
+    bits_and_geo,
+    extremes,
+    hashes,
+    keys,
+    lists,
+    sets,
+    sorted_set_ranges,
+    sorted_sets,
+    stream_claims,
+    stream_groups,
+    streams,
+    strings,
+)
+from tests.tables.support import Table, play
 
 pytestmark = [pytest.mark.stock, pytest.mark.skipif(not have_stock(), reason="no stock redis-server on PATH")]
 
 MODULES = (
-    tables_strings,
-    tables_keys,
-    tables_bits_and_geo,
-    tables_extremes,
-    tables_hashes,
-    tables_lists,
-    tables_sets,
-    tables_sorted_set_ranges,
-    tables_sorted_sets,
-    tables_stream_claims,
-    tables_stream_groups,
-    tables_streams,
+    strings,
+    keys,
+    bits_and_geo,
+    extremes,
+    hashes,
+    lists,
+    sets,
+    sorted_set_ranges,
+    sorted_sets,
+    stream_claims,
+    stream_groups,
+    streams,
 )
 ALL = {name: table for module in MODULES for name, table in module.TABLES.items()}
 

@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from unittest.mock import patch
 
-from cluster.election import Ballot, Candidate
-from cluster.epochs import Epochs
-from cluster.guard import Guard, GuardReply
-from cluster.members import Member, Members
-from cluster.messages import OpenSlots
-from cluster.open_slots import OpenSlotSharing
-from cluster.view import ClusterView
-from sentinel import selection
-from sentinel.election import Election
-from sentinel.failover import Failover
-from sentinel.instance import Hold, Unit
-from sentinel.leases import Leases
-from sentinel.state import Context
+from slotmesh.cluster.election import Ballot, Candidate
+from slotmesh.cluster.epochs import Epochs
+from slotmesh.cluster.guard import Guard, GuardReply
+from slotmesh.cluster.members import Member, Members
+from slotmesh.cluster.messages import OpenSlots
+from slotmesh.cluster.open_slots import OpenSlotSharing
+from slotmesh.cluster.view import ClusterView
+from slotmesh.sentinel import selection
+from slotmesh.sentinel.election import Election
+from slotmesh.sentinel.failover import Failover
+from slotmesh.sentinel.instance import Hold, Unit
+from slotmesh.sentinel.leases import Leases
+from slotmesh.sentinel.state import Context
 
 Bug = Callable[[], AbstractContextManager[None]]
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from cluster.effects import Effect, ElectionStarted, ElectionWon, Persist, RoleChanged, Send
-from cluster.messages import AuthAck
-from cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
+from slotmesh.cluster.effects import Effect, ElectionStarted, ElectionWon, Persist, RoleChanged, Send
+from slotmesh.cluster.messages import AuthAck
+from slotmesh.cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
 from tests.sim.node import Observer, SimNode
 
 

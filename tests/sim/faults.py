@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
-from cluster.errors import ClusterRefusal
+from slotmesh.cluster.errors import ClusterRefusal
 from tests.sim.network import Host
 from tests.sim.node import BUS_PORT, CLIENT_PORT, SimNode
 

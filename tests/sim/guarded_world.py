@@ -18,8 +18,8 @@ from typing import Any
 import attrs
 from attrs import define, field
 
-from cluster.errors import ClusterRefusal
-from cluster.guard import Fence
+from slotmesh.cluster.errors import ClusterRefusal
+from slotmesh.cluster.guard import Fence
 from tests.sim.checks import SafetyViolation
 from tests.sim.faults import Faults
 from tests.sim.network import Connection, Host, Network

@@ -14,9 +14,9 @@ from typing import Any
 
 from attrs import define, field
 
-from cluster.config import ClusterConfig
-from cluster.core import ClusterCore
-from cluster.effects import (
+from slotmesh.cluster.config import ClusterConfig
+from slotmesh.cluster.core import ClusterCore
+from slotmesh.cluster.effects import (
     Connect,
     Disconnect,
     Effect,
@@ -27,7 +27,7 @@ from cluster.effects import (
     RoleChanged,
     Send,
 )
-from cluster.events import (
+from slotmesh.cluster.events import (
     LinkAccepted,
     LinkDown,
     LinkUp,
@@ -36,9 +36,9 @@ from cluster.events import (
     Tick,
     WritesPaused,
 )
-from cluster.guard import GuardReply
-from cluster.messages import Message
-from cluster.wire import FrameDecoder, encode_message
+from slotmesh.cluster.guard import GuardReply
+from slotmesh.cluster.messages import Message
+from slotmesh.cluster.wire import FrameDecoder, encode_message
 from tests.sim.network import Connection, Network
 
 _VARS = re.compile(r"^vars currentEpoch (\d+) lastVoteEpoch (\d+)", re.MULTILINE)

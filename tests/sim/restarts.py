@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sentinel.selection import HEAD_START_MS
+from slotmesh.sentinel.selection import HEAD_START_MS
 from tests.sim.sentinel_cluster import ClusterWorld, GuardedNode
 from tests.sim.sentinel_hosts import SimHost
 from tests.sim.sentinel_world import LEADER_MS, LivenessViolation, SafetyViolation, SentinelWorld

@@ -15,17 +15,17 @@ from typing import Any
 
 from attrs import define, field
 
-from cluster.config import ClusterConfig
-from cluster.effects import DeliverPublish, Effect
-from cluster.errors import ClusterRefusal
-from cluster.guard import Fence
-from cluster.messages import NodeAddress
-from cluster.slot_set import SlotSet
-from cluster.slots import SLOT_COUNT
-from cluster.state_file import SavedNode, SavedState, encode_state
-from cluster.terms import FLAG_MYSELF, FLAG_PRIMARY, FLAG_REPLICA
-from node.resp.values import OK, PONG
-from sentinel.effects import ErrorReply
+from slotmesh.cluster.config import ClusterConfig
+from slotmesh.cluster.effects import DeliverPublish, Effect
+from slotmesh.cluster.errors import ClusterRefusal
+from slotmesh.cluster.guard import Fence
+from slotmesh.cluster.messages import NodeAddress
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.slots import SLOT_COUNT
+from slotmesh.cluster.state_file import SavedNode, SavedState, encode_state
+from slotmesh.cluster.terms import FLAG_MYSELF, FLAG_PRIMARY, FLAG_REPLICA
+from slotmesh.node.resp.values import OK, PONG
+from slotmesh.sentinel.effects import ErrorReply
 from tests.sim.checks import Safety
 from tests.sim.network import Connection
 from tests.sim.node import BUS_PORT, CLIENT_PORT, EPOCH_MS, SimNode

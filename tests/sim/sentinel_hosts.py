@@ -17,11 +17,11 @@ from typing import Any
 
 from attrs import Factory, define, field, frozen
 
-from node.resp.values import NullArray, Status, Verbatim
-from sentinel import statements
-from sentinel.config import ConfigText, parse_config
-from sentinel.core import SentinelCore
-from sentinel.effects import (
+from slotmesh.node.resp.values import NullArray, Status, Verbatim
+from slotmesh.sentinel import statements
+from slotmesh.sentinel.config import ConfigText, parse_config
+from slotmesh.sentinel.core import SentinelCore
+from slotmesh.sentinel.effects import (
     Closed,
     Connect,
     Connected,
@@ -37,7 +37,7 @@ from sentinel.effects import (
     Stored,
     Tick,
 )
-from sentinel.instance import Unit
+from slotmesh.sentinel.instance import Unit
 from tests.sim.network import Connection, Network
 
 SENTINEL_PORT = 26379

@@ -7,8 +7,8 @@ from typing import Any
 
 from attrs import Factory, define, field
 
-from node.resp.values import OK, PONG
-from sentinel.effects import ErrorReply
+from slotmesh.node.resp.values import OK, PONG
+from slotmesh.sentinel.effects import ErrorReply
 from tests.sim.sentinel_hosts import LEASE_MARGIN_MS, SERVER_PORT, SimHost
 
 REPLICATE_MS = 60

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from sentinel.core import SentinelCore
-from sentinel.effects import Effect, Send
+from slotmesh.sentinel.core import SentinelCore
+from slotmesh.sentinel.effects import Effect, Send
 from tests.sim.bugs import bug_option
 from tests.sim.network import Network
 from tests.sim.sentinel_hosts import SENTINEL_PORT, SERVER_PORT, SimHost, SimSentinel, VoteSaved, emitted

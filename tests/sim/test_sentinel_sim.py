@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from sentinel import election
-from sentinel.effects import Effect
-from sentinel.instance import Instance, Unit
-from sentinel.leases import Leases
+from slotmesh.sentinel import election
+from slotmesh.sentinel.effects import Effect
+from slotmesh.sentinel.instance import Instance, Unit
+from slotmesh.sentinel.leases import Leases
 from tests.sim import sentinel_run
 from tests.sim.bugs import SENTINEL_BUGS, no_fence
 from tests.sim.restarts import RestartClusterWorld, RestartWorld

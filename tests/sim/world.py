@@ -16,12 +16,12 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from cluster.config import ClusterConfig
-from cluster.messages import NodeAddress
-from cluster.slot_set import SlotSet
-from cluster.slots import SLOT_COUNT
-from cluster.state_file import SavedNode, SavedState, encode_state
-from cluster.terms import FLAG_MYSELF, FLAG_PRIMARY, FLAG_REPLICA
+from slotmesh.cluster.config import ClusterConfig
+from slotmesh.cluster.messages import NodeAddress
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.slots import SLOT_COUNT
+from slotmesh.cluster.state_file import SavedNode, SavedState, encode_state
+from slotmesh.cluster.terms import FLAG_MYSELF, FLAG_PRIMARY, FLAG_REPLICA
 from tests.sim.bugs import bug_option
 from tests.sim.checks import Safety, SafetyViolation, describe_disagreement
 from tests.sim.faults import Faults

@@ -17,7 +17,7 @@ import redis
 
 from tests.commands.test_tables import ALL as TABLES
 from tests.support.processes import ServerHandle, raw_call, wait_until
-from tests.support.tables import words
+from tests.tables.support import words
 
 
 @attrs.define

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import hiredis
 
-from node.resp.encoder import encode_command
+from slotmesh.node.resp.encoder import encode_command
 from tests.soak.__main__ import MOST_GROWTH_KB, settle
 from tests.support.inprocess import to_bytes
 from tests.support.processes import start_node

@@ -13,7 +13,7 @@ import attrs
 
 from tests.support.processes import PROJECT_ROOT
 
-COMMAND = (sys.executable, "-m", "tools.clusterctl")
+COMMAND = (sys.executable, "-m", "slotmesh.tools.clusterctl")
 
 
 @attrs.frozen

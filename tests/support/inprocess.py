@@ -16,13 +16,13 @@ from typing import Any, Self
 
 import hiredis
 
-from node import commands
-from node.client import Client
-from node.clock import Clock
-from node.compat import COMPAT
-from node.config import Config
-from node.resp.encoder import encode_command
-from node.server import Server
+from slotmesh.node import commands
+from slotmesh.node.base.clock import Clock
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.clients.client import Client
+from slotmesh.node.config.configuration import Config
+from slotmesh.node.resp.encoder import encode_command
+from slotmesh.node.server import Server
 
 #: Where the tests were started, and the directories of the nodes that live: the working directory is the last one.
 _homes = [os.getcwd()]

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import attrs
 
-from node.resp.encoder import encode_command
+from slotmesh.node.resp.encoder import encode_command
 from tests.support.guarded import KEYS, Guarded, running_guarded
 from tests.support.processes import wait_until
 

@@ -15,16 +15,16 @@ from typing import Any, TypeVar
 
 import attrs
 
-from cluster.config import ClusterConfig
-from cluster.core import ClusterCore
-from cluster.effects import Connect, Disconnect, Effect, Send
-from cluster.events import Event, LinkAccepted, LinkDown, LinkUp, MessageReceived, ReplicationStatus, Tick
-from cluster.members import Member
-from cluster.messages import GossipEntry, Header, Message, NodeAddress, Ping, Pong
-from cluster.slot_set import NO_SLOTS, SlotSet
-from cluster.slots import SLOT_COUNT
-from cluster.state_file import SavedNode, SavedState, encode_state
-from cluster.terms import FLAG_FAIL, FLAG_MYSELF, FLAG_PFAIL, FLAG_PRIMARY, FLAG_REPLICA
+from slotmesh.cluster.config import ClusterConfig
+from slotmesh.cluster.core import ClusterCore
+from slotmesh.cluster.effects import Connect, Disconnect, Effect, Send
+from slotmesh.cluster.events import Event, LinkAccepted, LinkDown, LinkUp, MessageReceived, ReplicationStatus, Tick
+from slotmesh.cluster.members import Member
+from slotmesh.cluster.messages import GossipEntry, Header, Message, NodeAddress, Ping, Pong
+from slotmesh.cluster.slot_set import NO_SLOTS, SlotSet
+from slotmesh.cluster.slots import SLOT_COUNT
+from slotmesh.cluster.state_file import SavedNode, SavedState, encode_state
+from slotmesh.cluster.terms import FLAG_FAIL, FLAG_MYSELF, FLAG_PFAIL, FLAG_PRIMARY, FLAG_REPLICA
 
 E = TypeVar("E")
 M = TypeVar("M")

@@ -35,8 +35,8 @@ T = TypeVar("T")
 
 STOCK_SERVER = "redis-server"
 STOCK_SENTINEL = "redis-sentinel"
-OUR_NODE: tuple[str, ...] = (sys.executable, "-m", "node")
-OUR_SENTINEL: tuple[str, ...] = (sys.executable, "-m", "sentinel")
+OUR_NODE: tuple[str, ...] = (sys.executable, "-m", "slotmesh.node")
+OUR_SENTINEL: tuple[str, ...] = (sys.executable, "-m", "slotmesh.sentinel")
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 BUS_PORT_OFFSET = 10_000
 SLOT_COUNT = 16_384

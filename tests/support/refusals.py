@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from node.resp.encoder import encode_command
+from slotmesh.node.resp.encoder import encode_command
 from tests.support.inprocess import to_bytes
 
 Args = tuple[str | bytes, ...]

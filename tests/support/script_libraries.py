@@ -10,7 +10,7 @@ from typing import Any
 
 import lupa.lua51
 
-from node.scripting.libraries import install_all
+from slotmesh.node.scripting.libraries import install_all
 
 _PRELUDE = rb"""local function show(value)
   local kind = type(value)

@@ -7,10 +7,10 @@ from random import Random
 
 from attrs import define, field
 
-from sentinel import statements
-from sentinel.config import ConfigText, parse_config
-from sentinel.core import SentinelCore
-from sentinel.effects import (
+from slotmesh.sentinel import statements
+from slotmesh.sentinel.config import ConfigText, parse_config
+from slotmesh.sentinel.core import SentinelCore
+from slotmesh.sentinel.effects import (
     Closed,
     Connect,
     Connected,

@@ -14,7 +14,7 @@ from typing import Any
 
 import hiredis
 
-from node.resp.encoder import encode_command
+from slotmesh.node.resp.encoder import encode_command
 from tests.support.processes import start_node, start_stock_server
 
 Arg = str | bytes | int | float

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from node.accepting import Acceptor
+from slotmesh.node.serving.acceptor import Acceptor
 
 
 class FlakyListener(socket.socket):

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from node.keyspace.access import LFU_START, AccessFrequencies, AccessTimes, record_frequencies, record_times
-from node.keyspace.keyspace import Keyspace
+from slotmesh.node.keyspace.access import LFU_START, AccessFrequencies, AccessTimes, record_frequencies, record_times
+from slotmesh.node.keyspace.keyspace import Keyspace
 
 _MINUTE_MS = 60_000
 

@@ -6,9 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.acl import rules
-from node.acl.describe import describe_commands, describe_selector, describe_user
-from node.acl.rules import READ, WRITE, Catalogue, RuleError, Selector, UnmatchedParenthesis, User, join_selectors
+from slotmesh.node.acl import rules
+from slotmesh.node.acl.describe import describe_commands, describe_selector, describe_user
+from slotmesh.node.acl.rules import (
+    READ,
+    WRITE,
+    Catalogue,
+    RuleError,
+    Selector,
+    UnmatchedParenthesis,
+    User,
+    join_selectors,
+)
 
 CATALOGUE = Catalogue(
     [

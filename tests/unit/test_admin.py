@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cluster.effects import Disconnect, EmptyKeyspace, Persist, RoleChanged, SlotsChanged
-from cluster.errors import ClusterRefusal, Condition
-from cluster.messages import Pong
-from cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
+from slotmesh.cluster.effects import Disconnect, EmptyKeyspace, Persist, RoleChanged, SlotsChanged
+from slotmesh.cluster.errors import ClusterRefusal, Condition
+from slotmesh.cluster.messages import Pong
+from slotmesh.cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
 from tests.support.lone_core import LoneCore, ip_of, node_id
 
 P1, P2, P3, R1, R2 = (node_id(name) for name in ("P1", "P2", "P3", "R1", "R2"))

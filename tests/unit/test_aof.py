@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from node.clock import Clock
-from node.config import Config
-from node.persistence import aof as module
-from node.persistence.aof import BLOCKED_MS, MOST_HELD_MS, ON, WAITING, Aof, AofFailure
-from node.persistence.aof_manifest import read_manifest
-from node.persistence.errors import LoadError
+from slotmesh.node.base.clock import Clock
+from slotmesh.node.config.configuration import Config
+from slotmesh.node.persistence import aof as module
+from slotmesh.node.persistence.aof import BLOCKED_MS, MOST_HELD_MS, ON, WAITING, Aof, AofFailure
+from slotmesh.node.persistence.aof_manifest import read_manifest
+from slotmesh.node.persistence.errors import LoadError
 
 
 class Bench:

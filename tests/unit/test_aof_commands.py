@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from node.keyspace.keyspace import Keyspace
-from node.persistence.aof_commands import value_commands, write_commands
-from node.persistence.aof_load import load_log_steps
-from node.persistence.loading import KeyspaceSink, Progress, run_steps
-from node.persistence.payload import dump_payload
-from node.persistence.snapshot import SnapshotOptions
-from node.types.hash import HashValue
-from node.types.list import ListValue
-from node.types.set import SetValue
-from node.types.sorted_set import SortedSetValue
-from node.types.stream import StreamValue
-from node.types.stream_group import Group
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.persistence.aof_commands import value_commands, write_commands
+from slotmesh.node.persistence.aof_load import load_log_steps
+from slotmesh.node.persistence.loading import KeyspaceSink, Progress, run_steps
+from slotmesh.node.persistence.payload import dump_payload
+from slotmesh.node.persistence.snapshot import SnapshotOptions
+from slotmesh.node.types.hash import HashValue
+from slotmesh.node.types.list import ListValue
+from slotmesh.node.types.set import SetValue
+from slotmesh.node.types.sorted_set import SortedSetValue
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_group import Group
 from tests.support.inprocess import START_MS, InProcessNode
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from node.keyspace.database import IGNORE
-from node.persistence.aof_load import CommandParser, load_log_steps
-from node.persistence.errors import LoadError
-from node.persistence.loading import KeyspaceSink, Progress, run_steps
-from node.persistence.rdb_file import RdbWriter
-from node.resp.encoder import encode_command
+from slotmesh.node.keyspace.database import IGNORE
+from slotmesh.node.persistence.aof_load import CommandParser, load_log_steps
+from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.persistence.loading import KeyspaceSink, Progress, run_steps
+from slotmesh.node.persistence.rdb_file import RdbWriter
+from slotmesh.node.resp.encoder import encode_command
 from tests.support.inprocess import InProcessNode
 
 COMMANDS = [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.persistence.aof_manifest import (
+from slotmesh.node.persistence.aof_manifest import (
     BASE,
     HISTORY,
     INCREMENT,
@@ -18,7 +18,7 @@ from node.persistence.aof_manifest import (
     read_manifest,
     write_manifest,
 )
-from node.persistence.errors import LoadError
+from slotmesh.node.persistence.errors import LoadError
 
 STOCK_EXAMPLE = """\
 file appendonly.aof.2.base.rdb seq 2 type b

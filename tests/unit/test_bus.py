@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 import trio
 
-from cluster.bus import Bus, BusClock
-from cluster.config import ClusterConfig
-from cluster.core import ClusterCore
-from cluster.effects import Connect, Effect
-from cluster.events import Event, MessageReceived, ReplicationStatus
-from cluster.faults import PERIOD_S, Complaints
-from cluster.messages import Header, Meet, Ping
-from cluster.terms import FLAG_PRIMARY
-from cluster.wire import MAX_STRANGER_FRAME_BYTES, encode_message
+from slotmesh.cluster.bus import Bus, BusClock
+from slotmesh.cluster.config import ClusterConfig
+from slotmesh.cluster.core import ClusterCore
+from slotmesh.cluster.effects import Connect, Effect
+from slotmesh.cluster.events import Event, MessageReceived, ReplicationStatus
+from slotmesh.cluster.faults import PERIOD_S, Complaints
+from slotmesh.cluster.messages import Header, Meet, Ping
+from slotmesh.cluster.terms import FLAG_PRIMARY
+from slotmesh.cluster.wire import MAX_STRANGER_FRAME_BYTES, encode_message
 
 BAD, GOOD = "b" * 40, "c" * 40
 
@@ -162,14 +162,14 @@ def test_link_that_cannot_be_opened_is_lost_and_nothing_else(monkeypatch: pytest
         def none_left(*_: object) -> socket.socket:
             raise OSError(errno.EMFILE, "too many open files")
 
-        monkeypatch.setattr("cluster.bus.socket.socket", none_left)
+        monkeypatch.setattr("slotmesh.cluster.bus.socket.socket", none_left)
         bus.core.admin(bus.clock.now_ms()).meet("127.0.0.1", 7001, address[1])
         bus.settle()
         (stranger,) = [member for member in bus.core.view.members if member.in_handshake]
         first = stranger.link
         while stranger.link is first:
             await trio.sleep(0.01)
-        monkeypatch.setattr("cluster.bus.socket.socket", real)
+        monkeypatch.setattr("slotmesh.cluster.bus.socket.socket", real)
         assert await answers(await bus.dial(address), ping_of(GOOD))
 
     run_bus(act)
@@ -185,7 +185,7 @@ def test_name_is_looked_up_without_holding_the_loop(monkeypatch: pytest.MonkeyPa
 
     async def act(bus: DialledBus, address: tuple[str, int]) -> None:
         stream = await bus.dial(address)
-        monkeypatch.setattr("cluster.bus.trio.socket.getaddrinfo", slow)
+        monkeypatch.setattr("slotmesh.cluster.bus.trio.socket.getaddrinfo", slow)
         bus._carry_out(Connect(77, "db.example", 17000))
         await asked.wait()
         assert await answers(stream, ping_of(GOOD))

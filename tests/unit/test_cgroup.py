@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from node.cgroup import memory_room
+from slotmesh.node.memory.cgroup import memory_room
 
 MB = 1 << 20
 

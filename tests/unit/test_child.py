@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from node.persistence.child import KILLED, Child, ChildResult, Report, fork_child
+from slotmesh.node.persistence.child import KILLED, Child, ChildResult, Report, fork_child
 
 
 def _wait(child: Child) -> ChildResult:
@@ -84,7 +84,7 @@ def test_child_keeps_no_descriptor_but_its_own(tmp_path: Path) -> None:
 
 
 def test_child_progress_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.persistence.child._PROGRESS_EVERY_S", 0)
+    monkeypatch.setattr("slotmesh.node.persistence.child._PROGRESS_EVERY_S", 0)
 
     def work(report: Report) -> None:
         for keys in (10, 20, 30):

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from node import pause
-from node.client import GATE_SUBSCRIBED, GATE_TRACKING
-from node.dispatch import SERVER_MONITORS, SERVER_PAUSED
-from node.resp.encoder import encode_command
+from slotmesh.node.clients import pause
+from slotmesh.node.clients.client import GATE_SUBSCRIBED, GATE_TRACKING
+from slotmesh.node.resp.encoder import encode_command
+from slotmesh.node.serving.dispatch import SERVER_MONITORS, SERVER_PAUSED
 from tests.support.inprocess import InProcessClient, InProcessNode
 
 

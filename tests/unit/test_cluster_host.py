@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.effects import RoleChanged
-from cluster.events import ReplicationStatus
-from cluster.messages import NodeAddress
-from cluster.terms import FLAG_REPLICA
-from node.cluster_host import ClusterHost
+from slotmesh.cluster.effects import RoleChanged
+from slotmesh.cluster.events import ReplicationStatus
+from slotmesh.cluster.messages import NodeAddress
+from slotmesh.cluster.terms import FLAG_REPLICA
+from slotmesh.node.clustering.host import ClusterHost
 from tests.support.inprocess import InProcessNode
 
 LEASE_MS = 1000

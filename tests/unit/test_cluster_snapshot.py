@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from cluster import reports
-from cluster.core import ClusterCore
-from cluster.guard import Fence
-from cluster.messages import Extensions, Fail, Ping
-from cluster.slot_set import NO_SLOTS, SlotSet
-from cluster.state_file import StateFileError
-from cluster.terms import FLAG_PRIMARY, MESSAGE_EXTENSIONS
+from slotmesh.cluster import reports
+from slotmesh.cluster.core import ClusterCore
+from slotmesh.cluster.guard import Fence
+from slotmesh.cluster.messages import Extensions, Fail, Ping
+from slotmesh.cluster.slot_set import NO_SLOTS, SlotSet
+from slotmesh.cluster.state_file import StateFileError
+from slotmesh.cluster.terms import FLAG_PRIMARY, MESSAGE_EXTENSIONS
 from tests.support.lone_core import TIMEOUT_MS, LoneCore, node_id
 
 P1, P2, P3, R1 = (node_id(name) for name in ("P1", "P2", "P3", "R1"))

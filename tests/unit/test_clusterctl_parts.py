@@ -15,19 +15,19 @@ import pytest
 import redis
 from click.testing import CliRunner
 
-from cluster.plan import Address, Move, split_into_stages
-from cluster.slot_set import SlotSet
-from tools.clusterctl.__main__ import FAMILIES, cli
-from tools.clusterctl.agreement import poll_until, slot_map_of
-from tools.clusterctl.connect import Access, NodeLink, error_text, for_each, pack, parse_address, words
-from tools.clusterctl.errors import CannotConnect, OperationFailed, Refused, StillLoading, UsageMistake
-from tools.clusterctl.journal import Journal, unfinished_plans
-from tools.clusterctl.local import LocalCluster, lay_out, port_is_free, who_listens
-from tools.clusterctl.local_config import node_config, quote, sentinel_config
-from tools.clusterctl.look import jsonable, render
-from tools.clusterctl.output import Output
-from tools.clusterctl.session import Session, access_options, find_seeds
-from tools.clusterctl.slots_verbs import parse_slot_ranges
+from slotmesh.cluster.plan import Address, Move, split_into_stages
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.tools.clusterctl.__main__ import FAMILIES, cli
+from slotmesh.tools.clusterctl.agreement import poll_until, slot_map_of
+from slotmesh.tools.clusterctl.connect import Access, NodeLink, error_text, for_each, pack, parse_address, words
+from slotmesh.tools.clusterctl.errors import CannotConnect, OperationFailed, Refused, StillLoading, UsageMistake
+from slotmesh.tools.clusterctl.journal import Journal, unfinished_plans
+from slotmesh.tools.clusterctl.local import LocalCluster, lay_out, port_is_free, who_listens
+from slotmesh.tools.clusterctl.local_config import node_config, quote, sentinel_config
+from slotmesh.tools.clusterctl.look import jsonable, render
+from slotmesh.tools.clusterctl.output import Output
+from slotmesh.tools.clusterctl.session import Session, access_options, find_seeds
+from slotmesh.tools.clusterctl.slots_verbs import parse_slot_ranges
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from cluster.plan import Address
-from cluster.slot_set import SlotSet
-from tools.clusterctl.errors import OperationFailed, UsageMistake
-from tools.clusterctl.health import Strays, find_problems, has_errors
-from tools.clusterctl.view import ClusterView, Node, NodeLine, parse_info, parse_nodes
+from slotmesh.cluster.plan import Address
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.tools.clusterctl.errors import OperationFailed, UsageMistake
+from slotmesh.tools.clusterctl.health import Strays, find_problems, has_errors
+from slotmesh.tools.clusterctl.view import ClusterView, Node, NodeLine, parse_info, parse_nodes
 
 A, B, C, R = "a" * 40, "b" * 40, "c" * 40, "d" * 40
 ASKED = Address("10.0.0.9", 7001)

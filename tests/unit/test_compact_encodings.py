@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.persistence.compact import decode_intset, decode_ziplist, decode_zipmap, encode_intset
-from node.persistence.errors import FormatError
+from slotmesh.node.persistence.compact import decode_intset, decode_ziplist, decode_zipmap, encode_intset
+from slotmesh.node.persistence.errors import FormatError
 
 ZIPLIST_2_5_HELLO = bytes.fromhex("1c0000000e0000000300") + b"\x00\xf3\x02\xf6\x02\x0bHello World\xff"
 ZIPMAP = b"\x02\x03foo\x03\x00bar\x05hello\x05\x00world\xff"

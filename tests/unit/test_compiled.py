@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.slots import key_slot
-from node.native import compiled
-from node.resp.encoder import encode_command_plain
-from node.resp.values import OK
+from slotmesh.cluster.slots import key_slot
+from slotmesh.node.base.native import compiled
+from slotmesh.node.resp.encoder import encode_command_plain
+from slotmesh.node.resp.values import OK
 from tests.support.processes import PROJECT_ROOT
 from tests.unit.test_resp_encoder import plain_form, replies
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from node.compat import LEVELS
-from node.config import Config, ConfigError, ConfigFileError
-from node.config_directives import ALL_DIRECTIVES, BY_NAME, DIRECTIVES
-from node.config_effects import EFFECTS, NONE, PARTLY
-from node.config_kinds import ConfigError as KindError
-from node.config_kinds import format_memory, parse_memory
-from node.config_rewrite import SIGNATURE, replace_file, rewrite_file, rewritten
-from node.config_values import ConfigValues
-from node.errors import CommandError
-from node.types.limits import LIMITS
+from slotmesh.node.base.compat import LEVELS
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.config.configuration import Config, ConfigError, ConfigFileError
+from slotmesh.node.config.directives import ALL_DIRECTIVES, BY_NAME, DIRECTIVES
+from slotmesh.node.config.effects import EFFECTS, NONE, PARTLY
+from slotmesh.node.config.kinds import ConfigError as KindError
+from slotmesh.node.config.kinds import format_memory, parse_memory
+from slotmesh.node.config.rewrite import SIGNATURE, replace_file, rewrite_file, rewritten
+from slotmesh.node.config.values import ConfigValues
+from slotmesh.node.types.limits import LIMITS
 from tests.support.inprocess import InProcessNode
 from tests.support.processes import PROJECT_ROOT
 
@@ -81,16 +81,20 @@ _READ_ALL_THE_SAME = {"enable-module-command", "tls-port", "tls-cluster"}
 
 
 def test_effects_agree_with_what_the_code_reads() -> None:
-    declarations = {"config_values", "config_directive", "config_directives", "config_newer", "config_effects"}
-    sources = [*PROJECT_ROOT.glob("node/**/*.py"), *PROJECT_ROOT.glob("cluster/*.py")]
-    source = "\n".join(path.read_text() for path in sources if path.stem not in declarations)
+    declarations = {
+        PROJECT_ROOT / "node" / "config" / f"{name}.py"
+        for name in ("values", "directive", "directives", "directives_after_7_0", "effects")
+    }
+    assert all(path.is_file() for path in declarations)
+    sources = {*PROJECT_ROOT.glob("node/**/*.py"), *PROJECT_ROOT.glob("cluster/*.py")}
+    source = "\n".join(path.read_text() for path in sorted(sources - declarations))
     words, quoted = set(re.findall(r"\b\w+\b", source)), set(re.findall(r'"([a-z_-]+)"', source))
     for directive in ALL_DIRECTIVES:
         effect = EFFECTS.get(directive.name)
         if directive.attribute not in words | set(LIMITS.__slots__) and directive.name not in quoted:
-            assert effect is not None, f"nothing reads {directive.name}: config_effects.py must say so"
+            assert effect is not None, f"nothing reads {directive.name}: config/effects.py must say so"
         elif effect is not None and effect.degree == NONE:
-            assert directive.name in _READ_ALL_THE_SAME, f"{directive.name} is read: config_effects.py says it is not"
+            assert directive.name in _READ_ALL_THE_SAME, f"{directive.name} is read: config/effects.py says it is not"
 
 
 @pytest.mark.parametrize(

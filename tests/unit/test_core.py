@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
-from cluster.config import ClusterConfig
-from cluster.core import TICK_MS, ClusterCore
-from cluster.effects import DeliverPublish, Persist, RoleChanged
-from cluster.events import LinkDown, Tick
-from cluster.messages import Pong, Publish
-from cluster.terms import FLAG_NOFAILOVER
+from slotmesh.cluster.config import ClusterConfig
+from slotmesh.cluster.core import TICK_MS, ClusterCore
+from slotmesh.cluster.effects import DeliverPublish, Persist, RoleChanged
+from slotmesh.cluster.events import LinkDown, Tick
+from slotmesh.cluster.messages import Pong, Publish
+from slotmesh.cluster.terms import FLAG_NOFAILOVER
 from tests.support.lone_core import START_MS, LoneCore, node_id
 
 

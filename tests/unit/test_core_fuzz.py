@@ -12,11 +12,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.core import ClusterCore
-from cluster.effects import Persist, Send
-from cluster.errors import ClusterRefusal
-from cluster.events import LinkDown, WritesPaused
-from cluster.messages import (
+from slotmesh.cluster.core import ClusterCore
+from slotmesh.cluster.effects import Persist, Send
+from slotmesh.cluster.errors import ClusterRefusal
+from slotmesh.cluster.events import LinkDown, WritesPaused
+from slotmesh.cluster.messages import (
     AuthAck,
     AuthRequest,
     Extensions,
@@ -30,8 +30,8 @@ from cluster.messages import (
     Publish,
     Update,
 )
-from cluster.slot_set import SlotSet
-from cluster.wire import decode_frame, encode_message
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.wire import decode_frame, encode_message
 from tests.support.lone_core import LoneCore, node_id
 
 NAMES = ("P1", "P2", "P3", "R1", "R2", "R3", "X1", "X2")

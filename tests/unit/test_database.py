@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from node.keyspace.access import AccessTimes
-from node.keyspace.database import Database
-from node.keyspace.keyspace import Keyspace
-from node.types.list import ListValue
+from slotmesh.node.keyspace.access import AccessTimes
+from slotmesh.node.keyspace.database import Database
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.types.list import ListValue
 
 
 class _Watched:

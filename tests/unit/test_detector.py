@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.messages import Fail, Ping
+from slotmesh.cluster.messages import Fail, Ping
 from tests.support.lone_core import TIMEOUT_MS, LoneCore, node_id
 
 

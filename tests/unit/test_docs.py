@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from slotmesh.tools import docs
 from tests.support.processes import PROJECT_ROOT
-from tools import docs
 
 
 def test_generated_pages_are_what_the_declarations_say() -> None:

@@ -12,7 +12,8 @@ PAGE = (ROOT / "docs" / "adding-a-command.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 DECLARE = """
 import sys
-from node import commands, registry
+from slotmesh.node import commands
+from slotmesh.node.spec import registry
 
 commands.load_all()
 handler, table = sys.argv[1:]
@@ -22,7 +23,7 @@ exec(table)
 """
 PLAY = """
 from tests.support.inprocess import InProcessNode
-from tests.support.tables import play
+from tests.tables.support import play
 
 for resp3 in (False, True):
     with InProcessNode() as node:

@@ -7,10 +7,10 @@ from typing import Any
 import attrs
 import pytest
 
-from cluster.effects import ElectionStarted, ElectionWon, Log, Persist, RoleChanged, Send
-from cluster.messages import AuthAck, AuthRequest, Fail, Pong
-from cluster.slot_set import SlotSet
-from cluster.terms import FLAG_NOFAILOVER, FLAG_REPLICA, MESSAGE_FORCE_ACK
+from slotmesh.cluster.effects import ElectionStarted, ElectionWon, Log, Persist, RoleChanged, Send
+from slotmesh.cluster.messages import AuthAck, AuthRequest, Fail, Pong
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.terms import FLAG_NOFAILOVER, FLAG_REPLICA, MESSAGE_FORCE_ACK
 from tests.support.lone_core import TIMEOUT_MS, LoneCore, node_id
 
 

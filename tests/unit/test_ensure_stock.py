@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tools import ensure_stock
+from slotmesh.tools import ensure_stock
 
 
 class Machine:

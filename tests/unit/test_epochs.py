@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.epochs import Epochs, holds_greatest_epoch, must_yield_epoch
-from cluster.members import Member, Members
-from cluster.terms import FLAG_PRIMARY
+from slotmesh.cluster.epochs import Epochs, holds_greatest_epoch, must_yield_epoch
+from slotmesh.cluster.members import Member, Members
+from slotmesh.cluster.terms import FLAG_PRIMARY
 
 
 @given(st.lists(st.tuples(st.sampled_from(["observe", "advance", "vote"]), st.integers(0, 12)), max_size=30))

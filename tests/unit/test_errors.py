@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.errors import NO_AUTH, CommandError
+from slotmesh.node.base.errors import NO_AUTH, CommandError
 
 
 def test_command_error_is_shown_as_its_text_whatever_it_was_made_of() -> None:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from node import dispatch
-from node.eviction import DONE, FAILED, GOES_ON, POOL_SIZE, Eviction, held_bytes, time_limit_ns
-from node.keyspace.database import Database
-from node.keyspace.draws import sample_keys
-from node.keyspace.lazy_free import SMALL
-from node.memory import Figures, Memory
-from node.types.list import ListValue
+from slotmesh.node.keyspace.database import Database
+from slotmesh.node.keyspace.lazy_free import SMALL
+from slotmesh.node.keyspace.random_keys import sample_keys
+from slotmesh.node.memory.eviction import DONE, FAILED, GOES_ON, POOL_SIZE, Eviction, held_bytes, time_limit_ns
+from slotmesh.node.memory.used import Figures, Memory
+from slotmesh.node.serving import dispatch
+from slotmesh.node.types.list import ListValue
 from tests.support.inprocess import InProcessNode
 
 _VALUE = b"v" * 1000
@@ -356,7 +356,7 @@ def test_samples_of_a_database_reach_all_its_keys(node: _Node, count: int) -> No
 
 def test_slow_evictions_are_latency_events(node: _Node, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(0, 10**12, 5_000_000))
-    monkeypatch.setattr("node.eviction.perf_counter_ns", lambda: next(ticks))
+    monkeypatch.setattr("slotmesh.node.memory.eviction.perf_counter_ns", lambda: next(ticks))
     node.choose("allkeys-random")
     node.fill(20)
     node.limit(10)

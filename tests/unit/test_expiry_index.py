@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from node.keyspace.expiry import BUCKET_BITS, ExpiryIndex
+from slotmesh.node.keyspace.expiry import BUCKET_BITS, ExpiryIndex
 
 _BUCKET_MS = 1 << BUCKET_BITS
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node import glob
-from node.compat import COMPAT
-from node.glob import Glob, compile_glob, match
+from slotmesh.node.base import glob
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.glob import Glob, compile_glob, match
 
 
 def _model(pattern: bytes, text: bytes, fold: bool) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from cluster.messages import Extensions, ForgottenNode, GossipEntry, Meet, Ping, Pong
-from cluster.terms import FLAG_HANDSHAKE, FLAG_NOADDR, FLAG_PFAIL, MESSAGE_EXTENSIONS
+from slotmesh.cluster.messages import Extensions, ForgottenNode, GossipEntry, Meet, Ping, Pong
+from slotmesh.cluster.terms import FLAG_HANDSHAKE, FLAG_NOADDR, FLAG_PFAIL, MESSAGE_EXTENSIONS
 from tests.support.lone_core import START_MS, TIMEOUT_MS, LoneCore, ip_of, node_id
 
 

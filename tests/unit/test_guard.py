@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.effects import ElectionStarted, Persist
-from cluster.errors import ClusterRefusal, Condition
-from cluster.events import Tick
-from cluster.guard import NEVER_MS, Fence, GuardReply
-from cluster.messages import AuthRequest, Fail
+from slotmesh.cluster.effects import ElectionStarted, Persist
+from slotmesh.cluster.errors import ClusterRefusal, Condition
+from slotmesh.cluster.events import Tick
+from slotmesh.cluster.guard import NEVER_MS, Fence, GuardReply
+from slotmesh.cluster.messages import AuthRequest, Fail
 from tests.support.lone_core import START_MS, LoneCore, node_id
 
 LEASE_MS = 1000

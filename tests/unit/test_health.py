@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cluster.effects import StateChanged
-from cluster.messages import Fail
-from cluster.slot_set import SlotSet
+from slotmesh.cluster.effects import StateChanged
+from slotmesh.cluster.messages import Fail
+from slotmesh.cluster.slot_set import SlotSet
 from tests.support.lone_core import TIMEOUT_MS, LoneCore, node_id
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.observe.heavy_hitters import HeavyHitters
+from slotmesh.node.observe.heavy_hitters import HeavyHitters
 
 _NAMES = st.integers(0, 30).map(lambda n: b"%d" % n)
 

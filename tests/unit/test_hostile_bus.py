@@ -7,19 +7,19 @@ from typing import Any
 import attrs
 import pytest
 
-from cluster.addresses import is_ip, normal_ip
-from cluster.core import ClusterCore
-from cluster.effects import Connect, Disconnect
-from cluster.epochs import CREDIBLE_STEP, MOST_CREDIBLE_EPOCH
-from cluster.errors import ClusterRefusal
-from cluster.events import LinkAccepted
-from cluster.guard import Fence
-from cluster.links import MAX_HANDSHAKES, MAX_STRANGERS
-from cluster.members import MAX_FORGOTTEN, MAX_MEMBERS, Members
-from cluster.messages import AuthRequest, Fail, GossipEntry, Header, Meet, Ping, Pong, Update
-from cluster.numbers import INT64_MAX
-from cluster.slot_set import SlotSet
-from cluster.terms import FLAG_PRIMARY, FLAG_REPLICA
+from slotmesh.cluster.addresses import is_ip, normal_ip
+from slotmesh.cluster.core import ClusterCore
+from slotmesh.cluster.effects import Connect, Disconnect
+from slotmesh.cluster.epochs import CREDIBLE_STEP, MOST_CREDIBLE_EPOCH
+from slotmesh.cluster.errors import ClusterRefusal
+from slotmesh.cluster.events import LinkAccepted
+from slotmesh.cluster.guard import Fence
+from slotmesh.cluster.links import MAX_HANDSHAKES, MAX_STRANGERS
+from slotmesh.cluster.members import MAX_FORGOTTEN, MAX_MEMBERS, Members
+from slotmesh.cluster.messages import AuthRequest, Fail, GossipEntry, Header, Meet, Ping, Pong, Update
+from slotmesh.cluster.numbers import INT64_MAX
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.terms import FLAG_PRIMARY, FLAG_REPLICA
 from tests.support.lone_core import LoneCore, node_id
 
 STRANGER = "f" * 40
@@ -187,7 +187,7 @@ def test_handshakes_of_strangers_are_bounded() -> None:
 
 
 def test_members_made_up_in_gossip_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.members.MAX_MEMBERS", 20)
+    monkeypatch.setattr("slotmesh.cluster.members.MAX_MEMBERS", 20)
     lone = LoneCore("P1")
     lone.greet()
     entries = tuple(GossipEntry(f"{n:040x}", 0, 1, "10.8.8.8", 1, 1, FLAG_PRIMARY) for n in range(100))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.types.stream_group import Group
+from slotmesh.node.types.stream_group import Group
 
 ENTRIES = st.integers(1, 8)
 STEPS = st.lists(

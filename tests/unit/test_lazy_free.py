@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from node.keyspace.keyspace import Keyspace
-from node.keyspace.lazy_free import SMALL, LazyFree
-from node.types.hash import HashValue
-from node.types.list import ListValue
-from node.types.set import SetValue
-from node.types.sorted_set import SortedSetValue
-from node.types.stream import StreamValue
-from node.types.stream_group import Group
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.keyspace.lazy_free import SMALL, LazyFree
+from slotmesh.node.types.hash import HashValue
+from slotmesh.node.types.list import ListValue
+from slotmesh.node.types.set import SetValue
+from slotmesh.node.types.sorted_set import SortedSetValue
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_group import Group
 
 _COUNT = 20_000
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from cluster.effects import Connect, Disconnect, Persist, RoleChanged
-from cluster.events import LinkAccepted, LinkDown, LinkUp, MessageReceived
-from cluster.messages import Fail, Meet, Ping, Pong
-from cluster.terms import FLAG_PRIMARY
+from slotmesh.cluster.effects import Connect, Disconnect, Persist, RoleChanged
+from slotmesh.cluster.events import LinkAccepted, LinkDown, LinkUp, MessageReceived
+from slotmesh.cluster.messages import Fail, Meet, Ping, Pong
+from slotmesh.cluster.terms import FLAG_PRIMARY
 from tests.support.lone_core import TIMEOUT_MS, LoneCore, ip_of, node_id
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.persistence.errors import FormatError
-from node.persistence.listpack import as_bytes, decode_listpack, encode_entry, encode_listpack
+from slotmesh.node.persistence.errors import FormatError
+from slotmesh.node.persistence.listpack import as_bytes, decode_listpack, encode_entry, encode_listpack
 
 ELEMENTS = st.one_of(
     st.binary(max_size=80),

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.persistence import lzf
-from node.persistence.errors import FormatError
+from slotmesh.node.persistence import lzf
+from slotmesh.node.persistence.errors import FormatError
 
 _rng = random.Random(7)
 REPETITIVE = st.lists(st.sampled_from([b"abc", b"{'key': 1}", b"\x00" * 40, b"z", bytes(range(60))]), max_size=60).map(

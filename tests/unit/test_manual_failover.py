@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.effects import PauseWrites, ResumeWrites, RoleChanged
-from cluster.errors import ClusterRefusal, Condition
-from cluster.events import WritesPaused
-from cluster.messages import AuthAck, AuthRequest, ManualFailoverStart, Ping, Pong
-from cluster.terms import MESSAGE_FORCE_ACK, MESSAGE_PAUSED
+from slotmesh.cluster.effects import PauseWrites, ResumeWrites, RoleChanged
+from slotmesh.cluster.errors import ClusterRefusal, Condition
+from slotmesh.cluster.events import WritesPaused
+from slotmesh.cluster.messages import AuthAck, AuthRequest, ManualFailoverStart, Ping, Pong
+from slotmesh.cluster.terms import MESSAGE_FORCE_ACK, MESSAGE_PAUSED
 from tests.support.lone_core import LoneCore, node_id
 
 

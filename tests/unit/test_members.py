@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.members import Member, Members
-from cluster.slot_set import SlotSet
-from cluster.terms import FLAG_MIGRATE_TO, FLAG_MYSELF, FLAG_NOADDR, FLAG_PFAIL, FLAG_PRIMARY, FLAG_REPLICA
+from slotmesh.cluster.members import Member, Members
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.terms import FLAG_MIGRATE_TO, FLAG_MYSELF, FLAG_NOADDR, FLAG_PFAIL, FLAG_PRIMARY, FLAG_REPLICA
 
 
 @pytest.fixture

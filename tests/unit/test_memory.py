@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 
-from node.memory import Figures, Memory, measure
+from slotmesh.node.memory.used import Figures, Memory, measure
 
 MB = 1 << 20
 _START = Figures(resident=40 * MB, anonymous=30 * MB, blocks=300_000, heap_used=8 * MB, heap_held=9 * MB)

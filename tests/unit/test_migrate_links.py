@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.persistence.migrate_links import IDLE_MS, MAX_LINKS, LinkError, MigrateLinks
+from slotmesh.node.persistence.migrate_links import IDLE_MS, MAX_LINKS, LinkError, MigrateLinks
 
 
 class Bench:

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from node.native import compiled
-from node.types import murmur
+from slotmesh.node.base.native import compiled
+from slotmesh.node.types import murmur
 
 _M64 = (1 << 64) - 1
 _MULTIPLIER = 0xC6A4A7935BD1E995

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from cluster.numbers import INT64_MAX, INT64_MIN, UINT64_MAX, to_float, to_int64, to_lenient_float, to_uint
+from slotmesh.cluster.numbers import INT64_MAX, INT64_MIN, UINT64_MAX, to_float, to_int64, to_lenient_float, to_uint
 
 HOSTILE = [b"", b" 1", b"1 ", b"+1", b"1_0", b"1\n", b"0x1", b"1.0", b"-", b"\xff", b"9" * 5000, b"\xd9\xa1"]
 

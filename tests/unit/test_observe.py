@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node import commands, registry
-from node.observe.command_log import shortened
-from node.observe.histogram import SHIFT, Histogram
-from node.observe.info import human_bytes, merge, ratio
-from node.observe.latency import LatencyMonitor, Series, draw_graph, summarize
-from node.observe.monitors import redacted
+from slotmesh.node import commands
+from slotmesh.node.observe.command_log import shortened
+from slotmesh.node.observe.histogram import SHIFT, Histogram
+from slotmesh.node.observe.info import human_bytes, merge, ratio
+from slotmesh.node.observe.latency import LatencyMonitor, Series, draw_graph, summarize
+from slotmesh.node.observe.monitors import redacted
+from slotmesh.node.spec import registry
 
 # -- histogram -------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from cluster.effects import Persist
-from cluster.messages import Extensions, Header, OpenSlots, Ping, Pong
-from cluster.slot_set import SlotSet
-from cluster.terms import FLAG_PRIMARY, MESSAGE_EXTENSIONS, MESSAGE_SHARES_OPEN_SLOTS
+from slotmesh.cluster.effects import Persist
+from slotmesh.cluster.messages import Extensions, Header, OpenSlots, Ping, Pong
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.terms import FLAG_PRIMARY, MESSAGE_EXTENSIONS, MESSAGE_SHARES_OPEN_SLOTS
 from tests.support.lone_core import LoneCore, node_id
 
 OURS = MESSAGE_EXTENSIONS | MESSAGE_SHARES_OPEN_SLOTS

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.plan import (
+from slotmesh.cluster.plan import (
     Address,
     Move,
     PlanError,
@@ -19,7 +19,7 @@ from cluster.plan import (
     split_slots,
     take_slots,
 )
-from cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
+from slotmesh.cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
 
 
 def text(slots: list[SlotSet]) -> list[str]:

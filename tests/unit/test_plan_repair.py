@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.plan_repair import SlotFacts, group_repairs, plan_slot_repair
+from slotmesh.cluster.plan_repair import SlotFacts, group_repairs, plan_slot_repair
 
 NODES = ["a", "b", "c"]
 

@@ -75,13 +75,39 @@ PURE_FILES += tuple(
 
 MAY_NOT_IMPORT = {
     "cluster": ("node", "sentinel", "tools"),
-    "node/types": ("node.keyspace", "node.commands", "node.server", "node.client", "node.data_plane", "cluster"),
-    "node/resp": ("node.keyspace", "node.commands", "node.server", "node.client", "node.types", "cluster"),
-    "node/keyspace": ("node.commands", "node.server", "node.data_plane", "node.replication", "node.persistence"),
+    "node/types": (
+        "node.keyspace",
+        "node.commands",
+        "node.server",
+        "node.clients.client",
+        "node.serving.data_plane",
+        "cluster",
+    ),
+    "node/resp": (
+        "node.keyspace",
+        "node.commands",
+        "node.server",
+        "node.clients.client",
+        "node.types",
+        "cluster",
+    ),
+    "node/keyspace": (
+        "node.commands",
+        "node.server",
+        "node.serving.data_plane",
+        "node.replication",
+        "node.persistence",
+    ),
     "node": ("sentinel", "tools"),
-    "sentinel": ("node.commands", "node.keyspace", "node.server", "node.data_plane", "tools"),
+    "sentinel": (
+        "node.commands",
+        "node.keyspace",
+        "node.server",
+        "node.serving.data_plane",
+        "tools",
+    ),
 }
-"""Folder (its subfolders included) -> modules it must not import."""
+"""Folder (its subfolders included) -> modules of slotmesh that it must not import."""
 
 BENEATH_ALL = ("cluster.numbers",)
 """What every room may import: numbers from outside are read in one place."""
@@ -101,7 +127,7 @@ def is_type_checking(node: ast.If) -> bool:
 
 
 def imports_of(path: Path, *, at_run_time: bool) -> list[str]:
-    """Full names of everything a file imports, e.g. ``node.keyspace.database``."""
+    """Full names of everything a file imports, e.g. ``slotmesh.node.keyspace.database``."""
     found: list[str] = []
 
     def visit(node: ast.AST) -> None:
@@ -155,7 +181,7 @@ def test_pure_module_imports_nothing_impure(path: Path) -> None:
 def test_room_imports_only_what_it_may(folder: str) -> None:
     offences = []
     for path in python_files(folder):
-        for name in imports_of(path, at_run_time=True):
+        for name in (name.removeprefix("slotmesh.") for name in imports_of(path, at_run_time=True)):
             for forbidden in MAY_NOT_IMPORT[folder]:
                 if (name == forbidden or name.startswith(forbidden + ".")) and not name.startswith(BENEATH_ALL):
                     offences.append(f"{path.relative_to(ROOT)} imports {name}")
@@ -167,7 +193,7 @@ def test_cluster_needs_nothing_but_the_standard_library_attrs_and_crcmod() -> No
     for path in python_files("cluster"):
         for name in imports_of(path, at_run_time=False):
             top = name.split(".")[0]
-            if top in ROOMS or top in sys.stdlib_module_names or top in THIRD_PARTY_OF_CLUSTER:
+            if top == "slotmesh" or top in sys.stdlib_module_names or top in THIRD_PARTY_OF_CLUSTER:
                 continue
             offences.append(f"{path.relative_to(ROOT)} imports {name}")
         if path.name != "bus.py" and "trio" in imports_of(path, at_run_time=False):
@@ -180,7 +206,8 @@ def test_import_graph_of_the_rooms_has_no_cycle() -> None:
     graph: dict[str, set[str]] = {room: set() for room in ROOMS}
     for room in ROOMS:
         for path in python_files(room):
-            graph[room] |= {name.split(".")[0] for name in imports_of(path, at_run_time=True)} & set(ROOMS) - {room}
+            named = [name.split(".") for name in imports_of(path, at_run_time=True) if name.startswith("slotmesh.")]
+            graph[room] |= {parts[1] for parts in named} & set(ROOMS) - {room}
     order: list[str] = []
     while len(order) < len(ROOMS):
         ready = [room for room in ROOMS if room not in order and graph[room] <= set(order)]
@@ -192,13 +219,13 @@ def test_checker_sees_a_forbidden_import(tmp_path: Path) -> None:
     source = tmp_path / "module.py"
     source.write_text(
         "from typing import TYPE_CHECKING\n"
-        "if TYPE_CHECKING:\n    from node.server import Server\n"
-        "def f():\n    import time\n    from node.keyspace import database\n"
+        "if TYPE_CHECKING:\n    from slotmesh.node.server import Server\n"
+        "def f():\n    import time\n    from slotmesh.node.keyspace import database\n"
     )
     assert "time" in imports_of(source, at_run_time=True)
-    assert "node.keyspace.database" in imports_of(source, at_run_time=True)
-    assert "node.server" not in imports_of(source, at_run_time=True)
-    assert "node.server" in imports_of(source, at_run_time=False)
+    assert "slotmesh.node.keyspace.database" in imports_of(source, at_run_time=True)
+    assert "slotmesh.node.server" not in imports_of(source, at_run_time=True)
+    assert "slotmesh.node.server" in imports_of(source, at_run_time=False)
     source.write_text("import random\nfrom random import Random\n\ndef f(rng: random.Random) -> Random: ...\n")
     assert own_randomness(source) == []
     source.write_text("import random\nx = random.choice([1])\ny = random.Random(3)\n")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.quorum import front_runner, has_majority, majority, tally, votes_to_win
+from slotmesh.cluster.quorum import front_runner, has_majority, majority, tally, votes_to_win
 
 
 @pytest.mark.parametrize(("voters", "needed"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (1000, 501)])

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.persistence.crc64 import crc64
-from node.persistence.errors import LoadError
-from node.persistence.rdb_file import RdbDecoder, RdbWriter, load_rdb
-from node.persistence.rdb_strings import encode_length, encode_string
-from node.types.hash import HashValue
-from node.types.list import ListValue
+from slotmesh.node.persistence.crc64 import crc64
+from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.persistence.rdb_file import RdbDecoder, RdbWriter, load_rdb
+from slotmesh.node.persistence.rdb_strings import encode_length, encode_string
+from slotmesh.node.types.hash import HashValue
+from slotmesh.node.types.list import ListValue
 
 AUX = [(b"redis-ver", b"7.0.15"), (b"ctime", b"1700000000")]
 

@@ -14,19 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.compat import COMPAT
-from node.persistence import object_types as types
-from node.persistence.decode import EmptyValue, decode_object
-from node.persistence.encode import Encoder, list_nodes, needs_field_expiry, score_element
-from node.persistence.errors import FormatError
-from node.persistence.listpack import encode_listpack
-from node.persistence.payload import BadPayload, dump_payload, load_payload
-from node.persistence.rdb_strings import Reader, encode_double, encode_int64, encode_length, encode_string
-from node.types.hash import LATEST_EXPIRY_MS, HashValue
-from node.types.limits import LIMITS
-from node.types.list import ListValue
-from node.types.set import HASHTABLE, SetValue
-from node.types.sorted_set import SortedSetValue
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.persistence import object_types as types
+from slotmesh.node.persistence.decode import EmptyValue, decode_object
+from slotmesh.node.persistence.encode import Encoder, list_nodes, needs_field_expiry, score_element
+from slotmesh.node.persistence.errors import FormatError
+from slotmesh.node.persistence.listpack import encode_listpack
+from slotmesh.node.persistence.payload import BadPayload, dump_payload, load_payload
+from slotmesh.node.persistence.rdb_strings import Reader, encode_double, encode_int64, encode_length, encode_string
+from slotmesh.node.types.hash import LATEST_EXPIRY_MS, HashValue
+from slotmesh.node.types.limits import LIMITS
+from slotmesh.node.types.list import ListValue
+from slotmesh.node.types.set import HASHTABLE, SetValue
+from slotmesh.node.types.sorted_set import SortedSetValue
 
 TEXT = st.one_of(
     st.binary(max_size=70), st.integers(-(2**63), 2**63 - 1).map(lambda n: b"%d" % n), st.just(b"abc" * 40)

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.compat import COMPAT
-from node.persistence import object_types as types
-from node.persistence.decode import decode_object
-from node.persistence.encode import Encoder
-from node.persistence.errors import FormatError
-from node.persistence.listpack import Element, encode_listpack
-from node.persistence.payload import dump_payload, load_payload
-from node.persistence.rdb_strings import Reader, encode_int64, encode_length, encode_string
-from node.persistence.streams import _encode_node
-from node.types.stream import StreamValue
-from node.types.stream_group import NEVER_ACTIVE, Group
-from node.types.stream_id import U64_MAX, pack_id
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.persistence import object_types as types
+from slotmesh.node.persistence.decode import decode_object
+from slotmesh.node.persistence.encode import Encoder
+from slotmesh.node.persistence.errors import FormatError
+from slotmesh.node.persistence.listpack import Element, encode_listpack
+from slotmesh.node.persistence.payload import dump_payload, load_payload
+from slotmesh.node.persistence.rdb_strings import Reader, encode_int64, encode_length, encode_string
+from slotmesh.node.persistence.streams import _encode_node
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_group import NEVER_ACTIVE, Group
+from slotmesh.node.types.stream_id import U64_MAX, pack_id
 
 ENTRY = st.lists(st.binary(max_size=12), min_size=2, max_size=6).map(lambda items: items[: len(items) // 2 * 2])
 

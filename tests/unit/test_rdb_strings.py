@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.persistence.crc64 import crc64
-from node.persistence.errors import FormatError, ShortRead
-from node.persistence.rdb_strings import Reader, encode_double, encode_length, encode_string
+from slotmesh.node.persistence.crc64 import crc64
+from slotmesh.node.persistence.errors import FormatError, ShortRead
+from slotmesh.node.persistence.rdb_strings import Reader, encode_double, encode_length, encode_string
 
 
 def test_crc64_check_value_is_that_of_the_jones_polynomial() -> None:

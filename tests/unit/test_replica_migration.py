@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.effects import RoleChanged
-from cluster.messages import Fail
+from slotmesh.cluster.effects import RoleChanged
+from slotmesh.cluster.messages import Fail
 from tests.support.lone_core import LoneCore, node_id
 
 

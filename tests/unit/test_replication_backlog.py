@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.replication.backlog import Backlog
+from slotmesh.node.replication.backlog import Backlog
 
 
 def test_backlog_fresh_holds_only_the_next_byte() -> None:

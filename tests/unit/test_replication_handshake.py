@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from node.replication.handshake import Failed, FullSync, Handshake, HandshakePlan, OldSync, Resume
-from node.resp.encoder import encode_command
+from slotmesh.node.replication.handshake import Failed, FullSync, Handshake, HandshakePlan, OldSync, Resume
+from slotmesh.node.resp.encoder import encode_command
 
 ID = b"0123456789" * 4
 PLAIN = HandshakePlan(listening_port=7000)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from node.replication.backlog import Backlog
-from node.replication.history import NO_ID, History
+from slotmesh.node.replication.backlog import Backlog
+from slotmesh.node.replication.history import NO_ID, History
 
 OLD, NEW, OTHER = (letter * 40 for letter in (b"a", b"b", b"c"))
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 import pytest
 import trio
 
-from node import pause
-from node.native import compiled
-from node.replication import applier as applier_module
-from node.replication.applier import Applier
-from node.replication.incoming import Incoming
-from node.replication.link import CONNECTED, LinkBroken, PrimaryLink
-from node.resp.encoder import encode_command
-from node.straight import StraightRoad
+from slotmesh.node.base.native import compiled
+from slotmesh.node.clients import pause
+from slotmesh.node.replication import applier as applier_module
+from slotmesh.node.replication.applier import Applier
+from slotmesh.node.replication.incoming import Incoming
+from slotmesh.node.replication.link import CONNECTED, LinkBroken, PrimaryLink
+from slotmesh.node.resp.encoder import encode_command
+from slotmesh.node.serving.fast_path import StraightRoad
 from tests.support.inprocess import InProcessNode
 
 needs_compiled = pytest.mark.skipif(compiled is None, reason="the compiled twins are not built here")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from node.native import compiled
-from node.resp.encoder import encode_command
+from slotmesh.node.base.native import compiled
+from slotmesh.node.resp.encoder import encode_command
 from tests.support.inprocess import InProcessClient, InProcessNode
 
 

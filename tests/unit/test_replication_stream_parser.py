@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.replication.stream_parser import ProtocolError, StreamParser, wire_length
-from node.resp.encoder import encode_command
+from slotmesh.node.replication.stream_parser import ProtocolError, StreamParser, wire_length
+from slotmesh.node.resp.encoder import encode_command
 
 COMMANDS = [
     [b"SELECT", b"0"],

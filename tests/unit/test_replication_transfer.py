@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.replication.transfer import Transfer, TransferError
+from slotmesh.node.replication.transfer import Transfer, TransferError
 
 MARK = b"0123456789abcdef0123456789abcdef01234567"
 RDB = b"REDIS0010 \r\n$5\r\n" + bytes(range(256)) + MARK[:39] + b"\n" + MARK[1:]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.resp.encoder import encode, format_double
-from node.resp.values import NULL_ARRAY, OK, OrderedSet, Pairs
+from slotmesh.node.resp.encoder import encode, format_double
+from slotmesh.node.resp.values import NULL_ARRAY, OK, OrderedSet, Pairs
 
 texts = st.binary(max_size=20) | st.sampled_from([b"x" * 1023, b"x" * 1024, b"\r\n"])
 replies = st.recursive(

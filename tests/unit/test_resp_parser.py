@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.native import compiled
-from node.resp.encoder import encode_command
-from node.resp.parser import MAX_LINE, Parsed, ProtocolError, RequestParser, parse_quick_plain
+from slotmesh.node.base.native import compiled
+from slotmesh.node.resp.encoder import encode_command
+from slotmesh.node.resp.parser import MAX_LINE, Parsed, ProtocolError, RequestParser, parse_quick_plain
 
 MAX_BULK = 512 * 1024 * 1024
 PING = encode_command([b"PING"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.persistence.rewrite_pacing import RewritePacing
+from slotmesh.node.persistence.rewrite_pacing import RewritePacing
 
 MINUTE_MS = 60_000
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.persistence import aof as states
-from node.persistence import manager as manager_module
-from node.persistence.rewriter import AofRewriter
+from slotmesh.node.persistence import aof as states
+from slotmesh.node.persistence import manager as manager_module
+from slotmesh.node.persistence.rewriter import AofRewriter
 from tests.support.inprocess import InProcessNode
 
 

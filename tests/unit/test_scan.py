@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.keyspace import scan
-from node.keyspace.database import Database
-from node.keyspace.keyspace import Keyspace
-from node.keyspace.scan import INDEXES, scan_keys, scan_mapping
+from slotmesh.node.keyspace import scan
+from slotmesh.node.keyspace.database import Database
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.keyspace.scan import INDEXES, scan_keys, scan_mapping
 
 Page = Callable[[int], tuple[int, list[bytes]]]
 

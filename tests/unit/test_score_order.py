@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.types import score_order
-from node.types.score_order import Pair, ScoreOrder
+from slotmesh.node.types import score_order
+from slotmesh.node.types.score_order import Pair, ScoreOrder
 
 
 @pytest.fixture(params=[(2, 1, 1, 3), (8, 6, 2, 2), (1024, 768, 128, 32)], ids=["tiny", "small", "real"], autouse=True)

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from node.resp.values import NULL_ARRAY, OK, Status
-from sentinel.effects import Emit, ErrorReply, Reply
-from sentinel.present import info_section
+from slotmesh.node.resp.values import NULL_ARRAY, OK, Status
+from slotmesh.sentinel.effects import Emit, ErrorReply, Reply
+from slotmesh.sentinel.present import info_section
 from tests.support.sentinel_bench import MY_ID, SentinelBench, info
 
 CONFIG = """\
@@ -89,7 +89,7 @@ def test_command_gives_its_reply(bench: SentinelBench, command: str, reply: Repl
 
 
 def test_every_subcommand_of_the_table_is_in_the_help(bench: SentinelBench) -> None:
-    from sentinel.commands import SUBCOMMANDS
+    from slotmesh.sentinel.commands import SUBCOMMANDS
 
     lines = [line.text.decode() for line in bench.call("SENTINEL", "HELP")]  # type: ignore[union-attr]
     for name in SUBCOMMANDS:

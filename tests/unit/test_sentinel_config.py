@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sentinel import statements
-from sentinel.config import SIGNATURE, ConfigFileError, ConfigText, option_lines, parse_config
+from slotmesh.sentinel import statements
+from slotmesh.sentinel.config import SIGNATURE, ConfigFileError, ConfigText, option_lines, parse_config
 from tests.support.sentinel_bench import MY_ID, SentinelBench
 
 STOCK_FILE = """\

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sentinel.effects import ErrorReply, Send, Tick
-from sentinel.state import REFUSED_RETRY_MS
+from slotmesh.sentinel.effects import ErrorReply, Send, Tick
+from slotmesh.sentinel.state import REFUSED_RETRY_MS
 from tests.support.sentinel_bench import SentinelBench, info
 
 PRIMARY, REPLICA = 6379, 6380

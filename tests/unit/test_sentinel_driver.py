@@ -8,10 +8,10 @@ import pytest
 import trio
 import trio.testing
 
-from node import config_rewrite
-from sentinel import driver as driver_module
-from sentinel.driver import Driver
-from sentinel.effects import ErrorReply
+from slotmesh.node.config import rewrite as config_rewrite
+from slotmesh.sentinel import driver as driver_module
+from slotmesh.sentinel.driver import Driver
+from slotmesh.sentinel.effects import ErrorReply
 from tests.support.sentinel_bench import SentinelBench
 
 CONFIG = "sentinel monitor m 127.0.0.1 1 2\n"

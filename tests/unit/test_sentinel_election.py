@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from sentinel.effects import Persist, Respond, Stored
-from sentinel.state import REFUSED_RETRY_MS
+from slotmesh.sentinel.effects import Persist, Respond, Stored
+from slotmesh.sentinel.state import REFUSED_RETRY_MS
 from tests.support.sentinel_bench import MY_ID, SentinelBench, info
 
 PRIMARY, REPLICA = 6379, 6380

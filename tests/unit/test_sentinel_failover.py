@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sentinel.effects import ErrorReply, Exit, RunScript
-from sentinel.state import REFUSED_RETRY_MS
+from slotmesh.sentinel.effects import ErrorReply, Exit, RunScript
+from slotmesh.sentinel.state import REFUSED_RETRY_MS
 from tests.support.sentinel_bench import MY_ID, SentinelBench, info
 
 PRIMARY, FIRST, SECOND = 6379, 6380, 6381

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from node.resp.values import OK
-from sentinel.effects import Connect, Effect, ErrorReply, Persist, Reply, Send
-from sentinel.leases import drift_ms
-from sentinel.state import LEADER_TIME_MS, REFUSED_RETRY_MS
+from slotmesh.node.resp.values import OK
+from slotmesh.sentinel.effects import Connect, Effect, ErrorReply, Persist, Reply, Send
+from slotmesh.sentinel.leases import drift_ms
+from slotmesh.sentinel.state import LEADER_TIME_MS, REFUSED_RETRY_MS
 from tests.support.sentinel_bench import SentinelBench, info
 
 A, B, C, D = "a" * 40, "b" * 40, "c" * 40, "d" * 40

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentinel.hello import Hello, decode_hello, encode_hello
+from slotmesh.sentinel.hello import Hello, decode_hello, encode_hello
 
 STOCK = b"127.0.0.1,26379,588d2f2e342e43ce8d5d5502fde43eb6bf3a1dcd,7,mymaster,127.0.0.1,6379,3"
 

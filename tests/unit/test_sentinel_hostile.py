@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.epochs import MOST_CREDIBLE_EPOCH
-from sentinel import statements
-from sentinel.config import ConfigFileError, Statement
-from sentinel.effects import ErrorReply, Request, Resolved
-from sentinel.hello import HELLO_CHANNEL
-from sentinel.info import MAX_REPLICAS, parse_info
-from sentinel.peers import MAX_PEERS
-from sentinel.state import MAX_NAMES
-from sentinel.topology import parse_current_epoch, parse_nodes, parse_shard_ids
+from slotmesh.cluster.epochs import MOST_CREDIBLE_EPOCH
+from slotmesh.sentinel import statements
+from slotmesh.sentinel.config import ConfigFileError, Statement
+from slotmesh.sentinel.effects import ErrorReply, Request, Resolved
+from slotmesh.sentinel.hello import HELLO_CHANNEL
+from slotmesh.sentinel.info import MAX_REPLICAS, parse_info
+from slotmesh.sentinel.peers import MAX_PEERS
+from slotmesh.sentinel.state import MAX_NAMES
+from slotmesh.sentinel.topology import parse_current_epoch, parse_nodes, parse_shard_ids
 from tests.support.sentinel_bench import SentinelBench
 
 CONFIG = "sentinel monitor m 10.0.1.1 6379 2\n"

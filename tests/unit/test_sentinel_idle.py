@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sentinel.effects import Tick
+from slotmesh.sentinel.effects import Tick
 from tests.support.sentinel_bench import SentinelBench, info
 
 PRIMARY, REPLICA, PEER = 6379, 6380, 26001

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sentinel.scripts import MAX_QUEUED, MAX_RUNNING, MAX_TRIES, ScriptQueue
+from slotmesh.sentinel.scripts import MAX_QUEUED, MAX_RUNNING, MAX_TRIES, ScriptQueue
 
 RETRY_MS, RUNTIME_MS = 30_000, 60_000
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentinel.instance import PRIMARY, REPLICA, Address, Guard, Instance, Settings, Unit, new_link
-from sentinel.selection import HEAD_START_MS, facts_awaited, preference, promotable_at_ms, select_replica
-from sentinel.state import Timing
+from slotmesh.sentinel.instance import PRIMARY, REPLICA, Address, Guard, Instance, Settings, Unit, new_link
+from slotmesh.sentinel.selection import HEAD_START_MS, facts_awaited, preference, promotable_at_ms, select_replica
+from slotmesh.sentinel.state import Timing
 
 NOW_MS = 1_000_000
 TIMING = Timing()

@@ -3,10 +3,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentinel.effects import Reply
-from sentinel.info import parse_info
-from sentinel.instance import PRIMARY, REPLICA
-from sentinel.topology import group_shards, parse_current_epoch, parse_nodes, parse_shard_ids
+from slotmesh.sentinel.effects import Reply
+from slotmesh.sentinel.info import parse_info
+from slotmesh.sentinel.instance import PRIMARY, REPLICA
+from slotmesh.sentinel.topology import group_shards, parse_current_epoch, parse_nodes, parse_shard_ids
 
 NODES = b"""\
 07c37df 127.0.0.1:30004@31004,host slave e7d1eec 0 1426238317239 4 connected

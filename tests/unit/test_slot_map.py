@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.members import Member, Members
-from cluster.slot_map import SlotMap
-from cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
-from cluster.terms import FLAG_PRIMARY, FLAG_REPLICA
+from slotmesh.cluster.members import Member, Members
+from slotmesh.cluster.slot_map import SlotMap
+from slotmesh.cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
+from slotmesh.cluster.terms import FLAG_PRIMARY, FLAG_REPLICA
 
 
 def three() -> tuple[SlotMap, list[Member]]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
+from slotmesh.cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
 
 slots = st.sets(st.one_of(st.integers(0, 16383), st.integers(0, 40), st.integers(16370, 16383)), max_size=60)
 

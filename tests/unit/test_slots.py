@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.slots import crc16_reference, hash_tag, key_slot
+from slotmesh.cluster.slots import crc16_reference, hash_tag, key_slot
 
 
 @given(st.binary(max_size=200))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from node.keyspace.access import record_frequencies, record_times
-from node.keyspace.keyspace import Keyspace
-from node.persistence.errors import LoadError
-from node.persistence.loading import KeyspaceSink, Progress, load_rdb_steps, run_steps
-from node.persistence.snapshot import SnapshotOptions, has_field_expiry, save_file, write_snapshot
-from node.types.hash import HashValue
+from slotmesh.node.keyspace.access import record_frequencies, record_times
+from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.persistence.loading import KeyspaceSink, Progress, load_rdb_steps, run_steps
+from slotmesh.node.persistence.snapshot import SnapshotOptions, has_field_expiry, save_file, write_snapshot
+from slotmesh.node.types.hash import HashValue
 
 
 def _keyspace(keys: int = 50) -> Keyspace:

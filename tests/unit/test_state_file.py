@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.messages import NodeAddress
-from cluster.slot_set import SlotSet
-from cluster.state_file import (
+from slotmesh.cluster.messages import NodeAddress
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.state_file import (
     SavedNode,
     SavedState,
     StateFileError,
@@ -16,7 +16,7 @@ from cluster.state_file import (
     encode_node_line,
     encode_state,
 )
-from cluster.terms import FLAG_FAIL, FLAG_MYSELF, FLAG_NOFAILOVER, FLAG_PFAIL, FLAG_PRIMARY, FLAG_REPLICA
+from slotmesh.cluster.terms import FLAG_FAIL, FLAG_MYSELF, FLAG_NOFAILOVER, FLAG_PFAIL, FLAG_PRIMARY, FLAG_REPLICA
 
 A, B, C = "a" * 40, "b" * 40, "0c" * 20
 

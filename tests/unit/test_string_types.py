@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.native import compiled
-from node.types import bits, geohash, hyperloglog, long_double
-from node.types.cardinality import estimate
-from node.types.lcs import lcs, lcs_length
-from node.types.string import clamp_range, string_encoding
+from slotmesh.node.base.native import compiled
+from slotmesh.node.types import bits, geohash, hyperloglog, long_double
+from slotmesh.node.types.cardinality import estimate
+from slotmesh.node.types.lcs import lcs, lcs_length
+from slotmesh.node.types.string import clamp_range, string_encoding
 
 
 @pytest.mark.parametrize(

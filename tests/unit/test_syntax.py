@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from node import commands, registry
-from node.registry import CommandSpec
-from node.syntax import Argument, SyntaxLineError, parse, plain, render
+from slotmesh.node import commands
+from slotmesh.node.spec import registry
+from slotmesh.node.spec.registry import CommandSpec
+from slotmesh.node.spec.syntax import Argument, SyntaxLineError, parse, plain, render
 
 commands.load_all()
 SPECS = {spec.full_name.decode(): spec for spec in registry.every_spec()}

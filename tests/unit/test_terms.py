@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.terms import (
+from slotmesh.cluster.terms import (
     FLAG_EXTENSIONS,
     FLAG_FAIL,
     FLAG_MIGRATE_TO,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cluster.effects import DeleteKeysInSlots, Persist, RoleChanged, SlotsChanged
-from cluster.messages import Pong, Update
-from cluster.slot_set import NO_SLOTS, SlotSet
-from cluster.terms import FLAG_PRIMARY, FLAG_REPLICA
+from slotmesh.cluster.effects import DeleteKeysInSlots, Persist, RoleChanged, SlotsChanged
+from slotmesh.cluster.messages import Pong, Update
+from slotmesh.cluster.slot_set import NO_SLOTS, SlotSet
+from slotmesh.cluster.terms import FLAG_PRIMARY, FLAG_REPLICA
 from tests.support.lone_core import LoneCore, node_id
 
 

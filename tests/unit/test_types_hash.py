@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.types.hash import HashValue
+from slotmesh.node.types.hash import HashValue
 
 fields = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])
 times = st.integers(1, 20)

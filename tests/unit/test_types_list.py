@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.compat import COMPAT
-from node.types.limits import LIMITS
-from node.types.list import ListValue
-from node.types.list_nodes import node_bounds
-from node.types.listpack_size import EMPTY_LISTPACK_BYTES, text_size
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.types.limits import LIMITS
+from slotmesh.node.types.list import ListValue
+from slotmesh.node.types.list_nodes import node_bounds
+from slotmesh.node.types.listpack_size import EMPTY_LISTPACK_BYTES, text_size
 
 elements = st.sampled_from([b"a", b"b", b"c", b"", b"1"])
 operations = st.lists(

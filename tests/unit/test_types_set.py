@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.compat import COMPAT
-from node.types.limits import LIMITS
-from node.types.random_order import RandomOrder
-from node.types.set import SetValue, is_int64
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.types.limits import LIMITS
+from slotmesh.node.types.random_order import RandomOrder
+from slotmesh.node.types.set import SetValue, is_int64
 
 members = st.sampled_from([b"%d" % i for i in range(12)] + [b"a", b"b", b"007"])
 operations = st.lists(st.tuples(st.sampled_from(["add", "remove", "random", "pop"]), members), max_size=80)

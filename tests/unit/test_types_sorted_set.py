@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.types import sorted_set
-from node.types.score_order import Pair
-from node.types.sorted_set import LexBound, ScoreBound, SortedSetValue
+from slotmesh.node.types import sorted_set
+from slotmesh.node.types.score_order import Pair
+from slotmesh.node.types.sorted_set import LexBound, ScoreBound, SortedSetValue
 
 members = st.sampled_from([b"a", b"b", b"c", b"d", b"", b"aa", b"\xff"])
 scores = st.sampled_from([0.0, -0.0, 1.0, 2.5, -1.0, math.inf, -math.inf, 5e-324])

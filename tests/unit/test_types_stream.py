@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.types.id_map import IdMap
-from node.types.limits import LIMITS
-from node.types.listpack_size import integer_size, text_size
-from node.types.stream import StreamValue
-from node.types.stream_group import ENTRIES_READ_UNKNOWN, Group
-from node.types.stream_id import MAX_ID, format_id, pack_id, parse_id, split_id
-from node.types.stream_node import StreamNode
+from slotmesh.node.types.id_map import IdMap
+from slotmesh.node.types.limits import LIMITS
+from slotmesh.node.types.listpack_size import integer_size, text_size
+from slotmesh.node.types.stream import StreamValue
+from slotmesh.node.types.stream_group import ENTRIES_READ_UNKNOWN, Group
+from slotmesh.node.types.stream_id import MAX_ID, format_id, pack_id, parse_id, split_id
+from slotmesh.node.types.stream_node import StreamNode
 
 Entries = dict[int, tuple[bytes, ...]]
 

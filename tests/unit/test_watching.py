@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.keyspace.database import Database
+from slotmesh.node.keyspace.database import Database
 from tests.support.inprocess import InProcessClient, InProcessNode
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.messages import (
+from slotmesh.cluster.messages import (
     AuthAck,
     AuthRequest,
     Extensions,
@@ -28,9 +28,9 @@ from cluster.messages import (
     Unknown,
     Update,
 )
-from cluster.slot_set import SlotSet
-from cluster.terms import MESSAGE_EXTENSIONS
-from cluster.wire import HEADER_BYTES, BusProtocolError, FrameDecoder, decode_frame, encode_message
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.terms import MESSAGE_EXTENSIONS
+from slotmesh.cluster.wire import HEADER_BYTES, BusProtocolError, FrameDecoder, decode_frame, encode_message
 
 A, B, C = "a" * 40, "b" * 40, "c0" * 20
 

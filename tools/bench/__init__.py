@@ -1,1 +1,1 @@
-"""Measuring slotmesh against the stock server. `python -m tools.bench`; see `runner`."""
+"""Measuring slotmesh against the stock server. `python -m slotmesh.tools.bench`; see `runner`."""

@@ -1,5 +1,5 @@
-"""`python -m tools.bench`."""
+"""`python -m slotmesh.tools.bench`."""
 
-from tools.bench.runner import main
+from slotmesh.tools.bench.runner import main
 
 main()

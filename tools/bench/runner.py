@@ -19,8 +19,8 @@ from attrs import frozen
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench.servers import RunningServer, our_command, pinned_server, stock_command
-from tools.bench.workloads import BASIC, FAMILIES, Workload, run
+from slotmesh.tools.bench.servers import RunningServer, our_command, pinned_server, stock_command
+from slotmesh.tools.bench.workloads import BASIC, FAMILIES, Workload, run
 
 
 @frozen

@@ -83,7 +83,7 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, output: str) -> None:
 
 def our_command() -> list[str]:
     """How to start a node of ours."""
-    return [sys.executable, "-m", "node"]
+    return [sys.executable, "-m", "slotmesh.node"]
 
 
 def stock_command() -> list[str] | None:

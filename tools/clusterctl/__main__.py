@@ -8,16 +8,16 @@ from importlib.metadata import version
 
 import click
 
-from tools.clusterctl.check_fix import check, fix
-from tools.clusterctl.create import create
-from tools.clusterctl.errors import EXIT_CODE_HELP, EXIT_INTERRUPTED
-from tools.clusterctl.failover import failover
-from tools.clusterctl.local_verbs import down, logs, ps
-from tools.clusterctl.look import call, info, nodes, slots, status
-from tools.clusterctl.nodes_verbs import add_node, del_node
-from tools.clusterctl.ping import ping
-from tools.clusterctl.slots_verbs import rebalance, reshard
-from tools.clusterctl.up import up
+from slotmesh.tools.clusterctl.check_fix import check, fix
+from slotmesh.tools.clusterctl.create import create
+from slotmesh.tools.clusterctl.errors import EXIT_CODE_HELP, EXIT_INTERRUPTED
+from slotmesh.tools.clusterctl.failover import failover
+from slotmesh.tools.clusterctl.local_verbs import down, logs, ps
+from slotmesh.tools.clusterctl.look import call, info, nodes, slots, status
+from slotmesh.tools.clusterctl.nodes_verbs import add_node, del_node
+from slotmesh.tools.clusterctl.ping import ping
+from slotmesh.tools.clusterctl.slots_verbs import rebalance, reshard
+from slotmesh.tools.clusterctl.up import up
 
 FAMILIES: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
     ("A cluster on this machine", (up, down, ps, logs)),

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from cluster.plan import Address
-from cluster.slot_set import SlotSet
-from cluster.terms import FLAG_MYSELF
-from tools.clusterctl.connect import Access, NodeLink, for_each, words
-from tools.clusterctl.errors import OperationFailed, StillLoading
-from tools.clusterctl.view import NodeLine, SlotMap, parse_nodes
+from slotmesh.cluster.plan import Address
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.terms import FLAG_MYSELF
+from slotmesh.tools.clusterctl.connect import Access, NodeLink, for_each, words
+from slotmesh.tools.clusterctl.errors import OperationFailed, StillLoading
+from slotmesh.tools.clusterctl.view import NodeLine, SlotMap, parse_nodes
 
 POLL_S = 0.05
 AGREEMENT_DEADLINE_S = 60.0

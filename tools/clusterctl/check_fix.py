@@ -14,17 +14,17 @@ import attrs
 import click
 from rich.table import Table
 
-from cluster.plan import Move, plan_slots_to, split_into_stages
-from cluster.plan_repair import SlotRepair
-from cluster.slot_set import NO_SLOTS, SlotSet
-from tools.clusterctl.agreement import wait_for_agreement, wait_for_state_ok
-from tools.clusterctl.errors import EXIT_OK, EXIT_UNHEALTHY, Unhealthy, UsageMistake
-from tools.clusterctl.health import Finding, find_problems, has_errors
-from tools.clusterctl.journal import Plan, unfinished_plans
-from tools.clusterctl.mover import DEFAULT_MIGRATE_TIMEOUT_MS
-from tools.clusterctl.moving import run_moves, settled_view, show_moves
-from tools.clusterctl.output import Output
-from tools.clusterctl.repair import (
+from slotmesh.cluster.plan import Move, plan_slots_to, split_into_stages
+from slotmesh.cluster.plan_repair import SlotRepair
+from slotmesh.cluster.slot_set import NO_SLOTS, SlotSet
+from slotmesh.tools.clusterctl.agreement import wait_for_agreement, wait_for_state_ok
+from slotmesh.tools.clusterctl.errors import EXIT_OK, EXIT_UNHEALTHY, Unhealthy, UsageMistake
+from slotmesh.tools.clusterctl.health import Finding, find_problems, has_errors
+from slotmesh.tools.clusterctl.journal import Plan, unfinished_plans
+from slotmesh.tools.clusterctl.mover import DEFAULT_MIGRATE_TIMEOUT_MS
+from slotmesh.tools.clusterctl.moving import run_moves, settled_view, show_moves
+from slotmesh.tools.clusterctl.output import Output
+from slotmesh.tools.clusterctl.repair import (
     Repairer,
     Takeover,
     collect_facts,
@@ -37,8 +37,8 @@ from tools.clusterctl.repair import (
     take_over,
     teach_map,
 )
-from tools.clusterctl.session import Session, cluster_verb, dry_run_option, yes_option
-from tools.clusterctl.view import ClusterView
+from slotmesh.tools.clusterctl.session import Session, cluster_verb, dry_run_option, yes_option
+from slotmesh.tools.clusterctl.view import ClusterView
 
 MAX_ROUNDS = 4
 """Repairs can uncover others (a promoted replica holds keys of a half-moved slot). Each round looks anew."""

@@ -22,9 +22,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from cluster.numbers import to_uint
-from cluster.plan import Address
-from tools.clusterctl.errors import CannotConnect, ServerError, StillLoading, UsageMistake, WrongPassword
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.cluster.plan import Address
+from slotmesh.tools.clusterctl.errors import CannotConnect, ServerError, StillLoading, UsageMistake, WrongPassword
 
 Argument = bytes | str | int
 T = TypeVar("T")

@@ -8,12 +8,12 @@ from typing import Any
 import click
 from rich.table import Table
 
-from cluster.plan import Layout, plan_layout
-from tools.clusterctl.connect import Access, for_each, parse_address
-from tools.clusterctl.finishing import finish, look
-from tools.clusterctl.forming import form_cluster, require_fresh
-from tools.clusterctl.output import Output
-from tools.clusterctl.session import (
+from slotmesh.cluster.plan import Layout, plan_layout
+from slotmesh.tools.clusterctl.connect import Access, for_each, parse_address
+from slotmesh.tools.clusterctl.finishing import finish, look
+from slotmesh.tools.clusterctl.forming import form_cluster, require_fresh
+from slotmesh.tools.clusterctl.output import Output
+from slotmesh.tools.clusterctl.session import (
     Session,
     access_options,
     dry_run_option,

@@ -14,15 +14,15 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from cluster.plan import Address
-from cluster.slot_set import SlotSet
-from cluster.slots import key_slot
-from tools.clusterctl.agreement import disagreement, open_links, poll_until, slot_map_of
-from tools.clusterctl.connect import Access, NodeLink, words
-from tools.clusterctl.errors import CannotConnect, OperationFailed, ServerError, UsageMistake
-from tools.clusterctl.forming import wait_for_replica_links
-from tools.clusterctl.session import Session, cluster_verb
-from tools.clusterctl.view import ClusterView, Node
+from slotmesh.cluster.plan import Address
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.slots import key_slot
+from slotmesh.tools.clusterctl.agreement import disagreement, open_links, poll_until, slot_map_of
+from slotmesh.tools.clusterctl.connect import Access, NodeLink, words
+from slotmesh.tools.clusterctl.errors import CannotConnect, OperationFailed, ServerError, UsageMistake
+from slotmesh.tools.clusterctl.forming import wait_for_replica_links
+from slotmesh.tools.clusterctl.session import Session, cluster_verb
+from slotmesh.tools.clusterctl.view import ClusterView, Node
 
 FAILOVER_DEADLINE_S = 60.0
 

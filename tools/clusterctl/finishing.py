@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from cluster.plan import Address, Layout
-from cluster.slot_set import ALL_SLOTS, SlotSet
-from cluster.terms import FLAG_HANDSHAKE
-from tools.clusterctl.agreement import open_links, poll_until, wait_for_state_ok
-from tools.clusterctl.connect import Access, NodeLink, for_each
-from tools.clusterctl.errors import Refused
-from tools.clusterctl.forming import (
+from slotmesh.cluster.plan import Address, Layout
+from slotmesh.cluster.slot_set import ALL_SLOTS, SlotSet
+from slotmesh.cluster.terms import FLAG_HANDSHAKE
+from slotmesh.tools.clusterctl.agreement import open_links, poll_until, wait_for_state_ok
+from slotmesh.tools.clusterctl.connect import Access, NodeLink, for_each
+from slotmesh.tools.clusterctl.errors import Refused
+from slotmesh.tools.clusterctl.forming import (
     FORM_DEADLINE_S,
     follow,
     introduce,
@@ -27,7 +27,7 @@ from tools.clusterctl.forming import (
     wait_for_replica_links,
     why_not_fresh,
 )
-from tools.clusterctl.view import Node, ask_node, union
+from slotmesh.tools.clusterctl.view import Node, ask_node, union
 
 
 @attrs.frozen

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cluster.plan import Address, Layout
-from cluster.slot_set import SlotSet
-from tools.clusterctl.agreement import open_links, poll_until, wait_for_agreement, wait_for_state_ok
-from tools.clusterctl.connect import Access, NodeLink, ip_of, words
-from tools.clusterctl.errors import Refused, ServerError
-from tools.clusterctl.view import Node, ask_node, parse_info, parse_nodes
+from slotmesh.cluster.plan import Address, Layout
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.tools.clusterctl.agreement import open_links, poll_until, wait_for_agreement, wait_for_state_ok
+from slotmesh.tools.clusterctl.connect import Access, NodeLink, ip_of, words
+from slotmesh.tools.clusterctl.errors import Refused, ServerError
+from slotmesh.tools.clusterctl.view import Node, ask_node, parse_info, parse_nodes
 
 FORM_DEADLINE_S = 60.0
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import attrs
 
-from cluster.numbers import to_uint
-from cluster.plan import Address
-from cluster.slot_set import SlotSet
-from tools.clusterctl.view import ClusterView, Node, union
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.cluster.plan import Address
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.tools.clusterctl.view import ClusterView, Node, union
 
 ERROR = "error"
 WARNING = "warning"

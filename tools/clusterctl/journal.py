@@ -25,9 +25,9 @@ from typing import IO, Any, Self
 
 import attrs
 
-from cluster.plan import Move
-from cluster.slot_set import SlotSet
-from tools.clusterctl.errors import OperationFailed
+from slotmesh.cluster.plan import Move
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.tools.clusterctl.errors import OperationFailed
 
 FORMAT_VERSION = 1
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from cluster.numbers import to_uint
-from cluster.plan import Address
-from tools.clusterctl.agreement import POLL_S, open_links
-from tools.clusterctl.connect import Access, NodeLink, for_each, words
-from tools.clusterctl.output import Output
-from tools.clusterctl.view import parse_info
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.cluster.plan import Address
+from slotmesh.tools.clusterctl.agreement import POLL_S, open_links
+from slotmesh.tools.clusterctl.connect import Access, NodeLink, for_each, words
+from slotmesh.tools.clusterctl.output import Output
+from slotmesh.tools.clusterctl.view import parse_info
 
 _MEGABYTE = 1 << 20
 

@@ -27,10 +27,10 @@ from typing import Any, Self
 
 import attrs
 
-from cluster.numbers import INT32_MAX, to_uint
-from cluster.plan import Address
-from tools.clusterctl.errors import OperationFailed, UsageMistake, naming
-from tools.clusterctl.session import STATE_FILE
+from slotmesh.cluster.numbers import INT32_MAX, to_uint
+from slotmesh.cluster.plan import Address
+from slotmesh.tools.clusterctl.errors import OperationFailed, UsageMistake, naming
+from slotmesh.tools.clusterctl.session import STATE_FILE
 
 FORMAT_VERSION = 1
 BUS_PORT_OFFSET = 10_000

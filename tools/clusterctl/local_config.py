@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tools.clusterctl.errors import naming
-from tools.clusterctl.local import MONITOR_NAME, LocalCluster, LocalProcess
+from slotmesh.tools.clusterctl.errors import naming
+from slotmesh.tools.clusterctl.local import MONITOR_NAME, LocalCluster, LocalProcess
 
 NODE_TIMEOUT_MS = 5000
 """Silence after which nodes suspect each other. Sentinels act much earlier; lower values misfire on a busy machine."""

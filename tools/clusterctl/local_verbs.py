@@ -13,12 +13,12 @@ from typing import Any
 import click
 from rich.table import Table
 
-from tools.clusterctl.agreement import POLL_S
-from tools.clusterctl.connect import Access, NodeLink, for_each, words
-from tools.clusterctl.errors import CannotConnect, ServerError, StillLoading, UsageMistake, WrongPassword
-from tools.clusterctl.local import LocalCluster, LocalProcess
-from tools.clusterctl.output import Output
-from tools.clusterctl.session import (
+from slotmesh.tools.clusterctl.agreement import POLL_S
+from slotmesh.tools.clusterctl.connect import Access, NodeLink, for_each, words
+from slotmesh.tools.clusterctl.errors import CannotConnect, ServerError, StillLoading, UsageMistake, WrongPassword
+from slotmesh.tools.clusterctl.local import LocalCluster, LocalProcess
+from slotmesh.tools.clusterctl.output import Output
+from slotmesh.tools.clusterctl.session import (
     STATE_FILE,
     Session,
     access_options,

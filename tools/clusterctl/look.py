@@ -10,14 +10,21 @@ from typing import Any
 import click
 from rich.table import Table
 
-from cluster.numbers import to_uint
-from tools.clusterctl.check_fix import show_findings
-from tools.clusterctl.connect import NodeLink, for_each, words
-from tools.clusterctl.errors import EXIT_FAILED, EXIT_OK, EXIT_UNHEALTHY, CannotConnect, ServerError, UsageMistake
-from tools.clusterctl.health import find_problems, has_errors
-from tools.clusterctl.local import LocalCluster
-from tools.clusterctl.session import Session, cluster_verb
-from tools.clusterctl.view import ClusterView, Node
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.tools.clusterctl.check_fix import show_findings
+from slotmesh.tools.clusterctl.connect import NodeLink, for_each, words
+from slotmesh.tools.clusterctl.errors import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_UNHEALTHY,
+    CannotConnect,
+    ServerError,
+    UsageMistake,
+)
+from slotmesh.tools.clusterctl.health import find_problems, has_errors
+from slotmesh.tools.clusterctl.local import LocalCluster
+from slotmesh.tools.clusterctl.session import Session, cluster_verb
+from slotmesh.tools.clusterctl.view import ClusterView, Node
 
 
 @click.command()

@@ -29,10 +29,10 @@ from typing import Protocol
 
 import attrs
 
-from cluster.plan import Address
-from cluster.slot_set import NO_SLOTS, SlotSet
-from tools.clusterctl.connect import Access, Argument, NodeLink, pack
-from tools.clusterctl.errors import CannotConnect, OperationFailed, ServerError
+from slotmesh.cluster.plan import Address
+from slotmesh.cluster.slot_set import NO_SLOTS, SlotSet
+from slotmesh.tools.clusterctl.connect import Access, Argument, NodeLink, pack
+from slotmesh.tools.clusterctl.errors import CannotConnect, OperationFailed, ServerError
 
 WINDOW_SLOTS = 128
 WINDOW_KEYS = 4_000

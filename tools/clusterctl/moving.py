@@ -20,21 +20,21 @@ from typing import Any
 import attrs
 from rich.table import Table
 
-from cluster.plan import Move, apply_moves
-from cluster.slot_set import SlotSet
-from tools.clusterctl.agreement import AGREEMENT_DEADLINE_S, wait_for_agreement
-from tools.clusterctl.errors import (
+from slotmesh.cluster.plan import Move, apply_moves
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.tools.clusterctl.agreement import AGREEMENT_DEADLINE_S, wait_for_agreement
+from slotmesh.tools.clusterctl.errors import (
     EXIT_INTERRUPTED,
     ClusterctlError,
     Interrupted,
     OperationFailed,
     Unhealthy,
 )
-from tools.clusterctl.journal import Journal, describe_moves, unfinished_plans
-from tools.clusterctl.mover import ClassicMover, MoveResult, Party, SlotMover
-from tools.clusterctl.output import Meter
-from tools.clusterctl.session import Session
-from tools.clusterctl.view import ClusterView, Node
+from slotmesh.tools.clusterctl.journal import Journal, describe_moves, unfinished_plans
+from slotmesh.tools.clusterctl.mover import ClassicMover, MoveResult, Party, SlotMover
+from slotmesh.tools.clusterctl.output import Meter
+from slotmesh.tools.clusterctl.session import Session
+from slotmesh.tools.clusterctl.view import ClusterView, Node
 
 SETTLE_DEADLINE_S = 15.0
 """How long a cluster whose gossip is still settling is given before a verb refuses to move anything."""

@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
-from cluster.plan import Address, choose_primary_for_replica, plan_drain, plan_rebalance
-from tools.clusterctl.agreement import open_links, poll_until, wait_for_agreement, wait_for_state_ok
-from tools.clusterctl.connect import NodeLink, for_each, parse_address, words
-from tools.clusterctl.errors import CannotConnect, Refused, ServerError, UsageMistake
-from tools.clusterctl.forming import follow, meet, require_fresh, wait_for_replica_links
-from tools.clusterctl.moving import run_moves, settled_view, show_moves
-from tools.clusterctl.session import Session, cluster_verb, dry_run_option, yes_option
-from tools.clusterctl.slots_verbs import migrate_timeout_option
-from tools.clusterctl.view import ClusterView, Node, ask_node, parse_nodes
+from slotmesh.cluster.plan import Address, choose_primary_for_replica, plan_drain, plan_rebalance
+from slotmesh.tools.clusterctl.agreement import open_links, poll_until, wait_for_agreement, wait_for_state_ok
+from slotmesh.tools.clusterctl.connect import NodeLink, for_each, parse_address, words
+from slotmesh.tools.clusterctl.errors import CannotConnect, Refused, ServerError, UsageMistake
+from slotmesh.tools.clusterctl.forming import follow, meet, require_fresh, wait_for_replica_links
+from slotmesh.tools.clusterctl.moving import run_moves, settled_view, show_moves
+from slotmesh.tools.clusterctl.session import Session, cluster_verb, dry_run_option, yes_option
+from slotmesh.tools.clusterctl.slots_verbs import migrate_timeout_option
+from slotmesh.tools.clusterctl.view import ClusterView, Node, ask_node, parse_nodes
 
 FORGET_DEADLINE_S = 30.0
 

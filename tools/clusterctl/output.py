@@ -19,7 +19,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tools.clusterctl.errors import EXIT_OK, ClusterctlError
+from slotmesh.tools.clusterctl.errors import EXIT_OK, ClusterctlError
 
 PLAIN_INTERVAL_S = 2.0
 """Time between two progress lines when there is no terminal."""

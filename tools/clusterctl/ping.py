@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from tools.clusterctl.connect import Access, NodeLink, parse_address, words
-from tools.clusterctl.errors import OperationFailed
-from tools.clusterctl.output import Output
-from tools.clusterctl.session import access_options, finish_with_exit_status, json_option, verb_name
+from slotmesh.tools.clusterctl.connect import Access, NodeLink, parse_address, words
+from slotmesh.tools.clusterctl.errors import OperationFailed
+from slotmesh.tools.clusterctl.output import Output
+from slotmesh.tools.clusterctl.session import access_options, finish_with_exit_status, json_option, verb_name
 
 
 @click.command()

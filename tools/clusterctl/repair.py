@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from cluster.plan import Address
-from cluster.plan_repair import SlotFacts, SlotRepair, group_repairs, plan_slot_repair
-from cluster.slot_set import ALL_SLOTS, SlotSet
-from tools.clusterctl.agreement import poll_until
-from tools.clusterctl.connect import Access, NodeLink, for_each, pack, words
-from tools.clusterctl.errors import ServerError
-from tools.clusterctl.health import Strays, doubly_owned
-from tools.clusterctl.mover import (
+from slotmesh.cluster.plan import Address
+from slotmesh.cluster.plan_repair import SlotFacts, SlotRepair, group_repairs, plan_slot_repair
+from slotmesh.cluster.slot_set import ALL_SLOTS, SlotSet
+from slotmesh.tools.clusterctl.agreement import poll_until
+from slotmesh.tools.clusterctl.connect import Access, NodeLink, for_each, pack, words
+from slotmesh.tools.clusterctl.errors import ServerError
+from slotmesh.tools.clusterctl.health import Strays, doubly_owned
+from slotmesh.tools.clusterctl.mover import (
     DEFAULT_MIGRATE_TIMEOUT_MS,
     NOT_A_PRIMARY,
     KeyDrain,
@@ -25,7 +25,7 @@ from tools.clusterctl.mover import (
     set_slots,
     tell_giver,
 )
-from tools.clusterctl.view import ClusterView, Node, ask_node, union
+from slotmesh.tools.clusterctl.view import ClusterView, Node, ask_node, union
 
 TAKEOVER_DEADLINE_S = 30.0
 

@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 import attrs
 import click
 
-from cluster.plan import Address, PlanError
-from tools.clusterctl.connect import Access, parse_address
-from tools.clusterctl.errors import EXIT_INTERRUPTED, ClusterctlError, Refused, UsageMistake
-from tools.clusterctl.output import Output
-from tools.clusterctl.view import ClusterView
+from slotmesh.cluster.plan import Address, PlanError
+from slotmesh.tools.clusterctl.connect import Access, parse_address
+from slotmesh.tools.clusterctl.errors import EXIT_INTERRUPTED, ClusterctlError, Refused, UsageMistake
+from slotmesh.tools.clusterctl.output import Output
+from slotmesh.tools.clusterctl.view import ClusterView
 
 DEFAULT_DIRECTORY = Path(".cluster")
 STATE_FILE = "cluster.json"

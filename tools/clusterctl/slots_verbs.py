@@ -6,15 +6,15 @@ import math
 
 import click
 
-from cluster.numbers import to_float
-from cluster.plan import Move, PlanError, apply_moves, plan_rebalance, plan_reshard, plan_slots_to
-from cluster.slot_set import SlotSet
-from tools.clusterctl.errors import UsageMistake
-from tools.clusterctl.journal import describe_moves
-from tools.clusterctl.mover import DEFAULT_MIGRATE_TIMEOUT_MS
-from tools.clusterctl.moving import run_moves, settled_view, show_moves
-from tools.clusterctl.session import Session, cluster_verb, dry_run_option, yes_option
-from tools.clusterctl.view import ClusterView, Node
+from slotmesh.cluster.numbers import to_float
+from slotmesh.cluster.plan import Move, PlanError, apply_moves, plan_rebalance, plan_reshard, plan_slots_to
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.tools.clusterctl.errors import UsageMistake
+from slotmesh.tools.clusterctl.journal import describe_moves
+from slotmesh.tools.clusterctl.mover import DEFAULT_MIGRATE_TIMEOUT_MS
+from slotmesh.tools.clusterctl.moving import run_moves, settled_view, show_moves
+from slotmesh.tools.clusterctl.session import Session, cluster_verb, dry_run_option, yes_option
+from slotmesh.tools.clusterctl.view import ClusterView, Node
 
 migrate_timeout_option = click.option(
     "--migrate-timeout",

@@ -21,12 +21,12 @@ from typing import Any
 
 import click
 
-from cluster.numbers import to_uint
-from cluster.plan import Address, plan_layout
-from cluster.slot_set import SlotSet
-from tools.clusterctl.agreement import poll_until, wait_for_agreement, wait_for_guard, wait_for_state_ok
-from tools.clusterctl.connect import Access, NodeLink, for_each, words
-from tools.clusterctl.errors import (
+from slotmesh.cluster.numbers import to_uint
+from slotmesh.cluster.plan import Address, plan_layout
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.tools.clusterctl.agreement import poll_until, wait_for_agreement, wait_for_guard, wait_for_state_ok
+from slotmesh.tools.clusterctl.connect import Access, NodeLink, for_each, words
+from slotmesh.tools.clusterctl.errors import (
     CannotConnect,
     ClusterctlError,
     OperationFailed,
@@ -35,27 +35,27 @@ from tools.clusterctl.errors import (
     UsageMistake,
     WrongPassword,
 )
-from tools.clusterctl.forming import FORM_DEADLINE_S, form_cluster, wait_for_replica_links, why_not_fresh
-from tools.clusterctl.loading import wait_until_loaded
-from tools.clusterctl.local import MONITOR_NAME, LocalCluster, LocalProcess, lay_out, port_is_free, who_listens
-from tools.clusterctl.local_config import write_configs
-from tools.clusterctl.local_verbs import stop_group
-from tools.clusterctl.output import Output
-from tools.clusterctl.session import (
+from slotmesh.tools.clusterctl.forming import FORM_DEADLINE_S, form_cluster, wait_for_replica_links, why_not_fresh
+from slotmesh.tools.clusterctl.loading import wait_until_loaded
+from slotmesh.tools.clusterctl.local import MONITOR_NAME, LocalCluster, LocalProcess, lay_out, port_is_free, who_listens
+from slotmesh.tools.clusterctl.local_config import write_configs
+from slotmesh.tools.clusterctl.local_verbs import stop_group
+from slotmesh.tools.clusterctl.output import Output
+from slotmesh.tools.clusterctl.session import (
     access_options,
     directory_option,
     finish_with_exit_status,
     json_option,
     verb_name,
 )
-from tools.clusterctl.view import Node, ask_node
+from slotmesh.tools.clusterctl.view import Node, ask_node
 
 START_DEADLINE_S = 60.0
 STOP_PATIENCE_S = 10.0
 LOG_LINES_SHOWN = 12
 
-_OUR_NODE = shlex.join([sys.executable, "-m", "node"])
-_OUR_SENTINEL = shlex.join([sys.executable, "-m", "sentinel"])
+_OUR_NODE = shlex.join([sys.executable, "-m", "slotmesh.node"])
+_OUR_SENTINEL = shlex.join([sys.executable, "-m", "slotmesh.sentinel"])
 
 
 @click.command(short_help="Start a cluster with sentinels on this machine, or the rest of it.")

@@ -18,13 +18,21 @@ from typing import Any
 
 import attrs
 
-from cluster.numbers import UINT64_MAX, to_uint
-from cluster.plan import Address
-from cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
-from cluster.slots import SLOT_COUNT
-from cluster.terms import FLAG_FAIL, FLAG_HANDSHAKE, FLAG_MYSELF, FLAG_NOADDR, FLAG_PFAIL, FLAG_REPLICA, decode_flags
-from tools.clusterctl.connect import Access, NodeLink, for_each, words
-from tools.clusterctl.errors import (
+from slotmesh.cluster.numbers import UINT64_MAX, to_uint
+from slotmesh.cluster.plan import Address
+from slotmesh.cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
+from slotmesh.cluster.slots import SLOT_COUNT
+from slotmesh.cluster.terms import (
+    FLAG_FAIL,
+    FLAG_HANDSHAKE,
+    FLAG_MYSELF,
+    FLAG_NOADDR,
+    FLAG_PFAIL,
+    FLAG_REPLICA,
+    decode_flags,
+)
+from slotmesh.tools.clusterctl.connect import Access, NodeLink, for_each, words
+from slotmesh.tools.clusterctl.errors import (
     CannotConnect,
     ClusterctlError,
     OperationFailed,

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.scripting.libraries import bits, cjson, cmsgpack, structs
-from node.scripting.libraries.support import Runtime
+from slotmesh.node.scripting.libraries import bits, cjson, cmsgpack, structs
+from slotmesh.node.scripting.libraries.support import Runtime
 
 _MODULES: Final = {b"cjson": cjson, b"cmsgpack": cmsgpack, b"struct": structs, b"bit": bits}
 

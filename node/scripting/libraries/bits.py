@@ -11,7 +11,7 @@ are, and so is ours.
 
 from __future__ import annotations
 
-from node.scripting.libraries.support import Runtime, load_shared, run_chunk
+from slotmesh.node.scripting.libraries.support import Runtime, load_shared, run_chunk
 
 
 def install(lua: Runtime) -> None:

@@ -23,7 +23,7 @@ results of scripts into replies makes nil of every userdata, so of this one.
 
 from __future__ import annotations
 
-from node.scripting.libraries.support import Runtime, load_shared, run_chunk
+from slotmesh.node.scripting.libraries.support import Runtime, load_shared, run_chunk
 
 _MAKE_NULL = b"""
 local null = newproxy(true)

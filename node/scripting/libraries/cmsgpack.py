@@ -17,7 +17,7 @@ Rules of the original library beyond the format (https://github.com/msgpack/msgp
 
 from __future__ import annotations
 
-from node.scripting.libraries.support import Runtime, load_shared, run_chunk
+from slotmesh.node.scripting.libraries.support import Runtime, load_shared, run_chunk
 
 
 def install(lua: Runtime) -> None:

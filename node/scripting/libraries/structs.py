@@ -19,7 +19,7 @@ the message for a string that is too short names the argument behind it; `size` 
 
 from __future__ import annotations
 
-from node.scripting.libraries.support import Runtime, load_shared, run_chunk
+from slotmesh.node.scripting.libraries.support import Runtime, load_shared, run_chunk
 
 
 def install(lua: Runtime) -> None:

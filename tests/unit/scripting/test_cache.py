@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.compat import COMPAT
-from node.scripting.cache import KEPT_OF_EVAL, Script, ScriptCache
+from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.scripting.cache import KEPT_OF_EVAL, Script, ScriptCache
 
 
 @pytest.fixture

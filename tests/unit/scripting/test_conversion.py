@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from node.errors import ErrorReply
-from node.resp.values import NULL_ARRAY, OK, OrderedSet, Pairs, Raw, Verbatim
-from node.scripting.conversion import error_text, number_text, to_int64, to_lua
+from slotmesh.node.base.errors import ErrorReply
+from slotmesh.node.resp.values import NULL_ARRAY, OK, OrderedSet, Pairs, Raw, Verbatim
+from slotmesh.node.scripting.conversion import error_text, number_text, to_int64, to_lua
 
 
 class Tables:

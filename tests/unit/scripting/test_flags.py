@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from node import registry
-from node.errors import CommandError
-from node.scripting import flags
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.scripting import flags
+from slotmesh.node.spec import registry
 
 
 def test_script_without_a_first_line_is_compatible_and_unchanged() -> None:

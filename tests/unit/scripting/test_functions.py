@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.errors import CommandError
-from node.scripting.functions import Functions
+from slotmesh.node.base.errors import CommandError
+from slotmesh.node.scripting.functions import Functions
 from tests.support.inprocess import InProcessNode
 
 

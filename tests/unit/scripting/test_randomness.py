@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from node.scripting.randomness import Randomness
+from slotmesh.node.scripting.randomness import Randomness
 
 _LIMIT = 2**31 - 1
 

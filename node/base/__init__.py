@@ -1,0 +1,1 @@
+"""What every room may use: the clock, error texts, glob patterns, the log, the version that a node equals."""

@@ -1,0 +1,53 @@
+"""Import mode (Valkey 8.1): this primary takes in the data of another server that still runs, by a tool.
+
+The other server decides what expires, and says so by DEL in its stream. If this one did so as well, a key could be gone
+here while its next INCR is on the way. So while `import-mode` is on, nothing is removed because its time has come, nor
+to make room; for most clients such a key is hidden all the same. The tool, which says CLIENT IMPORT-SOURCE ON, finds
+it.
+
+What is the primary's to decide is not ours: on a replica the mode has no effect.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slotmesh.node.clients.client import GATE_IMPORT
+from slotmesh.node.keyspace.database import HIDE_FROM_READS, IGNORE
+
+if TYPE_CHECKING:
+    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import Server
+
+
+class Importing:
+    """The import mode of one node."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        server.config.on_change("import-mode", lambda _: self._follow())
+
+    def _follow(self) -> None:
+        """The mode was switched."""
+        keyspace = self._server.keyspace
+        if keyspace.expiry_mode != IGNORE:  # else it is chosen anew after the command, or once the data are loaded
+            keyspace.expiry_mode = self._server.replication.expiry_mode
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it has an effect."""
+        return self._server.config.import_mode and not self._server.replication.is_replica
+
+    def begin_command(self, client: Client) -> bool:
+        """A client with `GATE_IMPORT` runs a command: whether it sees expired keys, and `end_command` must follow."""
+        keyspace = self._server.keyspace
+        if not client.gates & GATE_IMPORT or not self.is_on or keyspace.expiry_mode != HIDE_FROM_READS:
+            return False
+        keyspace.expiry_mode = IGNORE
+        return True
+
+    def end_command(self) -> None:
+        """The command has run."""
+        keyspace = self._server.keyspace
+        if keyspace.expiry_mode == IGNORE:
+            keyspace.expiry_mode = self._server.replication.expiry_mode

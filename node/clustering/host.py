@@ -1,0 +1,418 @@
+"""The node's side of the cluster: it owns the core, the bus and the routing, and makes the core's wishes come true.
+
+`ClusterCore` decides; this module carries its node-side effects out on the keyspace, replication, pub/sub and the
+clients, keeps `nodes.conf`, and holds the guard's lease against the clock before anybody is answered.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import random
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from slotmesh.cluster.bus import Bus, BusClock
+from slotmesh.cluster.config import ClusterConfig
+from slotmesh.cluster.core import ClusterCore
+from slotmesh.cluster.effects import (
+    DEBUG,
+    NOTICE,
+    VERBOSE,
+    WARNING,
+    DeleteKeysInSlots,
+    DeliverPublish,
+    Effect,
+    EmptyKeyspace,
+    Log,
+    PauseWrites,
+    ResumeWrites,
+    RoleChanged,
+    SlotsChanged,
+)
+from slotmesh.cluster.events import ReplicationStatus, WritesPaused
+from slotmesh.cluster.guard import NEVER_MS
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.slots import key_slot
+from slotmesh.cluster.state_file import StateFileError
+from slotmesh.node.base import errors
+from slotmesh.node.clients.pause import FAILOVER, WRITES
+from slotmesh.node.clustering.routing import Routing
+from slotmesh.node.keyspace.notify import GENERIC
+from slotmesh.node.observe.slot_stats import SlotStats
+
+if TYPE_CHECKING:
+    from slotmesh.node.server import Server
+
+log = logging.getLogger("cluster")
+
+_LEVELS: Final = {
+    DEBUG: logging.DEBUG,
+    VERBOSE: logging.DEBUG + 1,
+    NOTICE: logging.INFO,
+    WARNING: logging.WARNING,
+}
+#: Writes end this long before the lease does, so that no pass of the data plane begun in time can outlast it.
+LEASE_MARGIN_MS: Final = 20
+#: Settings that make up the core's `ClusterConfig`.
+_WATCHED: Final = (
+    "cluster-node-timeout",
+    "cluster-ping-interval",
+    "cluster-require-full-coverage",
+    "cluster-replica-validity-factor",
+    "cluster-replica-no-failover",
+    "cluster-migration-barrier",
+    "cluster-allow-replica-migration",
+    "cluster-announce-ip",
+    "cluster-announce-port",
+    "cluster-announce-bus-port",
+    "cluster-announce-tls-port",
+    "cluster-announce-hostname",
+    "repl-ping-replica-period",
+)
+
+
+class ClusterStartError(Exception):
+    """The node cannot start in cluster mode; the text is for the operator."""
+
+
+class ClusterHost:
+    """The cluster part of one node. Built before the data is loaded; `run` serves the bus."""
+
+    def __init__(self, server: Server) -> None:
+        """Raises ClusterStartError when nodes.conf is damaged or in use by another process."""
+        self.server = server
+        self._path = server.config.cluster_config_file
+        self._full_path = os.path.abspath(self._path)
+        self._lock = self._lock_state()
+        self.clock = BusClock()
+        rng = random.Random(server.rng.getrandbits(64))
+        try:
+            text = self._read_state()
+            self.core = ClusterCore(self._settings(), rng, self.clock.now_ms(), text)
+        except (StateFileError, UnicodeDecodeError) as error:
+            raise ClusterStartError(
+                f"Unrecoverable error: corrupted cluster config file {self._path!r}: {error}"
+            ) from error
+        self.routing = Routing(server, self.core.view)
+        self.bus = Bus(self.core, self, self.clock, lambda: server.config.cluster_link_sendbuf_limit)
+        self.slot_stats = SlotStats(server)
+        self._listeners: list[socket.socket] = []
+        self._told_fenced = False
+        #: When the pass under way began, for a guarded primary.
+        self.pass_began_ms = NEVER_MS
+        self._settles_late = False
+        #: Another node has this one's slots since a script began that still runs.
+        self._demoted_halfway = False
+        self._settle_due = False
+        server.served = self.routing.served
+        server.readable = self.routing.readable
+        server.info.provide("cluster", self.guard_fields)
+        for name in _WATCHED:
+            server.config.on_change(name, lambda _value: self._settings_changed())
+        if text:
+            log.info("Node configuration loaded, I'm %s", self.core.view.myself.node_id)
+        else:
+            log.info("No cluster configuration found, I'm %s", self.core.view.myself.node_id)
+
+    # -- settings and state ----------------------------------------------------------------------------------
+
+    def _settings(self) -> ClusterConfig:
+        config = self.server.config
+        return ClusterConfig(
+            port=config.port,
+            cport=config.cluster_port or config.port + 10000,
+            node_timeout_ms=config.cluster_node_timeout,
+            ping_interval_ms=config.cluster_ping_interval,
+            require_full_coverage=config.cluster_require_full_coverage,
+            replica_validity_factor=config.cluster_replica_validity_factor,
+            repl_ping_period_ms=config.repl_ping_replica_period * 1000,
+            replica_no_failover=config.cluster_replica_no_failover,
+            migration_barrier=config.cluster_migration_barrier,
+            allow_replica_migration=config.cluster_allow_replica_migration,
+            announce_ip=config.cluster_announce_ip,
+            announce_port=config.cluster_announce_port,
+            announce_cport=config.cluster_announce_bus_port,
+            announce_hostname=config.cluster_announce_hostname,
+        )
+
+    def _settings_changed(self) -> None:
+        self.core.set_config(self.clock.now_ms(), self._settings())
+        self.bus.settle()
+
+    def _read_state(self) -> str:
+        """The text of nodes.conf, which `_lock_state` has made where there was none."""
+        try:
+            with open(self._path, encoding="ascii") as file:
+                return file.read()
+        except OSError as error:
+            raise ClusterStartError(
+                f"Loading the cluster node config from {self._full_path}: {error.strerror}"
+            ) from error
+
+    def _lock_state(self) -> int:
+        """Take the lock that stock takes as well: two processes must never share one nodes.conf."""
+        try:
+            lock = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise ClusterStartError(
+                f"Can't open {self._full_path} in order to acquire a lock: {error.strerror}"
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise ClusterStartError(
+                f"Sorry, the cluster configuration file {self._path} is already used by a different Redis Cluster "
+                "node. Please make sure that different nodes use different cluster configuration files."
+            ) from None
+        return lock
+
+    def persist(self, text: str, *, sync: bool) -> None:
+        """Replace nodes.conf: write aside, take the lock, rename. A failure to write is fatal, as in stock: a vote that
+        is not on disk could be cast twice."""
+        try:
+            self._replace_state(text, sync=sync)
+        except OSError as error:
+            # At once, as stock's exit(1): whatever catches exceptions between here and main would go on without it.
+            log.critical("Fatal: can't update cluster config file %s: %s", self._full_path, error.strerror)
+            logging.shutdown()
+            os._exit(1)
+
+    def _replace_state(self, text: str, *, sync: bool) -> None:
+        aside = f"{self._path}.tmp-{os.getpid()}"
+        fresh = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        with open(fresh, "w", encoding="ascii", closefd=False) as file:
+            file.write(text)
+        if sync:
+            os.fsync(fresh)
+        fcntl.flock(fresh, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.rename(aside, self._path)
+        if sync:
+            folder = os.open(os.path.dirname(self._full_path), os.O_RDONLY | os.O_CLOEXEC)
+            os.fsync(folder)
+            os.close(folder)
+        os.close(self._lock)
+        self._lock = fresh
+
+    def listen(self) -> None:
+        """Open the bus port. Raises OSError."""
+        config = self.server.config
+        port = config.cluster_port or config.port + 10000
+        if port > 65535:
+            raise ClusterStartError(
+                "Redis port number too high. Cluster communication port number can't be greater than 65535."
+            )
+        for name in config.bind:
+            optional, host = name.startswith("-"), {"*": "0.0.0.0", "::*": "::"}.get(name.lstrip("-"), name.lstrip("-"))
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listener.bind((host, port))
+                listener.listen(config.tcp_backlog)
+            except OSError as error:
+                listener.close()
+                if optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    continue
+                log.warning("Could not create the cluster bus socket %s:%d: %s", host, port, error.strerror)
+                raise OSError(error.errno, f"Failed listening on port {port} (TCP), aborting.") from error
+            listener.setblocking(False)
+            self._listeners.append(listener)
+
+    async def run(self) -> None:
+        """Serve the bus until cancelled."""
+        await self.bus.run(self._listeners)
+
+    def close(self) -> None:
+        """Save a last time; what was not synced so far is now."""
+        self.core.save()
+        self.bus.settle()
+        os.close(self._lock)
+
+    # -- door of the bus -------------------------------------------------------------------------------------
+
+    def replication_status(self) -> ReplicationStatus:
+        """How replication stands, for elections and heartbeats."""
+        replication = self.server.replication
+        if replication is None:
+            return ReplicationStatus(0)
+        if self.core.view.myself.is_primary:
+            return ReplicationStatus(replication.offset)
+        if not replication.can_resume:
+            # Data that are about to be replaced, or are half replaced, are at no offset and of no age: the node counts
+            # as loading, and does not stand for election.
+            return ReplicationStatus(0, replication.primary_link_up)
+        age_ms = replication.primary_offset_age_ms
+        last_io_ms = 0 if age_ms is None else (self.clock.now_ms() - age_ms) // 1000 * 1000
+        return ReplicationStatus(replication.offset_to_succeed(), replication.primary_link_up, last_io_ms)
+
+    def settled(self) -> None:
+        """After a step: refresh the routing, redirect blocked clients, look at the lease."""
+        self.check_lease()
+        if self.server.fibers.halfway:
+            self._settle_late()
+        elif self.routing.refresh():
+            self._redirect_blocked()
+        if self.server.replication is not None:  # a SETSLOT may wait for what replicas say on the bus
+            self.server.replication.serving.waiting.check()
+
+    def _settle_late(self) -> None:
+        """A script finds the slots as they were when it began."""
+        if not self._settles_late:
+            self._settles_late = True
+            self.server.fibers.when_whole(self._settle_now)
+
+    def _settle_now(self) -> None:
+        self._settles_late = False
+        self.settled()
+
+    def settle_before_replies(self) -> None:
+        """Carry out the effects of an order at the end of the pass: a batch of SETSLOT costs one sync of nodes.conf,
+        not one each. Redirections follow at once, as later commands of the same pass depend on them.
+        """
+        self._settle_due = True
+        self.settled()
+
+    def end_pass(self) -> None:
+        """Before the replies of a pass are sent."""
+        if self._settle_due:
+            self._settle_due = False
+            self.bus.settle()
+
+    def carry_out(self, effect: Effect) -> None:
+        """A wish of the core that concerns this node. Roles and data stay as they are under a script."""
+        server = self.server
+        if isinstance(effect, Log):
+            log.log(_LEVELS[effect.level], "%s", effect.text)
+        elif isinstance(effect, DeliverPublish):
+            if effect.sharded:
+                server.pubsub.publish_to_shard(effect.channel, effect.payload)
+            else:
+                server.pubsub.publish(effect.channel, effect.payload)
+        else:
+            if server.fibers.halfway and isinstance(effect, RoleChanged) and effect.primary_id:
+                self._demoted_halfway = True
+            server.fibers.when_whole(partial(self._change, effect))
+
+    def _change(self, effect: Effect) -> None:
+        server = self.server
+        if isinstance(effect, RoleChanged):
+            self._demoted_halfway = False
+            self._change_role(effect)
+        elif isinstance(effect, SlotsChanged):
+            self._end_shard_subscriptions(effect.lost)
+            self.slot_stats.forget(effect.lost)
+        elif isinstance(effect, DeleteKeysInSlots):
+            for slot in effect.slots:
+                self.delete_slot(slot)
+        elif isinstance(effect, EmptyKeyspace):
+            server.keyspace.empty(server.keyspace.dbs)
+        elif isinstance(effect, PauseWrites):
+            server.pause.start(FAILOVER, WRITES, effect.until_ms - self.clock.now_ms())
+            self.bus.step(WritesPaused(server.replication.offset))
+        elif isinstance(effect, ResumeWrites):
+            server.pause.end(FAILOVER)
+
+    def _change_role(self, effect: RoleChanged) -> None:
+        replication = self.server.replication
+        address = effect.primary_address
+        if not effect.primary_id:
+            replication.become_primary()
+        elif address is not None and address.ip:
+            replication.become_replica_of(address.ip, address.port, may_resume=not effect.other_shard)
+
+    def delete_slot(self, slot: int) -> int:
+        """Remove all keys of a slot, telling replicas and observers; the number removed."""
+        db = self.server.keyspace.dbs[0]
+        keys = db.keys_in_slot(slot)
+        for key in keys:
+            db.delete(key)
+            db.changed(key, GENERIC, b"del")
+            self.server.propagation.feed(0, [b"DEL", key])
+        return len(keys)
+
+    # -- clients ---------------------------------------------------------------------------------------------
+
+    def publish(self, channel: bytes, message: bytes, *, sharded: bool) -> None:
+        """Spread a message over the bus."""
+        self.core.publish(self.clock.now_ms(), channel, message, sharded=sharded)
+        self.bus.settle()
+
+    def _redirect_blocked(self) -> None:
+        blocking = self.server.blocking
+        for client, block in list(blocking.blocked.items()):
+            error = self.routing.blocked_error(client, block.keys) if block.keys else None
+            if error is not None:
+                blocking.complete(client, error)
+
+    def _end_shard_subscriptions(self, lost: SlotSet) -> None:
+        """Shard channels follow their slot: whoever listens here is told to go."""
+        self.server.pubsub.drop_shard_channels(lambda channel: key_slot(channel) in lost)
+
+    # -- the lease of the sentinels --------------------------------------------------------------------------
+
+    def check_lease(self) -> None:
+        """Refuse writes from shortly before the lease of a guarded primary ends. Called before each pass as well."""
+        if self.fenced() != self._told_fenced:
+            self._told_fenced = not self._told_fenced
+            self.server.refresh_write_gate()
+            what = "ran out: refusing writes" if self._told_fenced else "is valid: accepting writes"
+            log.warning("The lease of the sentinels of %r %s", self.core.guard.name, what)
+
+    def begin_pass(self) -> None:
+        """A pass of the data plane begins."""
+        if self.core.guard.is_armed:
+            self.pass_began_ms = self.clock.now_ms()
+            self.check_lease()
+
+    def fenced(self) -> bool:
+        """Whether this node is a guarded primary without a valid lease (or about to be)."""
+        guard = self.core.guard
+        if not guard.is_armed or self.core.view.myself.is_replica:
+            return False
+        return self.clock.now_ms() + LEASE_MARGIN_MS >= guard.writable_until_ms
+
+    def write_refusal(self) -> errors.ErrorReply | None:
+        """The error for writes while fenced."""
+        return errors.FENCED if self.fenced() else None
+
+    def guard_state(self) -> str | None:
+        """`fail` while writes are refused for want of leases, else `ok`; None for a node that no sentinel guards."""
+        if not self.core.guard.is_armed:
+            return None
+        return "fail" if self.fenced() else "ok"
+
+    def guard_fields(self) -> dict[str, int]:
+        """What INFO says about the leases: nothing unless sentinels guard this node.
+
+        CLUSTER INFO has `cluster_guard_state`. No field is in both: redis_exporter takes every `cluster_*` field of
+        either, and Prometheus refuses a scrape that has a metric twice.
+        """
+        guard = self.core.guard
+        if not guard.is_armed:
+            return {}
+        now_ms = self.clock.now_ms()
+        return {
+            "cluster_guard_fenced": int(self.fenced()),
+            "cluster_guard_leases": guard.lease_count(now_ms),
+            "cluster_guard_leases_needed": guard.leases_needed,
+            "cluster_guard_lease_ms": max(0, guard.writable_until_ms - now_ms),
+        }
+
+    def lease_outlasted(self) -> bool:
+        """Whether the lease ended during the pass that ends now (the process was stopped?): its writes must not be
+        acknowledged. Replies sent outside a pass acknowledge none.
+        """
+        guard = self.core.guard
+        began_ms, self.pass_began_ms = self.pass_began_ms, NEVER_MS
+        if guard.is_armed and self._demoted_halfway:
+            return True
+        if not guard.is_armed or self.core.view.myself.is_replica:
+            return False
+        return began_ms < guard.writable_until_ms <= self.clock.now_ms()

@@ -1,0 +1,14 @@
+from slotmesh.node.clients.client import Client
+from slotmesh.node.compiled.fast_path import StraightRoad
+from slotmesh.node.server import Server
+from slotmesh.node.serving.client_io import Input
+from slotmesh.node.serving.data_plane import DataPlane
+
+class Turn:
+    def __init__(
+        self, server: Server, client: type[Client], road: StraightRoad, plane: DataPlane, input: Input
+    ) -> None: ...
+    def receive(
+        self, events: list[tuple[int, int]], clients: dict[int, Client], turn_ns: int, share_ns: int
+    ) -> list[tuple[int, int]]: ...
+    def send(self, touched: list[Client]) -> list[Client]: ...

@@ -1,0 +1,1 @@
+"""The configuration: its directives, kinds of values, reading, rewriting and live effects."""

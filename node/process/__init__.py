@@ -1,0 +1,1 @@
+"""A node as a process of the operating system: start, signals, end."""

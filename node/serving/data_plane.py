@@ -1,0 +1,324 @@
+"""The data plane: one epoll loop in one trio task serves every client.
+
+A pass takes the sockets that have something to say, and for each: receive, parse all whole commands, run them in order,
+gather the replies. At the end of the pass, and only then, what the commands changed is written to the append-only file,
+and every client gets its replies in one send. So nobody is told of a change that the log does not know, and the cost of
+a system call is shared by a whole pipeline.
+
+trio waits for the epoll descriptor itself; per wake-up the loop goes on until poll finds nothing, or until it has held
+the processor for `SLICE_NS`, so that the bus, the replicas and the timers get their turn. A task per client would cost
+four times as much as the commands themselves (docs/adr/0001).
+
+Code outside a pass (bus, timers, the primary's stream) may reply to clients as well: `touch` then wakes the loop by an
+eventfd.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from slotmesh.node.base.native import compiled
+from slotmesh.node.clients.client import GATE_PRIMARY, Client
+from slotmesh.node.serving.acceptor import Acceptor
+from slotmesh.node.serving.client_io import Input
+from slotmesh.node.serving.dispatch import SERVER_BUSY, SERVER_LOADING
+from slotmesh.node.serving.fibers import DONE
+from slotmesh.node.serving.output import IN, OUT, Output
+
+if TYPE_CHECKING:
+    from slotmesh.node.server import Server
+
+SLICE_NS: Final = 2_000_000
+
+
+class DataPlane:
+    """Sockets of clients: accepting, reading, running, writing, closing."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._epoll = select.epoll()
+        self.input = Input(server, self)
+        self._output = Output(server, self._epoll, self.drop, self.fault)
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self.acceptor = Acceptor(self._epoll, self._admit)
+        self._clients: dict[int, Client] = {}
+        #: Clients with replies that no pass has sent yet, and replicas with something of the stream.
+        self.touched: list[Client] = []
+        self._fed_replicas: list[Client] = []
+        #: What epoll said of clients that the last pass had no time for.
+        self.postponed: list[tuple[int, int]] = []
+        self._in_pass = False
+        #: Serves the clients about whom there is nothing special; None where it was not built.
+        self._turn = None if compiled is None else compiled.Turn(server, Client, self.input.road, self, self.input)
+        #: The socket of the client whose script gives way.
+        self._busy_fd = -1
+        self.stopping = False
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until cancelled or `stopping`."""
+        epoll_fd = self._epoll.fileno()
+        fibers = self.server.fibers
+        worker = fibers.worker(self._run_passes)
+        while not self.stopping:
+            await trio.lowlevel.wait_readable(epoll_fd)
+            if worker.switch() is not DONE:
+                await fibers.finish(worker, self._serve_others)
+
+    def _run_passes(self) -> None:
+        stats = self.server.stats
+        started = perf_counter_ns()
+        deadline = started + SLICE_NS
+        while events := self._epoll.poll(0):
+            self.run_pass(events)
+            now = perf_counter_ns()
+            stats.loop.end_cycle(now - started, stats.commands)
+            if now > deadline:
+                break
+            started = now
+
+    def close(self) -> None:
+        """Drop every client and listener."""
+        self.acceptor.close()
+        for client in list(self._clients.values()):
+            self.drop(client)
+        os.close(self._wake_fd)
+        self._epoll.close()
+
+    # -- a pass ----------------------------------------------------------------------------------------------
+
+    def run_pass(self, events: list[tuple[int, int]]) -> None:
+        """One round over the sockets that are ready."""
+        server = self.server
+        server.clock.refresh()
+        server.keyspace.now_ms = server.clock.now_ms
+        if server.cluster is not None:
+            server.cluster.begin_pass()
+        if server.config.maxmemory:
+            try:
+                server.eviction.look()
+            except Exception:  # a bug of ours
+                server.complaints.fault("a look at the memory")
+        self._in_pass = True
+        if self.postponed:
+            events = self._with_postponed(events)
+        self.input.begin_pass(len(events))
+        if self._turn is not None:
+            events = self._turn.receive(events, self._clients, self.input.turn_ns, self.input.share_ns)
+        if events:
+            self._serve(events)
+        self._serve_waiting()
+        if self.input.going_on:
+            self.input.run_going_on()
+        self.flush()
+
+    def _with_postponed(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Who came too late in the last pass is first in this one. epoll has told of them again."""
+        postponed, self.postponed = self.postponed, []
+        first = {fd for fd, _ in postponed}
+        return postponed + [event for event in events if event[0] not in first]
+
+    def _serve(self, events: list[tuple[int, int]]) -> None:
+        """What each socket has to say, until the share of all of them is used up; the others are postponed."""
+        now_ns = perf_counter_ns()
+        end_ns = now_ns + self.input.share_ns
+        served = False
+        for event in events:
+            fd, what = event
+            client = self._clients.get(fd)
+            if client is not None:
+                if served and now_ns >= end_ns:
+                    self.postponed.append(event)
+                    continue
+                served = True
+                try:
+                    if what & ~OUT:
+                        self.input.read(client)
+                    if what & OUT and client.unsent is not None:
+                        self._output.send_more(client)
+                except Exception:  # a bug of ours
+                    self.fault(client)
+                now_ns = perf_counter_ns()
+            elif fd in self.acceptor.listeners:
+                try:
+                    self.acceptor.accept(fd)
+                except Exception:  # a bug of ours
+                    self.server.complaints.fault("a new connection")
+            elif fd == self._wake_fd:
+                os.eventfd_read(fd)
+
+    def give_way(self, caller: Client) -> None:
+        """Let others have their turn while a script of `caller` runs. What of the pass under way is not done waits.
+
+        Time stands still for the script: keys do not expire under it.
+        """
+        server = self.server
+        keyspace, cluster = server.keyspace, server.cluster
+        now_ms, in_pass = keyspace.now_ms, self._in_pass
+        pass_began_ms = None if cluster is None else cluster.pass_began_ms
+        mine = [client for client in self.touched if client is caller]
+        self.touched = [client for client in self.touched if client is not caller]
+        server.fibers.halfway = True
+        if self.touched:
+            self.flush()  # of the pass that the script belongs to
+        self._in_pass = False
+        self._busy_fd = caller.fd
+        server.fibers.give_way()
+        self._busy_fd = -1
+        self.touched = mine + self.touched
+        self._in_pass = in_pass
+        keyspace.now_ms = now_ms
+        if cluster is not None and pass_began_ms is not None:
+            cluster.pass_began_ms = pass_began_ms
+
+    def _serve_others(self) -> None:
+        """A pass while a script, begun in another pass, waits."""
+        # What its caller sends meanwhile stays in the socket, where level-triggered epoll finds it again.
+        busy_fd = self._busy_fd
+        events = [event for event in self._epoll.poll(0) if event[0] != busy_fd]
+        self.postponed = [event for event in self.postponed if event[0] != busy_fd]
+        if events:
+            self.run_pass(events)
+
+    def flush(self) -> None:
+        """End of a pass: the log first, then the replicas, then the replies: nobody is told of a write that would be
+        lost with this process, as far as the replicas' sockets take it."""
+        self._serve_waiting()
+        self._in_pass = True  # whoever is touched now is served below; no need to wake the loop
+        self.server.before_replies()
+        self._in_pass = False
+        touched, self.touched = self.touched, []
+        fed, self._fed_replicas = self._fed_replicas, []
+        cluster = self.server.cluster
+        unsafe = cluster is not None and cluster.lease_outlasted()
+        if fed:
+            self._send(fed, unsafe)
+        if self._turn is not None and not unsafe:
+            touched = self._turn.send(touched)
+        self._send(touched, unsafe)
+        if self.input.going_on:
+            self._wake()  # epoll would not tell of them
+
+    def _send(self, clients: list[Client], unsafe: bool) -> None:
+        for client in clients:
+            client.pending = False
+            if client.sock is None:
+                continue
+            if unsafe:
+                self.drop(client)  # it may not be told of a write that the successor of this primary does not have
+                continue
+            try:
+                self._output.send(client)
+            except Exception:  # a bug of ours
+                self.fault(client)
+
+    def _serve_waiting(self) -> None:
+        """End of a pass: serve the clients that wait for what no command did (keys expired, were evicted, gave way to
+        other data; a log was switched off).
+        """
+        if self.server.blocking.ready:
+            self.serve_ready()
+        self.server.replication.serving.waiting.check()
+
+    def serve_ready(self) -> None:
+        """Serve the clients whose keys have changed, unless the change is still going on."""
+        server = self.server
+        if not server.gates & (SERVER_BUSY | SERVER_LOADING):
+            server.refresh_clock()  # what a long command wrote may have expired before it ended
+            server.blocking.serve_ready()
+
+    def enforce_soft_limits(self) -> None:
+        """Housekeeping: close the clients that have not read for too long."""
+        self._output.enforce_soft_limits()
+
+    def touch(self, client: Client) -> None:
+        """`client` has replies to be sent at the end of this pass, or soon if no pass is under way."""
+        waiting = self.touched if client.replica is None else self._fed_replicas
+        waiting.append(client)
+        if not self._in_pass and len(waiting) == 1:
+            self._wake()
+
+    def resume(self, client: Client) -> None:
+        """Go on with the commands that a client sent while it was blocked or paused."""
+        going_on = self.input.going_on
+        going_on[client] = None
+        if not self._in_pass and len(going_on) == 1:
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self.stopping:
+            os.eventfd_write(self._wake_fd, 1)
+
+    # -- clients --------------------------------------------------------------------------------------------
+
+    def _admit(self, sock: socket.socket) -> None:
+        client: Client | None = None
+        try:
+            client = self.server.admit(sock)
+            if client is not None:
+                self.attach(client)
+        except OSError:
+            raise  # a matter of the network: the acceptor knows
+        except Exception:  # a bug of ours
+            if client is None:
+                self.server.complaints.fault("a new connection")
+                sock.close()
+            else:
+                self.fault(client)
+
+    def attach(self, client: Client) -> None:
+        """Serve a client whose socket is connected and non-blocking."""
+        self._clients[client.fd] = client
+        self._epoll.register(client.fd, IN)
+
+    def detach(self, client: Client) -> socket.socket:
+        """Give a client's socket away (a replica link that another task will drive); nothing is closed."""
+        assert client.sock is not None
+        self._epoll.unregister(client.fd)
+        del self._clients[client.fd]
+        self.input.going_on.pop(client, None)
+        sock, client.sock = client.sock, None
+        return sock
+
+    def drop(self, client: Client) -> None:
+        """Close a client's connection and forget it."""
+        sock, client.sock = client.sock, None
+        if sock is None:
+            if client.gates & GATE_PRIMARY:
+                self.server.replication.drop_link()  # its socket is another task's
+            return
+        self._clients.pop(client.fd, None)
+        self.input.going_on.pop(client, None)
+        with contextlib.suppress(OSError):
+            self._epoll.unregister(client.fd)
+        sock.close()
+        client.unsent = None
+        client.commands = []
+        client.parser = None
+        self.server.forget(client)
+
+    def fault(self, client: Client) -> None:
+        """For `except` clauses: a bug of ours showed while `client` was served. It costs that connection.
+
+        What the client was told so far may be half a reply, and what it holds half a command.
+        """
+        self.server.complaints.fault(f"the connection of client {client.addr}")
+        try:
+            self.drop(client)
+        except Exception:
+            self.server.complaints.fault("the rest of that client")
+
+    def give_up(self, client: Client) -> None:
+        """As `fault`, while others are served: the connection ends with the pass, and nothing more is sent."""
+        self.server.complaints.fault(f"the connection of client {client.addr}")
+        client.out.clear()
+        client.close_after_reply = True

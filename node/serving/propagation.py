@@ -1,0 +1,118 @@
+"""How changes reach the append-only file and the replicas.
+
+A command that changed something is handed, after it ran, to every feed: as it was called, or as its handler rewrote it
+(`Client.propagate_as`). What one EXEC, script or rewriting command causes in more than one command is wrapped in MULTI
+and EXEC, so that nobody who replays it can see half of it. Removals of expired keys come in as commands of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from slotmesh.node.base.compat import COMPAT, deletion
+
+if TYPE_CHECKING:
+    from slotmesh.node.clients.client import Client
+
+Feed = Callable[[int, list[bytes]], None]
+
+#: The database index of commands that concern none: no SELECT goes before them.
+NO_DATABASE: Final = -1
+#: Who gets a command (`redis.set_repl` of scripts): the log, the replicas, both.
+TO_LOG: Final = 1
+TO_REPLICAS: Final = 2
+EVERYBODY: Final = TO_LOG | TO_REPLICAS
+_MULTI = [b"MULTI"]
+_EXEC = [b"EXEC"]
+
+
+class Propagation:
+    """Fans commands out to `feeds`. Each feed takes (database index or NO_DATABASE, argv) and must not raise."""
+
+    def __init__(self) -> None:
+        self.feeds: list[Feed] = []
+        #: One of `feeds`: the one of the replicas, for what only they must see.
+        self.replica_feed: Feed | None = None
+        #: Who gets what is fed now. Anything but EVERYBODY only inside of a unit.
+        self.targets = EVERYBODY
+        self._depth = 0
+        #: What the unit under way has gathered: (database index, argv, who gets it).
+        self._unit: list[tuple[int, list[bytes], int]] = []
+
+    def after_command(self, client: Client, argv: list[bytes]) -> None:
+        """`client` ran `argv`, which changed the keyspace or rewrote itself."""
+        rewritten, client.rewritten = client.rewritten, None
+        if not self.feeds:
+            return
+        if rewritten is None:
+            self.feed(client.db.index, argv)
+        elif len(rewritten) == 1:
+            self.feed(client.db.index, rewritten[0])
+        elif rewritten:
+            self.begin_unit()
+            for command in rewritten:
+                self.feed(client.db.index, command)
+            self.end_unit()
+
+    def feed(self, db_index: int, argv: list[bytes]) -> None:
+        """Send one command to AOF and replicas."""
+        if self._depth:
+            self._unit.append((db_index, argv, self.targets))
+            return
+        for feed in self.feeds:
+            feed(db_index, argv)
+
+    def to_replicas(self, db_index: int, argv: list[bytes]) -> None:
+        """Send a command to the replicas alone: a PUBLISH changes nothing that a log would have to keep."""
+        if self.replica_feed is None:
+            return
+        if self._depth:
+            self._unit.append((db_index, argv, self.targets & TO_REPLICAS))
+        else:
+            self.replica_feed(db_index, argv)
+
+    def removed(self, db_index: int, key: bytes, *, lazy: bool) -> None:
+        """A key's time had come on this primary, or it had to make room (on a replica that evicts by itself, too: only
+        its log is a feed then, as its stream is that of its primary)."""
+        if self.feeds:
+            self.feed(db_index, [deletion(lazy=lazy), key])
+
+    @property
+    def in_unit(self) -> bool:
+        """Whether a transaction or script is under way, whose changes have not gone out yet."""
+        return self._depth > 0
+
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """What is fed meanwhile goes out at once, and belongs to no unit that is under way: it happened before it."""
+        depth, unit, targets = self._depth, self._unit, self.targets
+        self._depth, self._unit, self.targets = 0, [], EVERYBODY
+        try:
+            yield
+        finally:
+            self._depth, self._unit, self.targets = depth, unit, targets
+
+    def begin_unit(self) -> None:
+        """What follows up to `end_unit` is indivisible. Units nest; the outermost one counts."""
+        self._depth += 1
+
+    def drop_unit(self) -> None:
+        """Forget what the unit under way has gathered: the node goes down in the middle of it."""
+        self._unit.clear()
+
+    def end_unit(self) -> None:
+        """Close the unit: what it gathered goes out, between MULTI and EXEC if it is more than one command."""
+        self._depth -= 1
+        if self._depth or not self._unit:
+            return
+        unit, self._unit = self._unit, []
+        for feed in self.feeds:
+            target = TO_REPLICAS if feed == self.replica_feed else TO_LOG
+            chosen = [(db, argv) for db, argv, targets in unit if targets & target]
+            if len(chosen) > 1:
+                first = NO_DATABASE if COMPAT.newer else chosen[0][0]  # where SELECT goes: behind MULTI, or before it
+                chosen = [(first, _MULTI), *chosen, (NO_DATABASE, _EXEC)]
+            for db_index, argv in chosen:
+                feed(db_index, argv)

@@ -1,0 +1,1 @@
+"""How commands are declared: the command table, where keys stand, how arguments are read and documented."""
