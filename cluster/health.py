@@ -4,9 +4,10 @@ It is *fail* while a slot is uncovered (unless ``require_full_coverage`` is off)
 it reaches no majority of the primaries with slots. A primary that cannot see the majority may have been replaced, so it
 must stop within a node timeout.
 
-Turning *ok* again is delayed on a primary with slots: two seconds after it started, and a node timeout (between 0.5 and
-5 s) after it left a minority, so that it hears of a successor before it accepts a write. One without slots has no
-successor. It is served at once, so that slots can move to a node as soon as it has joined (stock lets it wait, too).
+Turning *ok* again is delayed on a primary that had slots before: two seconds after it started with them, and a node
+timeout (between 0.5 and 5 s) after it was in a minority with them, so that it hears of a successor before it accepts a
+write. Nobody succeeds a primary without slots: it serves at once, and as soon as slots are given to it (stock lets it
+wait all the same).
 
 A guarded primary need not wait for the two seconds after its start once the sentinels lease it, so that they promote
 nobody else meanwhile, and it has heard from every node it knows, so that it knows of whoever was promoted before. When
@@ -27,29 +28,30 @@ MAX_REJOIN_DELAY_MS = 5000
 class Health:
     """Computes the cluster state of a view."""
 
-    __slots__ = ("_first_ms", "_guard", "_minority_ms", "_view")
+    __slots__ = ("_guard", "_minority_ms", "_start_over_ms", "_view")
 
     def __init__(self, view: ClusterView, guard: Guard) -> None:
         self._view = view
         self._guard = guard
-        self._first_ms: int | None = None
+        self._start_over_ms: int | None = None
         self._minority_ms: int | None = None
 
     def update(self) -> None:
         """Compute the state anew; tells the host when it changed."""
         view = self._view
         view.state_changed = False
-        if self._first_ms is None:
-            self._first_ms = view.now_ms
         may_be_replaced = view.myself.is_voter
-        starting = not view.cluster_ok and view.now_ms - self._first_ms < WRITABLE_DELAY_MS
+        if self._start_over_ms is None:
+            self._start_over_ms = view.now_ms + (WRITABLE_DELAY_MS if may_be_replaced else 0)
+        starting = not view.cluster_ok and view.now_ms < self._start_over_ms
         if may_be_replaced and starting and not self._knows_it_leads():
             return
         ok = not view.config.require_full_coverage or view.slots.covered()
         reachable = sum(m.is_voter and not m.failed and not m.pfail for m in view.members)
         if reachable < view.members.majority():
             ok = False
-            self._minority_ms = view.now_ms
+            if may_be_replaced:
+                self._minority_ms = view.now_ms
         if ok == view.cluster_ok:
             return
         if ok and may_be_replaced and self._rejoining():

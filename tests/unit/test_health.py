@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
+
+from slotmesh.cluster.config import ClusterConfig
+from slotmesh.cluster.core import ClusterCore
 from slotmesh.cluster.effects import StateChanged
+from slotmesh.cluster.events import Tick
 from slotmesh.cluster.messages import Fail
 from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.slots import SLOT_COUNT
 from tests.support.lone_core import TIMEOUT_MS, LoneCore, node_id
 
 
@@ -82,3 +88,13 @@ def test_primary_without_slots_is_ok_as_soon_as_it_reaches_a_majority() -> None:
     lone.answer("P2", "P3")
     lone.pass_ms(200, silent=())
     assert lone.core.view.cluster_ok
+
+
+def test_slots_given_to_a_primary_that_had_none_are_served_at_once() -> None:
+    core = ClusterCore(ClusterConfig(port=7000, cport=17000, node_timeout_ms=5000), Random(1), 0)
+    for now_ms in range(0, 10_000, 100):
+        core.step(now_ms, Tick())
+        core.take_effects()
+    core.admin(10_000).add_slots(range(SLOT_COUNT))
+    core.take_effects()
+    assert core.view.cluster_ok
