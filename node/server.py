@@ -108,7 +108,7 @@ class Server:
         self.slow_nanos = self.request_limit = self.reply_limit = NEVER
         #: What the last look at `maxmemory` found. Scripts ask no more often than their caller was asked.
         self.out_of_memory = False
-        #: For each slot, whether commands on it may take the short road, and whether those of READONLY clients may that
+        #: For each slot, whether commands on it may take the fast path, and whether those of READONLY clients may that
         #: only read; None outside a cluster.
         self.served: bytearray | None = None
         self.readable: bytearray | None = None
@@ -211,7 +211,7 @@ class Server:
         return client
 
     def new_client(self, sock: socket.socket | None = None, addr: str = "", laddr: str = "") -> Client:
-        """A client with a fresh id; without a socket a stand-in that nobody sees in CLIENT LIST."""
+        """A client with a fresh id; without a socket a pseudo-client that nobody sees in CLIENT LIST."""
         self._next_client_id += 1
         return Client(self, self._next_client_id, sock, addr, laddr)
 
@@ -283,7 +283,7 @@ class Server:
         self.latency.add(event, nanos // 1_000_000, self.clock.now_ms // 1000)
 
     def note_latency(self, spec: CommandSpec, nanos: int) -> None:
-        """Record how long a call took: the first of its command, or one that the data plane's short road cannot."""
+        """Record how long a call took: the first of its command, or one that the fast path cannot."""
         if spec.latency is None:
             spec.latency = Histogram()
             spec.timings = spec.latency.counts

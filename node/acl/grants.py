@@ -1,6 +1,6 @@
 """What a user with less than all rights may do for sure: the commands that need no look by `node/acl/check.py`.
 
-The straight road asks this for every command of such a user, so the answer is one look-up, and at most one comparison
+The fast path asks this for every command of such a user, so the answer is one look-up, and at most one comparison
 of a key with prefixes. It is a sufficient condition only: who is not granted a command here may still be allowed it by
 the full rules, and only those may deny it.
 """
@@ -30,7 +30,7 @@ def grants_of(user: User, specs: Iterable[CommandSpec]) -> Grants:
         if selector.databases is None:
             prefixes = None if selector.all_keys else _prefixes(selector)
             for spec in specs:
-                if not spec.quick or not _may_run(selector, spec):
+                if not spec.on_fast_path or not _may_run(selector, spec):
                     continue
                 if selector.all_keys or spec.single_key == 0:
                     granted[spec] = None

@@ -1,4 +1,4 @@
-"""One connection, or a stand-in for one (AOF replay, the primary's stream, scripts, tests).
+"""One connection, or a pseudo-client (AOF replay, the primary's stream, scripts, tests).
 
 Handlers see a client as: the database in use (`client.db`), the server (`client.server`), the protocol (`client.resp3`)
 and a few calls. The data plane sees buffers. `gates` is the one int that the hot path tests: zero means that nothing
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("node")
 
-# Reasons for the long road through dispatch.
+# Reasons for the slow path through dispatch.
 GATE_AUTH: Final = 1 << 0  # not authenticated yet
 GATE_ACL: Final = 1 << 1  # a user with less than all rights
 GATE_MULTI: Final = 1 << 2  # inside MULTI
@@ -51,7 +51,7 @@ REPLY_SKIP: Final = 3
 
 
 class Client:
-    """State of one client. `sock` is None for a stand-in; its replies gather in `out`."""
+    """State of one client. `sock` is None for a pseudo-client; its replies gather in `out`."""
 
     __slots__ = (
         "addr",
@@ -150,7 +150,7 @@ class Client:
         #: The database that a SELECT in the queue of MULTI will select.
         self.queued_db: int | None = None
         self.in_exec = False
-        #: The stand-in that scripts run their commands as.
+        #: The pseudo-client that scripts run their commands as.
         self.is_script = False
         self.watched: dict[tuple[int, bytes], bool] = {}
         self.watch_broken = False

@@ -4,8 +4,8 @@ A producer that does not know whether its message arrived sends it again, under 
 entry that it became the first time. With IDMPAUTO the name is a digest of the message's fields and values, in whatever
 order they come. What is remembered, and for how long, is `node/types/stream_once.py`'s.
 
-AOF and replicas get the XADD with its ID, as always, and an XIDMPRECORD behind it, as a remark that means nothing to
-servers that know no such command (`node/keyspace/markers.py`).
+AOF and replicas get the XADD with its ID, as always, and an XIDMPRECORD behind it, as a marker command that means
+nothing to servers that know no such command (`node/keyspace/markers.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
 from slotmesh.node.commands.stream_args import must_obey, strict_id
 from slotmesh.node.commands.stream_new_id import AUTO
-from slotmesh.node.keyspace.markers import remark, remarked
+from slotmesh.node.keyspace.markers import marked, marker
 from slotmesh.node.keyspace.notify import NO_EVENT
 from slotmesh.node.resp.values import OK
 from slotmesh.node.spec.arguments import integer
@@ -94,7 +94,7 @@ class Once:
             value.sent = SentMessages()
         value.sent.remember(self._producer, self._message, strict_id(text), client.db.keyspace.now_ms)
         told = client.rewritten or [[b"XADD", key, text, *flat]]
-        client.propagate_as(*told, remark(b"XIDMPRECORD", key, self._producer, self._message, text))
+        client.propagate_as(*told, marker(b"XIDMPRECORD", key, self._producer, self._message, text))
 
 
 def _digest(flat: list[bytes]) -> bytes:
@@ -140,7 +140,7 @@ def cmd_xcfgset(client: Client, argv: list[bytes]) -> Any:
     sent = value.sent
     sent.configure(duration_s or sent.duration_s, max_messages or sent.max_messages)
     db.changed(key, NO_EVENT, b"xcfgset")
-    client.propagate_as(remark(b"XCFGSET", *argv[1:]))
+    client.propagate_as(marker(b"XCFGSET", *argv[1:]))
     return OK
 
 
@@ -180,7 +180,7 @@ def cmd_xidmprecord(client: Client, argv: list[bytes]) -> Any:
     if known is None:
         value.sent.remember(producer, message, entry_id, now_ms)
         db.changed(key, NO_EVENT, b"xidmprecord")
-        client.propagate_as(remark(b"XIDMPRECORD", *argv[1:]))
+        client.propagate_as(marker(b"XIDMPRECORD", *argv[1:]))
     return OK
 
 
@@ -189,7 +189,7 @@ _REMARKS: Final = {b"XCFGSET": cmd_xcfgset, b"XIDMPRECORD": cmd_xidmprecord}
 
 def obey_remark(client: Client, argv: list[bytes]) -> bool:
     """Take an EVAL from our primary or from the log for the command that it stands for; False: it is a script."""
-    told = remarked(argv)
+    told = marked(argv)
     handler = None if told is None else _REMARKS.get(told[0])
     if told is None or handler is None or not must_obey(client):
         return False

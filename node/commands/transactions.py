@@ -151,7 +151,7 @@ def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
     replies: list[bytes] = [b"*%d\r\n" % len(queue)]
     ends: list[int] = []
     client.in_exec = True
-    server.propagation.begin_unit()
+    server.propagation.begin_batch()
     try:
         for spec, argv in queue:
             denial = denied(client, spec, argv)
@@ -162,10 +162,10 @@ def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
             encode(replies, result, client.resp3)
             ends.append(len(replies))
     finally:
-        server.propagation.end_unit()
+        server.propagation.end_batch()
         client.in_exec = False
         client.last_command = b"exec"  # as CLIENT LIST shows it, not the last one of the queue
-        client.propagate_as()  # the unit has brought its own EXEC
+        client.propagate_as()  # the batch has brought its own EXEC
     whole = b"".join(replies)
     if len(whole) >= server.reply_limit:
         start = 1

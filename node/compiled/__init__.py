@@ -6,18 +6,18 @@ C compiler at installation, or `SLOTMESH_PLAIN=1`). Both have the same contract,
 both. Nothing here decides anything of its own: what is not the plain case is left to Python.
 """
 
-from slotmesh.node.compiled.client_io import Turn
-from slotmesh.node.compiled.codec import encode_array, encode_command, parse_quick, slot_of
-from slotmesh.node.compiled.fast_path import StraightRoad
+from slotmesh.node.compiled.client_io import ClientIO
+from slotmesh.node.compiled.codec import encode_array, encode_command, parse_plain, slot_of
+from slotmesh.node.compiled.fast_path import FastPath
 from slotmesh.node.compiled.hyperloglog import add_dense, murmur64a
 
 __all__ = [
-    "StraightRoad",
-    "Turn",
+    "ClientIO",
+    "FastPath",
     "add_dense",
     "encode_array",
     "encode_command",
     "murmur64a",
-    "parse_quick",
+    "parse_plain",
     "slot_of",
 ]

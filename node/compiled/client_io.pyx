@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=True
-"""Receiving, running and sending for the clients of one pass about whom there is nothing special.
+"""Receiving, running and sending, for the clients of one pass without a raised gate.
 
 The twins are the loops of `DataPlane.run_pass` and `DataPlane.flush` with `Input.read` and `Output.send`, to which every
 client goes that is not plain: one that is not authenticated, is blocked, has commands waiting or a half of one, has
-replies that its socket did not take, is a replica, sends something that the quick road of parsing refuses, or whose
+replies that its socket did not take, is a replica, sends something that the fast path of parsing refuses, or whose
 socket has anything else to say than that there is something to read.
 
 All sockets are non-blocking, and what they take or give is copied at once, so the interpreter's lock is kept.
@@ -16,7 +16,7 @@ from cpython.object cimport PyObject
 from libc.string cimport memcpy
 
 from slotmesh.node.compiled.codec cimport parse
-from slotmesh.node.compiled.fast_path cimport StraightRoad
+from slotmesh.node.compiled.fast_path cimport FastPath
 from slotmesh.node.compiled.slot_access cimport get, get_int, holds, nanos_now, set, slot
 
 
@@ -35,21 +35,21 @@ cdef char _received[READ_SIZE]
 cdef char _to_send[SEND_SIZE]
 
 
-cdef class Turn:
+cdef class ClientIO:
     """What a pass does for plain clients; `DataPlane` does the rest."""
 
     cdef object server, plane, input
-    cdef StraightRoad road
+    cdef FastPath path
     cdef dict ready
     cdef Py_ssize_t all_received, reads, ran  # what the statistics have not been told yet
     cdef Py_ssize_t fd, sock, out, parser, authenticated, blocked, commands, close_after_reply, close_at_once, unsent
     cdef Py_ssize_t replica, pending, input_bytes, output_bytes, commands_run, last_used_ms
 
-    def __init__(self, server, client, StraightRoad road not None, plane, input):
+    def __init__(self, server, client, FastPath path not None, plane, input):
         self.server = server
         self.plane = plane
         self.input = input
-        self.road = road
+        self.path = path
         self.ready = server.blocking.ready
         self.fd = slot(client, "fd")
         self.sock = slot(client, "sock")
@@ -127,7 +127,7 @@ cdef class Turn:
         self.reads += 1
         set(client, self.input_bytes, get_int(client, self.input_bytes) + received)
         set(client, self.last_used_ms, now_ms)
-        position = self.road.run_commands(client, commands, 0, until_ns)
+        position = self.path.run_commands(client, commands, 0, until_ns)
         if (
             position != PyList_GET_SIZE(commands)
             or PyDict_Size(self.ready)
@@ -141,7 +141,7 @@ cdef class Turn:
         if holds(client, self.pending, False) and PyList_GET_SIZE(get(client, self.out)):
             set(client, self.pending, True)
             self.plane.touched.append(client)
-        return self.road.ended_ns
+        return self.path.ended_ns
 
     def send(self, list touched not None):
         """Send the replies of the plain clients, each in one go; the clients that are left to Python."""

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=True
 """Parsing plain requests, encoding arrays and commands, the slot of a key.
 
-The twins in plain Python: `parse_quick_plain` in `node/resp/parser.py`, `encode_command_plain` and the encoding of arrays
+The twins in plain Python: `parse_plain_in_python` in `node/resp/parser.py`, `encode_command_plain` and the encoding of arrays
 in `node/resp/encoder.py`, `Database.slot_of`.
 """
 
@@ -90,8 +90,8 @@ cdef Py_ssize_t parse(const char* start, const char* end, list commands, bint* r
     return command - start
 
 
-def parse_quick(bytes chunk not None):
-    """The twin of `node.resp.parser.parse_quick`: (whole commands, bytes they took, whether the rest is a beginning)."""
+def parse_plain(bytes chunk not None):
+    """The twin of `node.resp.parser.parse_plain`: (whole commands, bytes they took, whether the rest is a beginning)."""
     cdef list commands = []
     cdef bint rest_is_plain = False
     cdef const char* start = PyBytes_AS_STRING(chunk)

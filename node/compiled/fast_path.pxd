@@ -1,7 +1,7 @@
-"""What the turn needs of the straight road."""
+"""What the turn needs of the fast path."""
 
 
-cdef class StraightRoad:
+cdef class FastPath:
     cdef object server, keyspace, stream, propagation, finish
     cdef type client_class
     cdef dict lookup, ready
@@ -13,7 +13,7 @@ cdef class StraightRoad:
     cdef long long ended_ns
     # offsets of slots
     cdef Py_ssize_t gates, out, resp3, rewritten, write_offset, sock, close_after_reply, last_command
-    cdef Py_ssize_t minds, quick, min_arity, max_arity, single_key, run_slot, calls, nanos, timings, failed_calls, full_name
+    cdef Py_ssize_t checked_gates, on_fast_path, min_arity, max_arity, single_key, run_slot, calls, nanos, timings, failed_calls, full_name
     cdef Py_ssize_t dirty, hot_key, hot_slot, db, index, sink, stream_pending, selected_db, offset
 
     cdef Py_ssize_t run_commands(

@@ -12,8 +12,8 @@ from slotmesh.node.compiled.codec cimport bulk, cluster_slot, command, database_
 from slotmesh.node.compiled.slot_access cimport get, get_int, holds, nanos_now, set, slot
 
 
-cdef class StraightRoad:
-    """The twin of `node.straight.StraightRoad`."""
+cdef class FastPath:
+    """The twin of `slotmesh.node.serving.fast_path.PlainFastPath`."""
 
     def __init__(self, server, kinds, finish):
         self.server = server
@@ -46,8 +46,8 @@ cdef class StraightRoad:
         self.close_after_reply = slot(client, "close_after_reply")
         self.last_command = slot(client, "last_command")
         self.full_name = slot(spec, "full_name")
-        self.minds = slot(spec, "minds")
-        self.quick = slot(spec, "quick")
+        self.checked_gates = slot(spec, "checked_gates")
+        self.on_fast_path = slot(spec, "on_fast_path")
         self.min_arity = slot(spec, "min_arity")
         self.max_arity = slot(spec, "max_arity")
         self.single_key = slot(spec, "single_key")
@@ -68,7 +68,7 @@ cdef class StraightRoad:
         self.hot_slot = slot(keyspace, "hot_slot")
 
     def run(self, client, list commands not None, Py_ssize_t position, long long until_ns):
-        """See `node.straight.Road.run`."""
+        """See `slotmesh.node.serving.fast_path.FastPath.run`."""
         return self.run_commands(client, commands, position, until_ns)
 
     cdef Py_ssize_t run_commands(
@@ -77,7 +77,7 @@ cdef class StraightRoad:
         """`run` for C. Leaves in `ended_ns` when the last command was over."""
         cdef Py_ssize_t total = PyList_GET_SIZE(commands)
         cdef Py_ssize_t words, key_at
-        cdef long long last, now, slow_nanos, reply_limit, dirty, gates, follows, minded, number = 0
+        cdef long long last, now, slow_nanos, reply_limit, dirty, gates, follows, checked, number = 0
         cdef int place
         cdef list argv
         cdef list out
@@ -89,12 +89,12 @@ cdef class StraightRoad:
         cdef bytearray readable = server.readable
         cdef const char* served
         if type(client) is not self.client_class:
-            raise TypeError("the straight road is for clients")
+            raise TypeError("the fast path is for clients")
         out = <list>get(client, self.out)
         follows = get_int(client, self.gates) & self.primary_gate
-        minded = -1
+        checked = -1
         if follows:
-            minded = self.gates_of_watchers
+            checked = self.gates_of_watchers
             held = None
         slow_nanos = server.slow_nanos
         reply_limit = server.reply_limit
@@ -107,10 +107,10 @@ cdef class StraightRoad:
             spec = <object>found
             words = PyList_GET_SIZE(argv)
             if (
-                not holds(spec, self.quick, True)
+                not holds(spec, self.on_fast_path, True)
                 or words < get_int(spec, self.min_arity)
                 or words > get_int(spec, self.max_arity)
-                or <long long>server.gates & get_int(spec, self.minds) & minded
+                or <long long>server.gates & get_int(spec, self.checked_gates) & checked
             ):
                 break
             served = NULL if held is None else PyByteArray_AS_STRING(held)
@@ -118,7 +118,7 @@ cdef class StraightRoad:
             if gates != follows:
                 if not self.gates_are_open(client, spec, argv):
                     break
-                if served != NULL and gates & self.readonly_gate and get_int(spec, self.minds) == self.gates_of_readers:
+                if served != NULL and gates & self.readonly_gate and get_int(spec, self.checked_gates) == self.gates_of_readers:
                     served = PyByteArray_AS_STRING(readable)
             key_at = get_int(spec, self.single_key)
             if key_at > 0:

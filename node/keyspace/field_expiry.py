@@ -1,8 +1,8 @@
 """Expiry of single fields of hashes.
 
-Two roads remove a field whose time has come, as for whole keys: every access to its hash (`read_hash`, `write_hash`),
+Two ways remove a field whose time has come, as for whole keys: every access to its hash (`read_hash`, `write_hash`),
 and an active cycle over an index of the hashes by their next due field. The index is a hint: entries of hashes that
-went away or moved are dropped when they fall due. Both roads propagate an HDEL; a replica removes nothing and hides
+went away or moved are dropped when they fall due. Both ways propagate an HDEL; a replica removes nothing and hides
 what is due until that HDEL arrives. A hash that loses its last field goes with it.
 """
 

@@ -17,13 +17,13 @@ from typing import Final
 _COMMENT: Final = b"-- "
 
 
-def remark(name: bytes, key: bytes, *words: bytes) -> list[bytes]:
-    """The remark that stands for a command `name` about one key."""
+def marker(name: bytes, key: bytes, *words: bytes) -> list[bytes]:
+    """The marker command that stands for a command `name` about one key."""
     return [b"EVAL", _COMMENT + name, b"1", key, *words]
 
 
-def remarked(argv: list[bytes]) -> list[bytes] | None:
-    """The command that an EVAL stands for, if it is a remark. Whether its name means anything is not asked here."""
+def marked(argv: list[bytes]) -> list[bytes] | None:
+    """The command that an EVAL stands for, if it is a marker. Whether its name means anything is not asked here."""
     script = argv[1]
     if not script.startswith(_COMMENT) or len(argv) < 4 or argv[2] != b"1" or not script[3:].isalpha():
         return None

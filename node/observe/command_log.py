@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 #: More than any limit: the server's ints when nothing is wanted.
 NEVER: Final = 1 << 62
-#: Requests up to this size may pass the quick parser: two reads of the data plane.
+#: Requests up to this size may pass the fast parser: two reads of the data plane.
 QUICK_REQUEST: Final = 128 * 1024
-#: Replies of the straight road that are not measured are shorter.
+#: Replies of the fast path that are not measured are shorter.
 SHORT_REPLY: Final = 2048
 
 #: What RESP puts around a word, at most: a header of a sign, ten digits and a line end, and another line end.

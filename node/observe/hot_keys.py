@@ -1,6 +1,6 @@
 """HOTKEYS (Redis 8.6): which keys cost most processor time or network bytes, during a session that an operator starts.
 
-While a session runs, a gate takes every command off the data plane's short road; without one nothing is measured. The
+While a session runs, a gate takes every command off the fast path; without one nothing is measured. The
 cost of a command is shared equally by its keys. A transaction counts command by command, a script as one command with
 the keys that it names; what replicas get is left out. The heaviest are found in bounded room (`heavy_hitters.py`).
 """

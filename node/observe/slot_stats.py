@@ -1,7 +1,7 @@
 """What each slot costs: processor time and bytes, for CLUSTER SLOT-STATS (Valkey 8).
 
 Counted only while `cluster-slot-stats-enabled` is on, which raises a gate that takes every command off the data plane's
-short road. A command belongs to the slot of its keys; EXEC and scripts count as one call. Bytes are those of the
+fast path. A command belongs to the slot of its keys; EXEC and scripts count as one call. Bytes are those of the
 request and the reply in RESP, whether or not the request came inline; what replicas and subscribers get is left out.
 """
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from slotmesh.cluster.numbers import INT64_MAX
 from slotmesh.node.keyspace.keyspace import Keyspace
-from slotmesh.node.keyspace.markers import remark
+from slotmesh.node.keyspace.markers import marker
 from slotmesh.node.keyspace.nack_encoding import release_command
 from slotmesh.node.persistence.snapshot import SnapshotOptions
 from slotmesh.node.resp.encoder import encode_command, format_double
@@ -111,9 +111,9 @@ def _stream_commands(key: bytes, stream: StreamValue) -> Iterator[Command]:
     sent = stream.sent
     if sent is not None:
         settings = (b"IDMP-DURATION", b"%d" % sent.duration_s, b"IDMP-MAXSIZE", b"%d" % sent.max_messages)
-        yield remark(b"XCFGSET", key, *settings)
+        yield marker(b"XCFGSET", key, *settings)
         for producer, message, entry_id in sent.listed():
-            yield remark(b"XIDMPRECORD", key, producer, message, format_id(entry_id))
+            yield marker(b"XIDMPRECORD", key, producer, message, format_id(entry_id))
 
 
 def _group_commands(key: bytes, group: Group) -> Iterator[Command]:

@@ -120,7 +120,7 @@ class CommandParser:
 
 
 class Replay:
-    """Runs the commands of a log on a stand-in client."""
+    """Runs the commands of a log on a pseudo-client."""
 
     def __init__(self, server: Server) -> None:
         self._client = server.new_client()

@@ -2,7 +2,7 @@
 
 The check value of "123456789" is e9c6d914c4b8d9ca. crcmod does the arithmetic. With its C extension 400 MB/s were
 measured; without it (an installation that found no compiler) some 8 MB/s. Saving happens in a forked child, so the
-slow road delays nobody but the child; `rdbchecksum no` removes the cost as it does in stock.
+slow path delays nobody but the child; `rdbchecksum no` removes the cost as it does in stock.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ class AofRewriter:
             self._aof.begin_waiting()
             if own_child is not None:
                 own_child.kill()  # it began without a file for what happens meanwhile
-            if self._server.propagation.in_unit:
+            if self._server.propagation.in_batch:
                 # A base written now would hold changes that the log is about to be told of as well.
                 log.info(
                     "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."

@@ -1,6 +1,6 @@
 """Running the commands of the primary's stream on this replica.
 
-They run through the same handlers as those of clients, and on the same straight road, in the name of a stand-in client
+They run through the same handlers as those of clients, and on the same fast path, in the name of a pseudo-client
 that no check stops (`GATE_PRIMARY`). While they run no key is past its expiry: the primary decides that, and says DEL.
 
 What was received waits here as the chunks it came in; `run` applies them for a slice of time. The offset, which must be
@@ -21,7 +21,7 @@ from slotmesh.node.keyspace.database import IGNORE
 from slotmesh.node.replication.stream import Stream
 from slotmesh.node.replication.stream_parser import StreamParser, wire_length
 from slotmesh.node.serving.dispatch import execute
-from slotmesh.node.serving.fast_path import best_road
+from slotmesh.node.serving.fast_path import best_path
 from slotmesh.node.spec.registry import CommandSpec
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ log = logging.getLogger("node")
 
 #: How many commands run between two looks at the clock.
 _BATCH: Final = 32
-#: A batch is short: the straight road need not look at the clock for it.
+#: A batch is short: the fast path need not look at the clock for it.
 _NO_LIMIT_NS: Final = 2**63 - 1
 #: In the middle of a chunk a slice may exceed its time by this factor: what a chunk's remainder weighs must be counted
 #: command by command, at its end nothing must.
@@ -39,13 +39,13 @@ _OVERRUN: Final = 2
 
 
 class Applier:
-    """Applies one connection's stream; `client` is the stand-in, whose database outlives the connection."""
+    """Applies one connection's stream; `client` is the pseudo-client, whose database outlives the connection."""
 
     def __init__(self, server: Server, stream: Stream, client: Client) -> None:
         self._server = server
         self._stream = stream
         self._client = client
-        self._road = best_road(server, self._finish)
+        self._path = best_path(server, self._finish)
         self._parser = StreamParser()
         #: Received, not parsed; parsed, not applied in full.
         self._chunks: deque[bytes] = deque()
@@ -112,13 +112,13 @@ class Applier:
         replication.local_expiry.suspended = False
 
     def _run_batch(self) -> None:
-        """Run some of the parsed commands, by the straight road as far as it goes."""
+        """Run some of the parsed commands, by the fast path as far as it goes."""
         client, server, commands = self._client, self._server, self._commands
         began = self._position
         end = min(began + _BATCH, len(commands))
         while self._position < end:
             if client.multi is None:
-                self._position += self._road.run(client, commands[self._position : end], 0, _NO_LIMIT_NS)
+                self._position += self._path.run(client, commands[self._position : end], 0, _NO_LIMIT_NS)
                 if server.blocking.ready:
                     self._serve_blocked()
                     continue
@@ -128,7 +128,7 @@ class Applier:
         server.stats.commands += self._position - began
 
     def _run_long(self, argv: list[bytes]) -> None:
-        """Run a command that the straight road leaves: those of transactions, containers, unusual spellings."""
+        """Run a command that the fast path leaves: those of transactions, containers, unusual spellings."""
         client = self._client
         self._position += 1
         result = execute(client, argv)
@@ -142,7 +142,7 @@ class Applier:
                 self._serve_blocked()
 
     def _finish(self, client: Client, spec: CommandSpec, argv: list[bytes], result: Any) -> bool:
-        """The straight road has an error; nobody waits for an answer."""
+        """The fast path has an error; nobody waits for an answer."""
         self._tell_error(argv, result)
         return False
 
@@ -180,7 +180,7 @@ class Applier:
 
 
 def new_primary_client(server: Server) -> Client:
-    """The stand-in for a primary."""
+    """The pseudo-client for a primary."""
     client = server.new_client()
     client.set_gate(GATE_PRIMARY, True)
     return client

@@ -58,7 +58,7 @@ class LinkBroken(Exception):
 
 
 class PrimaryLink:
-    """The link to one primary. `client` is the stand-in that its commands run as."""
+    """The link to one primary. `client` is the pseudo-client that its commands run as."""
 
     def __init__(self, server: Server, replication: Replication, host: str, port: int, client: Client) -> None:
         self._server = server
@@ -147,7 +147,7 @@ class PrimaryLink:
         return "Error condition on socket for SYNC"
 
     def _forget_client(self) -> None:
-        """The stand-in is no connection any more, and what of a transaction was queued did not happen."""
+        """The pseudo-client is no connection any more, and what of a transaction was queued did not happen."""
         self._server.clients.pop(self.client.id, None)
         self._replication.reset_primary_client(self.client)
 

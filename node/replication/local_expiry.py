@@ -44,7 +44,7 @@ class LocalExpiry:
         try:
             spec = registry.find(argv)
         except CommandError:
-            return  # MULTI and the like of a propagated unit are no business of ours, nor are unknown words
+            return  # MULTI and the like of a propagated batch are no business of ours, nor are unknown words
         db = self._server.keyspace.dbs[db_index]
         for position in spec.key_positions(argv):
             if db.expire_at(argv[position]) is not None:

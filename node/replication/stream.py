@@ -50,7 +50,7 @@ class Stream:
     def __init__(self, propagation: Propagation, history: History) -> None:
         self._propagation = propagation
         self._pending: list[bytes] = []
-        self._sink = self.feed  # one object: the straight road knows it by identity
+        self._sink = self.feed  # one object: the fast path knows it by identity
         self.history = history
         self.offset = 0
         self.selected_db = NO_DB

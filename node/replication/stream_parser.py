@@ -1,15 +1,15 @@
 """Commands out of the replication stream, with the exact number of bytes they took.
 
 Offsets are counts of raw bytes, and replicas of this replica get the raw bytes as they are; so, unlike a client's
-parser, this one must always know where in the bytes it stands. Both parsers of requests can tell: the quick one says
-how many bytes its commands took, the exact one, which takes what the quick one refuses, counts what it has not read.
+parser, this one must always know where in the bytes it stands. Both parsers of requests can tell: the fast one says
+how many bytes its commands took, the exact one, which takes what the fast one refuses, counts what it has not read.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from slotmesh.node.resp.parser import QUICK_MAX, ProtocolError, RequestParser, parse_quick
+from slotmesh.node.resp.parser import FAST_PATH_MAX, ProtocolError, RequestParser, parse_plain
 
 __all__ = ["ProtocolError", "StreamParser", "wire_length"]
 
@@ -36,9 +36,9 @@ class StreamParser:
         if self._held:
             data = self._held + data
             self._held = b""
-        commands, size, rest_is_plain = parse_quick(data)
+        commands, size, rest_is_plain = parse_plain(data)
         used = self.fed - len(data) + size
-        if size < len(data) and not (rest_is_plain and (size or len(data) <= QUICK_MAX)):
+        if size < len(data) and not (rest_is_plain and (size or len(data) <= FAST_PATH_MAX)):
             self._exact = RequestParser(_NO_LIMIT)
             return commands + self._feed_exact(data[size:], used)
         self._held = data[size:]  # never a long one: it would be parsed again and again

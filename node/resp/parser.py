@@ -1,10 +1,10 @@
-"""Requests from bytes: a quick road for plain commands, an exact one for everything else.
+"""Requests from bytes: a fast path for plain commands, an exact one for everything else.
 
-Nearly every chunk that a client sends holds whole multibulk commands of moderate length; `parse_quick` takes those from
+Nearly every chunk that a client sends holds whole multibulk commands of moderate length; `parse_plain` takes those from
 its start. In any doubt the rest is left to `RequestParser`, a cursor parser that knows inline commands, the stock
 server's limits and its error texts, and keeps an incomplete command between chunks.
 
-`parse_quick` has two forms with one contract. The compiled one (`node/compiled/codec.pyx`) walks the bytes. The plain
+`parse_plain` has two forms with one contract. The compiled one (`node/compiled/codec.pyx`) walks the bytes. The plain
 one sends them through one shared hiredis reader. As hiredis parses *replies*, it accepts more than a request may be,
 and it cannot say where it stopped; so its result is proved: behind the chunk it is fed a marker reply, and only when
 every value before the marker is an array of bulk strings and nothing follows it was the chunk whole. If it was not, all
@@ -31,7 +31,7 @@ MAX_ARGS: Final = 2**31 - 1
 UNAUTHENTICATED_MAX_ARGS: Final = 10
 UNAUTHENTICATED_MAX_BULK: Final = 16384
 #: A chunk above this size is likely to hold a part of a large value, which hiredis would copy again and again.
-QUICK_MAX: Final = 64 * 1024 + 32
+FAST_PATH_MAX: Final = 64 * 1024 + 32
 _MARKER: Final = b":0\r\n"
 _BOUNDARY: Final = b"\r\n*"
 #: Commands, the bytes they took, whether the rest is the beginning of one more.
@@ -51,7 +51,7 @@ _reader = hiredis.Reader()
 def _parse_whole(chunk: bytes) -> list[list[bytes]] | None:
     """All commands of a chunk that is exactly a sequence of whole multibulk commands, else None.
 
-    Empty multibulks (`*0`) are not worth a fast road: they give None as well.
+    Empty multibulks (`*0`) are not worth a fast path: they give None as well.
     """
     global _reader
     reader = _reader
@@ -82,8 +82,8 @@ def _parse_whole(chunk: bytes) -> list[list[bytes]] | None:
 
 
 def _is_beginning(rest: bytes) -> bool:
-    """Whether a command that the quick road may take later begins here, and does not end."""
-    probe = RequestParser(QUICK_MAX)
+    """Whether a command that the fast path may take later begins here, and does not end."""
+    probe = RequestParser(FAST_PATH_MAX)
     probe.feed(rest)
     try:
         return rest[:1] == b"*" and probe.next_command() is None and not probe.idle
@@ -91,7 +91,7 @@ def _is_beginning(rest: bytes) -> bool:
         return False
 
 
-def parse_quick_plain(chunk: bytes) -> Parsed:
+def parse_plain_in_python(chunk: bytes) -> Parsed:
     """The plain commands that `chunk` starts with, how many bytes they took, and whether what is left, if anything, is
     the beginning of one more: then it may be parsed again when more has come. Else it is for the exact parser."""
     commands = _parse_whole(chunk)
@@ -102,10 +102,10 @@ def parse_quick_plain(chunk: bytes) -> Parsed:
         commands = _parse_whole(chunk[:cut])
         if commands is not None:
             return commands, cut, _is_beginning(chunk[cut:])
-    return [], 0, len(chunk) <= QUICK_MAX and _is_beginning(chunk)
+    return [], 0, len(chunk) <= FAST_PATH_MAX and _is_beginning(chunk)
 
 
-parse_quick: Callable[[bytes], Parsed] = parse_quick_plain if compiled is None else compiled.parse_quick
+parse_plain: Callable[[bytes], Parsed] = parse_plain_in_python if compiled is None else compiled.parse_plain
 
 
 class RequestParser:
@@ -145,12 +145,12 @@ class RequestParser:
 
     @property
     def idle(self) -> bool:
-        """True when no part of a command is held, so that the quick road may take the next chunk."""
+        """True when no part of a command is held, so that the fast path may take the next chunk."""
         return not self._arg_count and self._pos == len(self._buffer)
 
     @property
     def untouched(self) -> bool:
-        """True while nothing of what is held has been looked at, so that the quick road may take it instead."""
+        """True while nothing of what is held has been looked at, so that the fast path may take it instead."""
         return not self._arg_count and not self._pos
 
     def take_held(self) -> bytes:
@@ -163,7 +163,7 @@ class RequestParser:
     @property
     def in_long_argument(self) -> bool:
         """Whether much of an argument is still to come."""
-        return self._bulk_len - len(self._buffer) + self._pos > QUICK_MAX
+        return self._bulk_len - len(self._buffer) + self._pos > FAST_PATH_MAX
 
     @property
     def unread_bytes(self) -> int:

@@ -1,6 +1,6 @@
 """`redis.call` and the rest of the `redis` table: what scripts reach of the server.
 
-A command of a script goes through `dispatch.call` like anybody's, in the name of a stand-in client with the rights and
+A command of a script goes through `dispatch.call` like anybody's, in the name of a pseudo-client with the rights and
 the database of the script's caller. The checks before it are those of dispatch, in stock's order for scripts and with
 stock's texts for scripts; what the caller was asked already (arity of EVAL, pauses) is not asked again.
 

@@ -201,7 +201,7 @@ class Scripting:
         calls, propagation = engine.calls, server.propagation
         calls.begin(run)
         self._run = run
-        propagation.begin_unit()
+        propagation.begin_batch()
         try:
             return engine.run(function, run.name, keys, run.argv[3:], client.resp3)
         except RunError as error:
@@ -212,10 +212,10 @@ class Scripting:
             return failure
         finally:
             if server.data_plane.stopping:
-                propagation.drop_unit()
-            propagation.end_unit()
+                propagation.drop_batch()
+            propagation.end_batch()
             propagation.targets = EVERYBODY
-            client.propagate_as()  # the unit has brought what there is to propagate
+            client.propagate_as()  # the batch has brought what there is to propagate
             self._run = None
             calls.end()
             if run.busy:
@@ -290,7 +290,7 @@ class Scripting:
         return self._run
 
     def principal(self, client: Client) -> Client:
-        """The client that a script's stand-in speaks for; any other is itself."""
+        """The client that a script's pseudo-client speaks for; any other is itself."""
         return self._run.caller if client.is_script and self._run is not None else client
 
     def kill(self, *, is_eval: bool) -> None:

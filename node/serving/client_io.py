@@ -20,9 +20,9 @@ from slotmesh.node.base.errors import ErrorReply
 from slotmesh.node.clients.blocking import Block
 from slotmesh.node.clients.client import GATE_LARGE_REQUEST, Client
 from slotmesh.node.observe.command_log import has_bytes
-from slotmesh.node.resp.parser import NOTHING_PARSED, ProtocolError, RequestParser, parse_quick
+from slotmesh.node.resp.parser import NOTHING_PARSED, ProtocolError, RequestParser, parse_plain
 from slotmesh.node.serving.dispatch import Deferred, execute
-from slotmesh.node.serving.fast_path import best_road
+from slotmesh.node.serving.fast_path import best_path
 from slotmesh.node.spec.registry import UNKNOWN, CommandSpec
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Input:
     def __init__(self, server: Server, plane: DataPlane) -> None:
         self._server = server
         self._plane = plane
-        self.road = best_road(server, self._finish)
+        self.path = best_path(server, self._finish)
         self.share_ns = SHARE_NS
         self.least_turn_ns = LEAST_TURN_NS
         #: How long a turn of this pass may be.
@@ -122,7 +122,7 @@ class Input:
         if parser is None or parser.untouched:
             if parser is not None:
                 chunk = parser.take_held() + chunk
-            parsed, used, rest_is_plain = parse_quick(chunk) if client.authenticated else NOTHING_PARSED
+            parsed, used, rest_is_plain = parse_plain(chunk) if client.authenticated else NOTHING_PARSED
             if used == len(chunk):
                 client.parser = None
                 self._run_or_keep(client, parsed, until_ns)
@@ -194,10 +194,10 @@ class Input:
 
     def _run(self, client: Client, commands: list[list[bytes]], until_ns: int) -> None:
         """Run parsed commands in order; the replies gather in `client.out`."""
-        self.run_from(client, commands, self.road.run(client, commands, 0, until_ns), until_ns)
+        self.run_from(client, commands, self.path.run(client, commands, 0, until_ns), until_ns)
 
     def run_from(self, client: Client, commands: list[list[bytes]], position: int, until_ns: int) -> None:
-        """Go on where the straight road stopped: run what it leaves, and enter it again, while the turn lasts.
+        """Go on where the fast path stopped: run what it leaves, and enter it again, while the turn lasts.
 
         `commands` are those of this turn: what lies before `position` has run in it.
         """
@@ -227,7 +227,7 @@ class Input:
                 break
             if not self._goes_on(client) or position == total:
                 break
-            position = self.road.run(client, commands, position, until_ns)
+            position = self.path.run(client, commands, position, until_ns)
         server.stats.commands += position
         client.commands_run += position
         if client.out and not client.pending:
@@ -243,7 +243,7 @@ class Input:
         return client.sock is not None and not client.close_after_reply
 
     def _finish(self, client: Client, spec: CommandSpec, argv: list[bytes], result: Any) -> bool:
-        """Encode a reply of any kind; a Block is none yet: True, and the client waits."""
+        """Encode a reply of any kind. Returns True for a `Block`: there is no reply yet, and the client waits."""
         if type(result) is Block:
             self._block(client, result, spec, argv)
             return True

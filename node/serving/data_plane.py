@@ -56,8 +56,10 @@ class DataPlane:
         #: What epoll said of clients that the last pass had no time for.
         self.postponed: list[tuple[int, int]] = []
         self._in_pass = False
-        #: Serves the clients about whom there is nothing special; None where it was not built.
-        self._turn = None if compiled is None else compiled.Turn(server, Client, self.input.road, self, self.input)
+        #: Receives, runs and sends for clients without a raised gate; None where it was not built.
+        self._client_io = (
+            None if compiled is None else compiled.ClientIO(server, Client, self.input.path, self, self.input)
+        )
         #: The socket of the client whose script gives way.
         self._busy_fd = -1
         self.stopping = False
@@ -112,8 +114,8 @@ class DataPlane:
         if self.postponed:
             events = self._with_postponed(events)
         self.input.begin_pass(len(events))
-        if self._turn is not None:
-            events = self._turn.receive(events, self._clients, self.input.turn_ns, self.input.share_ns)
+        if self._client_io is not None:
+            events = self._client_io.receive(events, self._clients, self.input.turn_ns, self.input.share_ns)
         if events:
             self._serve(events)
         self._serve_waiting()
@@ -202,8 +204,8 @@ class DataPlane:
         unsafe = cluster is not None and cluster.lease_outlasted()
         if fed:
             self._send(fed, unsafe)
-        if self._turn is not None and not unsafe:
-            touched = self._turn.send(touched)
+        if self._client_io is not None and not unsafe:
+            touched = self._client_io.send(touched)
         self._send(touched, unsafe)
         if self.input.going_on:
             self._wake()  # epoll would not tell of them

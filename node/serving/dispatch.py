@@ -1,6 +1,6 @@
 """From a request to its reply: the checks every command passes, in one fixed order, and the call itself.
 
-The data plane has a shorter road for commands of clients and servers without any gate raised (`data_plane.py`); it
+The data plane has a shorter path for commands of clients and servers without any gate raised (`data_plane.py`); it
 leads to the same handlers. Everything else comes through `execute`:
 
     known -> arity -> authenticated -> ACL -> redirect -> memory -> write allowed -> subscribed context
@@ -45,7 +45,7 @@ from slotmesh.node.spec.registry import CommandSpec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Server-wide reasons for the long road (`Server.gates`).
+# Server-wide reasons for the slow path (`Server.gates`).
 SERVER_LOADING: Final = 1 << 0
 SERVER_PAUSED: Final = 1 << 1
 SERVER_MEMORY: Final = 1 << 2  # the data use more than maxmemory

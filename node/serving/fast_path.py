@@ -1,18 +1,18 @@
-"""The straight road: commands that need no closer look, run one after the other.
+"""The fast path: commands that need no closer look, run one after the other.
 
 A command takes it when nothing about the client, the server or the command asks for more (`node/serving/dispatch.py` is
-the long road): no gate is raised that concerns it, the command has no subcommands, the number of its arguments is
+the slow path): no gate is raised that concerns it, the command has no subcommands, the number of its arguments is
 right, and its only key, if it has one, lies in a slot that this node serves. That is nearly every command of nearly
 every client, so this loop is the hot path of the whole server, and the one place where a few nanoseconds are worth a
 line.
 
-It has a twin in `node/compiled/fast_path.pyx` with the same contract, used where it was built; `best_road` chooses.
+It has a twin in `node/compiled/fast_path.pyx` with the same contract, used where it was built; `best_path` chooses.
 What is here is what it means. Both are given `finish`, which takes over a reply of an unusual kind and says whether it
 blocks the client.
 
-The stand-in for the primary (GATE_PRIMARY) takes it as well, with a `finish` of its own: what the primary did happens
-here, too, whatever clients may do at present and whoever serves the slot, and nobody is answered, so only errors are
-handed to `finish`. Only those who watch commands (SERVER_MONITORS and its like) send it the long road.
+The pseudo-client for the primary (GATE_PRIMARY) takes it as well, with a `finish` of its own: what the primary did
+happens here, too, whatever clients may do at present and whoever serves the slot, and nobody is answered, so only
+errors are handed to `finish`. Only those who watch commands (SERVER_MONITORS and its like) send it the slow path.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Finish = Callable[[Client, CommandSpec, list[bytes], Any], bool]
 
 #: Gates of a client that concern only some of its commands.
 _SELECTIVE: Final = GATE_ACL | GATE_READONLY
-#: Gates of the server that are minded for each client, and for the stand-in for the primary.
+#: Gates of the server that are checked for each client, and for the pseudo-client for the primary.
 _ALL_GATES: Final = -1
 _GATES_OF_WATCHERS: Final = SERVER_MONITORS | SERVER_SLOT_STATS | SERVER_HOT_KEYS
 
@@ -58,30 +58,30 @@ def gates_are_open(client: Client, spec: CommandSpec, argv: list[bytes]) -> bool
     return True
 
 
-class Road(Protocol):
+class FastPath(Protocol):
     """What both twins are."""
 
     def run(self, client: Client, commands: list[list[bytes]], position: int, until_ns: int) -> int:
         """Run `commands` from `position` on; the position of the first that did not run.
 
-        That one is for the long road, unless the command before it blocked the client (then the position comes back
+        That one is for the slow path, unless the command before it blocked the client (then the position comes back
         negated), made somebody ready who was blocked, ended the connection, or was over at `until_ns` or later.
         """
 
 
-class StraightRoad:
-    """The road in plain Python."""
+class PlainFastPath:
+    """The fast path in plain Python."""
 
     def __init__(self, server: Server, finish: Finish) -> None:
         self._server = server
         self._finish = finish
 
     def run(self, client: Client, commands: list[list[bytes]], position: int, until_ns: int) -> int:
-        """See `Road.run`."""
+        """See `FastPath.run`."""
         server = self._server
         keyspace = server.keyspace
         follows = client.gates & GATE_PRIMARY
-        minded = _GATES_OF_WATCHERS if follows else _ALL_GATES
+        checked = _GATES_OF_WATCHERS if follows else _ALL_GATES
         own_slots = None if follows else server.served
         slow_nanos = server.slow_nanos
         ready = server.blocking.ready
@@ -95,8 +95,8 @@ class StraightRoad:
             argv = commands[position]
             spec = lookup.get(argv[0], UNKNOWN)
             if (
-                server.gates & spec.minds & minded
-                or not spec.quick
+                server.gates & spec.checked_gates & checked
+                or not spec.on_fast_path
                 or not spec.min_arity <= len(argv) <= spec.max_arity
             ):
                 break
@@ -104,7 +104,7 @@ class StraightRoad:
             if client.gates != follows:
                 if not gates_are_open(client, spec, argv):
                     break
-                if client.gates & GATE_READONLY and spec.minds == GATES_OF_READERS:
+                if client.gates & GATE_READONLY and spec.checked_gates == GATES_OF_READERS:
                     served = server.readable
             if served is not None and spec.single_key:
                 if spec.single_key < 0:
@@ -173,7 +173,7 @@ class StraightRoad:
 
 
 class Kinds:
-    """What the compiled road has to recognise, so that it needs no import of ours."""
+    """What the compiled fast path has to recognise, so that it needs no import of ours."""
 
     lookup: Final = LOOKUP
     client: Final = Client
@@ -190,9 +190,9 @@ class Kinds:
     gates_of_watchers: Final = _GATES_OF_WATCHERS
 
 
-def best_road(server: Server, finish: Finish) -> Road:
-    """The compiled road where it was built, else the plain one."""
+def best_path(server: Server, finish: Finish) -> FastPath:
+    """The compiled fast path where it was built, else the plain one."""
     if compiled is not None:
-        road: Road = compiled.StraightRoad(server, Kinds, finish)
-        return road
-    return StraightRoad(server, finish)
+        path: FastPath = compiled.FastPath(server, Kinds, finish)
+        return path
+    return PlainFastPath(server, finish)

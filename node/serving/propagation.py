@@ -35,11 +35,11 @@ class Propagation:
         self.feeds: list[Feed] = []
         #: One of `feeds`: the one of the replicas, for what only they must see.
         self.replica_feed: Feed | None = None
-        #: Who gets what is fed now. Anything but EVERYBODY only inside of a unit.
+        #: Who gets what is fed now. Anything but EVERYBODY only inside of a batch.
         self.targets = EVERYBODY
         self._depth = 0
-        #: What the unit under way has gathered: (database index, argv, who gets it).
-        self._unit: list[tuple[int, list[bytes], int]] = []
+        #: What the batch under way has gathered: (database index, argv, who gets it).
+        self._batch: list[tuple[int, list[bytes], int]] = []
 
     def after_command(self, client: Client, argv: list[bytes]) -> None:
         """`client` ran `argv`, which changed the keyspace or rewrote itself."""
@@ -51,15 +51,15 @@ class Propagation:
         elif len(rewritten) == 1:
             self.feed(client.db.index, rewritten[0])
         elif rewritten:
-            self.begin_unit()
+            self.begin_batch()
             for command in rewritten:
                 self.feed(client.db.index, command)
-            self.end_unit()
+            self.end_batch()
 
     def feed(self, db_index: int, argv: list[bytes]) -> None:
         """Send one command to AOF and replicas."""
         if self._depth:
-            self._unit.append((db_index, argv, self.targets))
+            self._batch.append((db_index, argv, self.targets))
             return
         for feed in self.feeds:
             feed(db_index, argv)
@@ -69,7 +69,7 @@ class Propagation:
         if self.replica_feed is None:
             return
         if self._depth:
-            self._unit.append((db_index, argv, self.targets & TO_REPLICAS))
+            self._batch.append((db_index, argv, self.targets & TO_REPLICAS))
         else:
             self.replica_feed(db_index, argv)
 
@@ -80,37 +80,37 @@ class Propagation:
             self.feed(db_index, [deletion(lazy=lazy), key])
 
     @property
-    def in_unit(self) -> bool:
+    def in_batch(self) -> bool:
         """Whether a transaction or script is under way, whose changes have not gone out yet."""
         return self._depth > 0
 
     @contextmanager
     def set_aside(self) -> Iterator[None]:
-        """What is fed meanwhile goes out at once, and belongs to no unit that is under way: it happened before it."""
-        depth, unit, targets = self._depth, self._unit, self.targets
-        self._depth, self._unit, self.targets = 0, [], EVERYBODY
+        """What is fed meanwhile goes out at once, and belongs to no batch that is under way: it happened before it."""
+        depth, batch, targets = self._depth, self._batch, self.targets
+        self._depth, self._batch, self.targets = 0, [], EVERYBODY
         try:
             yield
         finally:
-            self._depth, self._unit, self.targets = depth, unit, targets
+            self._depth, self._batch, self.targets = depth, batch, targets
 
-    def begin_unit(self) -> None:
-        """What follows up to `end_unit` is indivisible. Units nest; the outermost one counts."""
+    def begin_batch(self) -> None:
+        """What follows up to `end_batch` is indivisible. Batches nest; the outermost one counts."""
         self._depth += 1
 
-    def drop_unit(self) -> None:
-        """Forget what the unit under way has gathered: the node goes down in the middle of it."""
-        self._unit.clear()
+    def drop_batch(self) -> None:
+        """Forget what the batch under way has gathered: the node goes down in the middle of it."""
+        self._batch.clear()
 
-    def end_unit(self) -> None:
-        """Close the unit: what it gathered goes out, between MULTI and EXEC if it is more than one command."""
+    def end_batch(self) -> None:
+        """Close the batch: what it gathered goes out, between MULTI and EXEC if it is more than one command."""
         self._depth -= 1
-        if self._depth or not self._unit:
+        if self._depth or not self._batch:
             return
-        unit, self._unit = self._unit, []
+        batch, self._batch = self._batch, []
         for feed in self.feeds:
             target = TO_REPLICAS if feed == self.replica_feed else TO_LOG
-            chosen = [(db, argv) for db, argv, targets in unit if targets & target]
+            chosen = [(db, argv) for db, argv, targets in batch if targets & target]
             if len(chosen) > 1:
                 first = NO_DATABASE if COMPAT.newer else chosen[0][0]  # where SELECT goes: behind MULTI, or before it
                 chosen = [(first, _MULTI), *chosen, (NO_DATABASE, _EXEC)]

@@ -81,7 +81,7 @@ FLAG_NAMES: Final = (
 
 #: The server's gates that commands which only read need not heed (dispatch: SERVER_REPLICA, SERVER_WRITES_REFUSED).
 GATES_OF_WRITES: Final = 1 << 4 | 1 << 5
-#: What commands that only read heed (`CommandSpec.minds`).
+#: What commands that only read heed (`CommandSpec.checked_gates`).
 GATES_OF_READERS: Final = ~GATES_OF_WRITES
 
 
@@ -97,6 +97,7 @@ class CommandSpec:
         "arity",
         "calls",
         "categories",
+        "checked_gates",
         "complexity",
         "deprecated_since",
         "failed_calls",
@@ -114,10 +115,9 @@ class CommandSpec:
         "latency",
         "max_arity",
         "min_arity",
-        "minds",
         "name",
         "nanos",
-        "quick",
+        "on_fast_path",
         "rejected_calls",
         "replaced_by",
         "run",
@@ -152,7 +152,7 @@ class CommandSpec:
         self.full_name = name
         self.name = name.rpartition(b"|")[2]
         self.handler = handler
-        #: The handler for those who know that there is one (`quick` says so).
+        #: The handler for those who know that there is one (`on_fast_path` says so).
         self.run: Handler = handler or _refuse
         self.arity = arity
         self.min_arity = abs(arity)
@@ -181,10 +181,10 @@ class CommandSpec:
             self.single_key = self.first_key
         else:
             self.single_key = -1 if keys or find_keys is not None else 0
-        #: Fit for the data plane's short road: no subcommands, nothing that changes the client's own standing.
-        self.quick = handler is not None and not flags & NOT_QUEUED
+        #: Fit for the fast path: no subcommands, nothing that changes the client's own standing.
+        self.on_fast_path = handler is not None and not flags & NOT_QUEUED
         #: The server's gates that this command must heed.
-        self.minds = GATES_OF_READERS if flags & READONLY and not flags & WRITE else ~0
+        self.checked_gates = GATES_OF_READERS if flags & READONLY and not flags & WRITE else ~0
         self.categories = acl_categories(group, flags, categories)
         self.calls = self.nanos = self.rejected_calls = self.failed_calls = 0
         #: The histogram of this command's latencies, and the list in it that every call increments
@@ -266,7 +266,7 @@ def acl_categories(group: str, flags: int, extra: Sequence[str]) -> tuple[str, .
 COMMANDS: Final[dict[bytes, CommandSpec]] = {}
 #: What dispatch looks names up in: lower and upper case spellings, so that a hit needs no `.lower()`.
 LOOKUP: Final[dict[bytes, CommandSpec]] = {}
-#: What a name that is not in LOOKUP stands for on the data plane's short road: never `quick`.
+#: What a name that is not in LOOKUP stands for on the fast path: never `on_fast_path`.
 UNKNOWN: Final = CommandSpec(
     b"", None, arity=0, flags=0, keys=NO_KEYS, group="", since="", complexity="", summary="no such command"
 )
@@ -348,7 +348,7 @@ def container(
         tips=tips,
     )
     spec.subcommands = {}
-    spec.quick = False
+    spec.on_fast_path = False
     _add(spec)
     return spec
 

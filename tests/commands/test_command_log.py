@@ -134,7 +134,7 @@ def test_files_may_use_the_newer_names(tmp_path: Path) -> None:
 # -- what is measured ------------------------------------------------------------------------------------------
 
 
-def test_defaults_leave_small_commands_on_the_short_road(node: InProcessNode) -> None:
+def test_defaults_leave_small_commands_on_the_fast_path(node: InProcessNode) -> None:
     server = node.server
     assert not server.gates & SERVER_COMMAND_LOG
     assert server.request_limit == server.reply_limit == 1 << 20

@@ -1,4 +1,4 @@
-"""What a limited user is granted on the straight road is never more than the full rules allow, and never stale."""
+"""What a limited user is granted on the fast path is never more than the full rules allow, and never stale."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_granted_command_is_one_that_the_full_rules_allow(
     client.grants = grants_of(user, registry.every_spec())
     for argv in REQUESTS:
         spec = registry.find(argv)
-        if spec.quick and gates_are_open(client, spec, argv):
+        if spec.on_fast_path and gates_are_open(client, spec, argv):
             assert judge(user, spec, argv, database)[0] == ALLOWED, argv
     client.sock.close()  # type: ignore[union-attr]
 

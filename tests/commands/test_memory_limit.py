@@ -20,7 +20,7 @@ def test_write_over_the_limit_is_refused_while_reads_and_deletions_go_on() -> No
         assert client.raw("SET", "b", "2") == b"+OK\r\n"
 
 
-def test_limit_that_is_far_away_leaves_commands_on_the_straight_road() -> None:
+def test_limit_that_is_far_away_leaves_commands_on_the_fast_path() -> None:
     with InProcessNode("--maxmemory", "100gb") as node:
         client = node.client()
         assert client.call("SET", "k", "v") == b"OK"

@@ -34,7 +34,7 @@ ODD = b"*0\r\n"
 
 
 def encoded(number: int) -> bytes:
-    """The request of that number: a command, or one of the two forms that the quick road refuses."""
+    """The request of that number: a command, or one of the two forms that the fast path refuses."""
     if number < len(COMMANDS):
         return encode_command(COMMANDS[number])
     return INLINE if number == len(COMMANDS) else ODD

@@ -1,4 +1,4 @@
-"""Stream entries that were given back (XNACK) on all roads: log, replica, file, payload; and who gets them next."""
+"""Stream entries that were given back (XNACK) on all paths: log, replica, file, payload; and who gets them next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What producers have sent (IDMP) on all roads: time, log, replica, file, payload, copy; and what XINFO tells of it."""
+"""What producers have sent (IDMP) on all paths: time, log, replica, file, payload, copy; and what XINFO tells of it."""
 
 from __future__ import annotations
 

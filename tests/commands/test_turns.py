@@ -187,7 +187,7 @@ def test_empty_commands_use_up_a_turn_as_others_do(node: InProcessNode, padding:
     assert client.received() == b"+PONG\r\n"
 
 
-def test_pipeline_that_ends_with_a_part_of_a_command_stays_on_the_quick_road(node: InProcessNode) -> None:
+def test_pipeline_that_ends_with_a_part_of_a_command_stays_on_the_fast_path(node: InProcessNode) -> None:
     shortest_turns(node)
     client = node.client()
     command = encode_command([b"INCR", b"n"])

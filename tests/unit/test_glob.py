@@ -1,4 +1,4 @@
-"""Glob patterns: the corner cases of stock, against a literal-minded model, and no pattern that stalls."""
+"""Glob patterns: the corner cases of stock, against a literal-checked model, and no pattern that stalls."""
 
 from __future__ import annotations
 

@@ -34,48 +34,48 @@ def test_command_outside_a_unit_goes_out_at_once() -> None:
 
 def test_unit_of_one_command_needs_no_multi() -> None:
     made, log, _ = propagation()
-    made.begin_unit()
+    made.begin_batch()
     made.feed(3, SET_A)
     assert log.fed == []
-    made.end_unit()
+    made.end_batch()
     assert log.fed == [(3, SET_A)]
 
 
 def test_unit_of_several_commands_is_wrapped_and_exec_selects_no_database() -> None:
     made, log, _ = propagation()
-    made.begin_unit()
+    made.begin_batch()
     made.feed(1, SET_A)
     made.feed(2, SET_B)
-    made.end_unit()
+    made.end_batch()
     assert log.fed == [(1, MULTI), (1, SET_A), (2, SET_B), (NO_DATABASE, EXEC)]
 
 
 def test_units_nest_and_the_outermost_counts() -> None:
     made, log, _ = propagation()
-    made.begin_unit()
+    made.begin_batch()
     made.feed(0, SET_A)
-    made.begin_unit()
+    made.begin_batch()
     made.feed(0, SET_B)
-    made.end_unit()
+    made.end_batch()
     assert log.fed == []
-    made.end_unit()
+    made.end_batch()
     assert [argv for _, argv in log.fed] == [MULTI, SET_A, SET_B, EXEC]
 
 
 def test_empty_unit_says_nothing() -> None:
     made, log, _ = propagation()
-    made.begin_unit()
-    made.end_unit()
+    made.begin_batch()
+    made.end_batch()
     assert log.fed == []
 
 
 def test_message_goes_to_replicas_alone_and_does_not_widen_the_unit_of_the_log() -> None:
     made, log, replicas = propagation()
     made.to_replicas(0, PUBLISH)
-    made.begin_unit()
+    made.begin_batch()
     made.feed(0, SET_A)
     made.to_replicas(0, PUBLISH)
-    made.end_unit()
+    made.end_batch()
     assert [argv for _, argv in log.fed] == [SET_A]
     assert [argv for _, argv in replicas.fed] == [PUBLISH, MULTI, SET_A, PUBLISH, EXEC]
 
@@ -83,6 +83,6 @@ def test_message_goes_to_replicas_alone_and_does_not_widen_the_unit_of_the_log()
 def test_message_without_replicas_is_dropped() -> None:
     made = Propagation()
     made.to_replicas(0, PUBLISH)
-    made.begin_unit()
+    made.begin_batch()
     made.to_replicas(0, PUBLISH)
-    made.end_unit()
+    made.end_batch()

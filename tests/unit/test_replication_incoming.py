@@ -17,7 +17,7 @@ from slotmesh.node.replication.applier import Applier
 from slotmesh.node.replication.incoming import Incoming
 from slotmesh.node.replication.link import CONNECTED, LinkBroken, PrimaryLink
 from slotmesh.node.resp.encoder import encode_command
-from slotmesh.node.serving.fast_path import StraightRoad
+from slotmesh.node.serving.fast_path import PlainFastPath
 from tests.support.inprocess import InProcessNode
 
 needs_compiled = pytest.mark.skipif(compiled is None, reason="the compiled twins are not built here")
@@ -31,9 +31,9 @@ def encoded(*commands: list[bytes]) -> bytes:
 
 @pytest.fixture(params=["plain", pytest.param("compiled", marks=needs_compiled)])
 def node(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcessNode]:
-    """A node whose stream goes either form of the straight road, and is kept."""
+    """A node whose stream goes either form of the fast path, and is kept."""
     if request.param == "plain":
-        monkeypatch.setattr(applier_module, "best_road", StraightRoad)
+        monkeypatch.setattr(applier_module, "best_path", PlainFastPath)
     with InProcessNode("--repl-backlog-size", "64mb") as running:
         running.server.replication.serving.open_stream(feeding=False)
         yield running

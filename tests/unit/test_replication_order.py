@@ -42,17 +42,17 @@ def test_write_is_with_the_replica_before_its_client_is_answered(form: str) -> N
         server.replication.replicas.put_online(attached)
         plane, seen = server.data_plane, list[bytes]()
         if form == "plain":
-            plane._turn = None
+            plane._client_io = None
             plane._output = Watched(plane._output, replica, seen)  # type: ignore[assignment]
         else:
-            plane._turn = Watched(plane._turn, replica, seen)
+            plane._client_io = Watched(plane._turn, replica, seen)
         assert writer.raw("SET", "k", "v") == b"+OK\r\n"
         assert b"".join(seen) == encode_command([b"SELECT", b"0"]) + encode_command([b"SET", b"k", b"v"])
 
 
 @pytest.mark.parametrize("other_feed", [False, True])
 def test_stream_is_the_same_whichever_way_a_command_is_fed(other_feed: bool) -> None:
-    """The compiled road feeds the stream by itself while that is the only feed."""
+    """The compiled fast path feeds the stream by itself while that is the only feed."""
     commands = [
         ["SET", "a", "1"],
         ["SELECT", "2"],

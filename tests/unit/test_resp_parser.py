@@ -1,4 +1,4 @@
-"""Requests from bytes: the quick road declines what it cannot prove; the exact parser may be cut anywhere."""
+"""Requests from bytes: the fast path declines what it cannot prove; the exact parser may be cut anywhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slotmesh.node.base.native import compiled
 from slotmesh.node.resp.encoder import encode_command
-from slotmesh.node.resp.parser import MAX_LINE, Parsed, ProtocolError, RequestParser, parse_quick_plain
+from slotmesh.node.resp.parser import MAX_LINE, Parsed, ProtocolError, RequestParser, parse_plain_in_python
 
 MAX_BULK = 512 * 1024 * 1024
 PING = encode_command([b"PING"])
@@ -20,9 +20,9 @@ NEEDS_COMPILED = pytest.mark.skipif(compiled is None, reason="the compiled twins
 TWINS = pytest.mark.parametrize(
     "parse",
     [
-        pytest.param(parse_quick_plain, id="plain"),
+        pytest.param(parse_plain_in_python, id="plain"),
         pytest.param(
-            compiled and compiled.parse_quick,
+            compiled and compiled.parse_plain,
             id="compiled",
             marks=NEEDS_COMPILED,
         ),
@@ -99,7 +99,7 @@ def test_compiled_quick_road_takes_all_whole_commands_of_a_cut_chunk(
 ) -> None:
     whole = b"".join(map(encode_command, commands))
     cut = data.draw(st.integers(1, len(whole)))
-    parsed, used, rest_is_plain = compiled.parse_quick(whole[:cut])
+    parsed, used, rest_is_plain = compiled.parse_plain(whole[:cut])
     count = sum(len(b"".join(map(encode_command, commands[: n + 1]))) <= cut for n in range(len(commands)))
     assert parsed == commands[:count]
     assert rest_is_plain == (used < cut)
@@ -166,7 +166,7 @@ def test_quick_road_declines_what_no_plain_request_is(parse: Quick, chunk: bytes
     ],
 )
 def test_compiled_quick_road_leaves_the_long_and_the_odd_to_the_exact_parser(chunk: bytes) -> None:
-    assert compiled.parse_quick(chunk) == ([], 0, False)
+    assert compiled.parse_plain(chunk) == ([], 0, False)
 
 
 @pytest.mark.parametrize(
