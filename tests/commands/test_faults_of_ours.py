@@ -38,7 +38,7 @@ FORMS = ["plain", pytest.param("compiled", marks=pytest.mark.skipif(compiled is 
 def node(request: pytest.FixtureRequest) -> Iterator[InProcessNode]:
     with InProcessNode() as running:
         if request.param == "plain":
-            running.server.data_plane._turn = None
+            running.server.data_plane._client_io = None
         yield running
 
 

@@ -28,7 +28,7 @@ def shortest_turns(node: InProcessNode) -> None:
 def node(request: pytest.FixtureRequest) -> Iterator[InProcessNode]:
     with InProcessNode() as running:
         if request.param == "plain":
-            running.server.data_plane._turn = None
+            running.server.data_plane._client_io = None
         yield running
 
 
@@ -57,7 +57,7 @@ def test_turns_of_one_command_give_the_replies_of_single_commands(numbers: list[
             one_by_one += client.received()
     with InProcessNode() as node:
         if not as_compiled:
-            node.server.data_plane._turn = None
+            node.server.data_plane._client_io = None
         shortest_turns(node)
         client = node.client()
         in_turns = client.send(b"".join(pieces))

@@ -45,7 +45,7 @@ def test_write_is_with_the_replica_before_its_client_is_answered(form: str) -> N
             plane._client_io = None
             plane._output = Watched(plane._output, replica, seen)  # type: ignore[assignment]
         else:
-            plane._client_io = Watched(plane._turn, replica, seen)
+            plane._client_io = Watched(plane._client_io, replica, seen)
         assert writer.raw("SET", "k", "v") == b"+OK\r\n"
         assert b"".join(seen) == encode_command([b"SELECT", b"0"]) + encode_command([b"SET", b"k", b"v"])
 
