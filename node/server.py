@@ -140,7 +140,7 @@ class Server:
         self.oom_score = OomScore(config)
         self._wire_observers()
         self.replication.wire()
-        self.keyspace.expiry_mode = self.replication.expiry_mode
+        self.replication.refresh_expiry_mode()
         if config.cluster_enabled:
             self.cluster = ClusterHost(self)
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slotmesh.node.clients.client import GATE_IMPORT
-from slotmesh.node.keyspace.database import HIDE_FROM_READS, IGNORE
+from slotmesh.node.keyspace.database import HIDE_FROM_READS
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
@@ -25,29 +24,13 @@ class Importing:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        server.config.on_change("import-mode", lambda _: self._follow())
-
-    def _follow(self) -> None:
-        """The mode was switched."""
-        keyspace = self._server.keyspace
-        if keyspace.expiry_mode != IGNORE:  # else it is chosen anew after the command, or once the data are loaded
-            keyspace.expiry_mode = self._server.replication.expiry_mode
+        server.config.on_change("import-mode", lambda _: server.replication.refresh_expiry_mode())
 
     @property
     def is_on(self) -> bool:
         """Whether it has an effect."""
         return self._server.config.import_mode and not self._server.replication.is_replica
 
-    def begin_command(self, client: Client) -> bool:
-        """A client with `GATE_IMPORT` runs a command: whether it sees expired keys, and `end_command` must follow."""
-        keyspace = self._server.keyspace
-        if not client.gates & GATE_IMPORT or not self.is_on or keyspace.expiry_mode != HIDE_FROM_READS:
-            return False
-        keyspace.expiry_mode = IGNORE
-        return True
-
-    def end_command(self) -> None:
-        """The command has run."""
-        keyspace = self._server.keyspace
-        if keyspace.expiry_mode == IGNORE:
-            keyspace.expiry_mode = self._server.replication.expiry_mode
+    def sees_expired(self, client: Client) -> bool:
+        """Whether keys past their expiry are there for the commands of this client, which has `GATE_IMPORT`."""
+        return self.is_on and self._server.keyspace.expiry_mode == HIDE_FROM_READS

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from slotmesh.node.keyspace.database import IGNORE
 from slotmesh.node.serving.dispatch import SERVER_PAUSED
 from slotmesh.node.spec.registry import MAY_REPLICATE, WRITE
 
@@ -104,8 +103,7 @@ class Pause:
     def _apply(self) -> None:
         server = self._server
         server.set_gate(SERVER_PAUSED, bool(self._pauses))
-        if server.keyspace.expiry_mode != IGNORE:  # nothing expires while data is loaded, paused or not
-            server.keyspace.expiry_mode = server.replication.expiry_mode
+        server.replication.refresh_expiry_mode()
         if self.kind != ALL:
             held, self._held = self._held, {}
             for client in held:

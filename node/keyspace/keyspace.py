@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from slotmesh.node.base.compat import COMPAT
-from slotmesh.node.keyspace.database import DELETE, Database
+from slotmesh.node.keyspace.database import DELETE, IGNORE, Database
 from slotmesh.node.keyspace.field_expiry import FieldExpiry
 from slotmesh.node.keyspace.lazy_free import LazyFree
 from slotmesh.node.keyspace.notify import EVICTED, EXPIRED, KEYEVENT, KEYSPACE, SUBKEYS
@@ -41,6 +41,34 @@ class ChangeClock(AccessClock, Protocol):
     def changed(self, db_index: int, key: bytes) -> None: ...
 
 
+class ExpiryIgnored:
+    """A scope in which keys past their expiry are ordinary keys: while data are loaded, and for what the primary or an
+    import tool sends. Scopes nest; the mode for clients, which may change meanwhile, holds again after the outermost.
+    """
+
+    __slots__ = ("_depth", "_for_clients", "_keyspace")
+
+    def __init__(self, keyspace: Keyspace) -> None:
+        self._keyspace = keyspace
+        self._for_clients = keyspace.expiry_mode
+        self._depth = 0
+
+    def otherwise(self, mode: int) -> None:
+        """Set the mode that holds outside of such scopes: DELETE, HIDE or HIDE_FROM_READS."""
+        self._for_clients = mode
+        if not self._depth:
+            self._keyspace.expiry_mode = mode
+
+    def __enter__(self) -> None:
+        self._depth += 1
+        self._keyspace.expiry_mode = IGNORE
+
+    def __exit__(self, *exc: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._keyspace.expiry_mode = self._for_clients
+
+
 class Keyspace:
     """The numbered databases of one node.
 
@@ -55,6 +83,7 @@ class Keyspace:
         "dirty",
         "evicted_keys",
         "expired_keys",
+        "expiry_ignored",
         "expiry_mode",
         "field_expiry",
         "hits",
@@ -84,7 +113,9 @@ class Keyspace:
         self.clustered = clustered
         self.dbs = [Database(self, i) for i in range(1 if clustered else databases)]
         self.now_ms = 0
+        #: What commands do with keys past their expiry, at present. Written by `expiry_ignored` only.
         self.expiry_mode = DELETE
+        self.expiry_ignored = ExpiryIgnored(self)
         # The key whose slot dispatch has just computed for routing, and that slot.
         self.hot_key: bytes | None = None
         self.hot_slot = 0

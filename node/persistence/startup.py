@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from slotmesh.node.base.errors import CommandError
-from slotmesh.node.keyspace.database import IGNORE
 from slotmesh.node.persistence.aof import Aof
 from slotmesh.node.persistence.aof_load import load_log_steps
 from slotmesh.node.persistence.errors import LoadError
@@ -74,17 +73,15 @@ class Loader:
         Nothing but values that live on is made, and values hold no cycles; walking them again and again as they become
         more costs a quarter of the time. Afterwards they are frozen out of the collector's sight.
         """
-        keyspace = self._keyspace
-        mode, keyspace.expiry_mode = keyspace.expiry_mode, IGNORE
         self._server.set_gate(SERVER_LOADING, True)
         gc.disable()
         try:
-            yield
+            with self._keyspace.expiry_ignored:
+                yield
         finally:
             gc.freeze()
             gc.enable()
             self._server.set_gate(SERVER_LOADING, False)
-            keyspace.expiry_mode = mode
             self.progress = None
 
     def rdb_steps(self, path: str, *, drop_expired: bool, replace: bool = False) -> Steps:

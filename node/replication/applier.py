@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.node.base.errors import ErrorReply
 from slotmesh.node.clients.client import GATE_PRIMARY, Client
-from slotmesh.node.keyspace.database import IGNORE
 from slotmesh.node.replication.stream import Stream
 from slotmesh.node.replication.stream_parser import StreamParser, wire_length
 from slotmesh.node.serving.dispatch import execute
@@ -102,14 +101,13 @@ class Applier:
 
     def _enter(self) -> None:
         """The primary's commands run now: no key is past its expiry."""
-        self._server.keyspace.expiry_mode = IGNORE
+        self._server.keyspace.expiry_ignored.__enter__()
         self._server.replication.local_expiry.suspended = True
 
     def _leave(self) -> None:
-        """Clients may look again. The role may have changed meanwhile."""
-        replication = self._server.replication
-        self._server.keyspace.expiry_mode = replication.expiry_mode
-        replication.local_expiry.suspended = False
+        """Clients may look again."""
+        self._server.keyspace.expiry_ignored.__exit__()
+        self._server.replication.local_expiry.suspended = False
 
     def _run_batch(self) -> None:
         """Run some of the parsed commands, by the fast path as far as it goes."""

@@ -99,7 +99,6 @@ class Snapshot:
             empty_data(server)
             raise
         finally:
-            server.keyspace.expiry_mode = server.replication.expiry_mode  # the role may have changed meanwhile
             self._remove_unwanted(path)
         self.aux = loader.aux
 

@@ -95,7 +95,7 @@ class Replication:
         """What clients may write here, or who decides that, is another now."""
         server = self._server
         self.local_expiry.set_active(self.is_replica and not server.config.replica_read_only)
-        server.keyspace.expiry_mode = self.expiry_mode
+        self.refresh_expiry_mode()
         server.refresh_write_gate()
 
     def _recount(self) -> None:
@@ -175,6 +175,10 @@ class Replication:
         if self._server.gates & SERVER_PAUSED:
             return HIDE
         return HIDE_FROM_READS if self._server.config.import_mode else DELETE
+
+    def refresh_expiry_mode(self) -> None:
+        """Have the keyspace follow `expiry_mode`: to be called after the role, a pause or `import-mode` changed."""
+        self._server.keyspace.expiry_ignored.otherwise(self.expiry_mode)
 
     def write_refusal(self) -> ErrorReply | None:
         """Why clients may not write: this is a read-only replica, or a primary with too few replicas."""

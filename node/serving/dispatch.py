@@ -354,7 +354,9 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
     )
     if quiet:  # commands that tell of access times touch nothing, and need them
         keyspace.access = None
-    sees_expired = client.gates & GATE_IMPORT and server.importing.begin_command(client)
+    sees_expired = client.gates & GATE_IMPORT and server.importing.sees_expired(client)
+    if sees_expired:
+        keyspace.expiry_ignored.__enter__()
     slot_stats = server.cluster.slot_stats if server.gates & SERVER_SLOT_STATS and server.cluster is not None else None
     slot = NO_SLOT if slot_stats is None else slot_stats.slot_of(client, spec, argv)
     dirty = keyspace.dirty
@@ -372,7 +374,7 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
     if quiet and keyspace.access is None:
         keyspace.access = access
     if sees_expired:
-        server.importing.end_command()
+        keyspace.expiry_ignored.__exit__()
     nanos = perf_counter_ns() - started
     if type(result) is not Block:
         spec.calls += 1

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from slotmesh.node.keyspace.database import DELETE, HIDE, IGNORE
+from slotmesh.node.keyspace.database import DELETE, HIDE
 from tests.support.inprocess import START_MS, InProcessClient, InProcessNode
 
 
@@ -68,13 +68,13 @@ def test_read_does_not_see_an_expired_field_and_removes_it(
 def test_read_on_a_replica_hides_an_expired_field_and_keeps_it(
     node: InProcessNode, expired: InProcessClient, command: str, reply: object
 ) -> None:
-    node.server.keyspace.expiry_mode = HIDE
+    node.server.keyspace.expiry_ignored.otherwise(HIDE)
     assert expired.call(*command.split()) == reply
     assert node.server.keyspace.expire_cycle(lambda: True) == 0
-    node.server.keyspace.expiry_mode = IGNORE
-    assert expired.call("HGET", "h", "a") == b"1"
+    with node.server.keyspace.expiry_ignored:
+        assert expired.call("HGET", "h", "a") == b"1"
     assert _propagated(node) == []
-    node.server.keyspace.expiry_mode = DELETE
+    node.server.keyspace.expiry_ignored.otherwise(DELETE)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from slotmesh.node.acl.users import check_user_lines
 from slotmesh.node.config.configuration import Config
 from slotmesh.node.config.kinds import ConfigFileError
-from slotmesh.node.keyspace.database import IGNORE
 from slotmesh.node.persistence import aof_commands
 from slotmesh.node.persistence.aof_load import load_log_steps
 from slotmesh.node.persistence.aof_manifest import parse_manifest
@@ -71,8 +70,7 @@ def _load_log(node: InProcessNode, data: bytes) -> None:
     keyspace = node.server.keyspace
     for db in keyspace.dbs:
         db.clear()
-    keyspace.expiry_mode = IGNORE
-    with TemporaryDirectory() as directory:
+    with TemporaryDirectory() as directory, keyspace.expiry_ignored:
         path = Path(directory) / "log"
         path.write_bytes(data)
         sink, progress = KeyspaceSink(keyspace, lambda code: None), Progress(len(data), 0.0)
@@ -83,7 +81,6 @@ def _load_log(node: InProcessNode, data: bytes) -> None:
                 raise AssertionError("a handler failed") from error
         else:
             saved(node)
-    keyspace.expiry_mode = node.server.replication.expiry_mode
 
 
 def _parse(text: str) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from slotmesh.node.keyspace.database import IGNORE
 from slotmesh.node.persistence.aof_load import CommandParser, load_log_steps
 from slotmesh.node.persistence.errors import LoadError
 from slotmesh.node.persistence.loading import KeyspaceSink, Progress, run_steps
@@ -95,10 +94,10 @@ def node() -> Iterator[InProcessNode]:
 
 def _load(node: InProcessNode, path: Path, may_truncate: bool = True) -> dict[bytes, Any]:
     functions: list[bytes] = []
-    node.server.keyspace.expiry_mode = IGNORE
     sink = KeyspaceSink(node.server.keyspace, functions.append)
     progress = Progress(path.stat().st_size, 0.0)
-    run_steps(load_log_steps(node.server, str(path), sink, progress, verify=True, may_truncate=may_truncate))
+    with node.server.keyspace.expiry_ignored:
+        run_steps(load_log_steps(node.server, str(path), sink, progress, verify=True, may_truncate=may_truncate))
     assert progress.loaded_bytes in (progress.total_bytes, path.stat().st_size)
     return {key: value for key, value, _ in node.server.keyspace.dbs[0].items()}
 
