@@ -102,8 +102,8 @@ class Election:
             for peer in unit.sentinels.values():
                 # Stock answers with an error, and holds nothing. Who does not hear of it waits for his hold to end.
                 self._links.send(peer, DISCARD, "SENTINEL", "GIVE-BACK-VOTE", failover.epoch, self._ctx.my_id)
-        failover.state, failover.forced, failover.order_sent = NONE, False, False
-        failover.change_ms = self._ctx.now_ms
+        failover.enter(NONE, self._ctx.now_ms)
+        failover.forced = failover.order_sent = False
         self._ctx.touch(unit)
         failover.graceful_until_ms = 0
         if failover.promoted is not None:
@@ -161,10 +161,11 @@ class Election:
         ctx, failover = self._ctx, unit.failover
         ctx.current_epoch += 1
         ctx.persist()
-        failover.state, failover.epoch = WAIT_START, ctx.current_epoch
+        failover.enter(WAIT_START, ctx.now_ms)
+        failover.epoch = ctx.current_epoch
         failover.forced = failover.order_sent = False
         failover.deferred_to = ""
-        failover.start_ms = failover.change_ms = ctx.now_ms
+        failover.start_ms = ctx.now_ms
         ctx.emit_raw(WARNING, "+new-epoch", unit, str(ctx.current_epoch))
         ctx.emit(WARNING, "+try-failover", unit)
 

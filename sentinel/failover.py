@@ -122,10 +122,6 @@ class Failover:
             if unit.failover.state == state:
                 return due_ms
 
-    def _enter(self, unit: Unit, state: int) -> None:
-        unit.failover.state = state
-        unit.failover.change_ms = self._ctx.now_ms
-
     def end_if_primary_is_back(self, unit: Unit) -> None:
         """End an attempt whose reason is gone. An order that is out cannot be called back, and is waited for."""
         failover = unit.failover
@@ -157,7 +153,7 @@ class Failover:
         ctx.emit(WARNING, "+elected-leader", unit)
         if ctx.crash_after_election:
             self._crash()
-        self._enter(unit, SELECT)
+        failover.enter(SELECT, ctx.now_ms)
         ctx.emit(WARNING, "+failover-state-select-slave", unit)
         return NEVER
 
@@ -173,7 +169,7 @@ class Failover:
         ctx.emit(WARNING, "+selected-slave", replica)
         replica.replica.promoted = True
         failover.promoted = replica
-        self._enter(unit, SEND_ORDER)
+        failover.enter(SEND_ORDER, ctx.now_ms)
         ctx.emit(NOTICE, "+failover-state-send-slaveof-noone", replica)
         return NEVER
 
@@ -191,7 +187,7 @@ class Failover:
             return over_ms + 1
         failover.order_sent = True
         ctx.emit(NOTICE, "+failover-state-wait-promotion", replica)
-        self._enter(unit, WAIT_PROMOTION)
+        failover.enter(WAIT_PROMOTION, ctx.now_ms)
         return NEVER
 
     def _order(self, unit: Unit, replica: Instance) -> bool:
@@ -243,9 +239,8 @@ class Failover:
         ctx, failover = self._ctx, unit.failover
         replica = failover.promoted
         assert replica is not None, "a promotion without a selected replica"
-        assert failover.state == WAIT_PROMOTION, "promotion confirmed out of order"
         unit.config_epoch = failover.epoch
-        self._enter(unit, RECONF)
+        failover.enter(RECONF, ctx.now_ms)
         ctx.persist()
         ctx.emit(WARNING, "+promoted-slave", replica)
         if ctx.crash_after_promotion:
@@ -325,7 +320,7 @@ class Failover:
 
     def _end(self, unit: Unit) -> None:
         self._ctx.emit(WARNING, "+failover-end", unit)
-        self._enter(unit, UPDATE_CONFIG)
+        unit.failover.enter(UPDATE_CONFIG, self._ctx.now_ms)
 
     def _switch(self, unit: Unit) -> int:
         promoted = unit.failover.promoted

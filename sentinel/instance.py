@@ -14,6 +14,7 @@ Times are the driver's monotonic milliseconds; 0 means never. `due_ms` is the ne
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from attrs import Factory, define, frozen
 
@@ -212,6 +213,18 @@ STATE_WORDS = (
     "update_config",
 )
 
+#: The states that may follow each. An attempt is given up (NONE) until its promotion is confirmed, and from RECONF on
+#: only when a newer configuration has overtaken it. One that succeeds ends with a fresh `FailoverState`.
+NEXT_STATES: Final[dict[int, frozenset[int]]] = {
+    NONE: frozenset({WAIT_START}),
+    WAIT_START: frozenset({SELECT, NONE}),
+    SELECT: frozenset({SEND_ORDER, NONE}),
+    SEND_ORDER: frozenset({WAIT_PROMOTION, NONE}),
+    WAIT_PROMOTION: frozenset({RECONF, NONE}),
+    RECONF: frozenset({UPDATE_CONFIG, NONE}),
+    UPDATE_CONFIG: frozenset({NONE}),
+}
+
 
 @define(eq=False)
 class FailoverState:
@@ -233,6 +246,11 @@ class FailoverState:
     @property
     def active(self) -> bool:
         return self.state != NONE
+
+    def enter(self, state: int, now_ms: int) -> None:
+        """Go on to `state`. Raises AssertionError for one that may not follow the present one."""
+        assert state in NEXT_STATES[self.state], f"{STATE_WORDS[state]} after {STATE_WORDS[self.state]}"
+        self.state, self.change_ms = state, now_ms
 
 
 @frozen

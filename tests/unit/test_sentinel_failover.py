@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from slotmesh.sentinel.effects import ErrorReply, Exit, RunScript
+from slotmesh.sentinel.instance import (
+    NEXT_STATES,
+    RECONF,
+    SELECT,
+    SEND_ORDER,
+    STATE_WORDS,
+    WAIT_PROMOTION,
+    WAIT_START,
+    FailoverState,
+)
 from slotmesh.sentinel.state import REFUSED_RETRY_MS
 from tests.support.sentinel_bench import MY_ID, SentinelBench, info
 
@@ -336,3 +348,13 @@ def test_renamed_commands_are_used() -> None:
     bench.call("SENTINEL", "SET", "m", "rename-command", "SLAVEOF", "hidden-slaveof")
     bench.call("SENTINEL", "FAILOVER", "m")
     assert (b"hidden-slaveof", b"NO", b"ONE") in bench.sent()
+
+
+def test_state_that_may_not_follow_is_refused() -> None:
+    state = FailoverState()
+    for following in (WAIT_START, SELECT, SEND_ORDER, WAIT_PROMOTION, RECONF):
+        for wrong in set(NEXT_STATES) - NEXT_STATES[state.state]:
+            with pytest.raises(AssertionError, match=STATE_WORDS[wrong]):
+                state.enter(wrong, 1)
+        state.enter(following, 7)
+        assert (state.state, state.change_ms) == (following, 7)
