@@ -11,10 +11,12 @@ SOAK   ?= 25
 KILLS  ?= 20
 SOAK_MINUTES ?= 60
 FUZZ   ?= 60
+# For example --seed 7 --steps 50 --mode cluster|plain|both --keep-going
+CHAOS  ?= --keep-going
 # A checkout of Valkey, with src/valkey-server built as the yardstick.
 SUITE  ?= ../valkey
 
-.PHONY: setup run stop test lint type sim soak fuzz suite kills bench docs clean compose-check
+.PHONY: setup run stop test lint type sim soak fuzz suite kills chaos-sequence bench docs clean compose-check
 
 setup: $(STAMP) $(BYTECODE)
 
@@ -79,6 +81,10 @@ suite: setup
 # kill -9 of guarded primaries under pipelined writes: nothing acknowledged may be lost. Wants a machine at rest.
 kills: setup
 	$(BIN)/python -m tests.support.loaded_kills --kills $(KILLS)
+
+# Random sequences of faults against real processes: kills, stops, partitions (as root), planned failovers, moves.
+chaos-sequence: setup
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 # With a container engine (ENGINE, docker by default): the compose stack under kills, pauses, partitions and restarts.
 compose-check: setup

@@ -1,0 +1,1 @@
+"""Random sequences of faults against real processes (`python -m tests.chaos`)."""
