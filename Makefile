@@ -16,7 +16,7 @@ CHAOS  ?= --keep-going
 # A checkout of Valkey, with src/valkey-server built as the yardstick.
 SUITE  ?= ../valkey
 
-.PHONY: setup run stop test lint type sim soak fuzz suite kills chaos-sequence bench docs clean compose-check
+.PHONY: setup run stop test lint type sim soak fuzz suite kills chaos-sequence bench bench-clusters docs clean compose-check
 
 setup: $(STAMP) $(BYTECODE)
 
@@ -89,6 +89,10 @@ chaos-sequence: setup
 # With a container engine (ENGINE, docker by default): the compose stack under kills, pauses, partitions and restarts.
 compose-check: setup
 	$(BIN)/python -m slotmesh.tools.compose_check
+
+# What operators wait for: the first OK of a new cluster, moves of slots by redis-cli; beside redis-server.
+bench-clusters: setup
+	$(BIN)/python -m slotmesh.tools.bench.clusters
 
 bench: setup
 	$(BIN)/python -m slotmesh.tools.bench

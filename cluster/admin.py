@@ -3,8 +3,9 @@
 Each order either happens in full or raises :class:`ClusterRefusal` and changes nothing. What the core cannot know
 (keys) is told by the caller. Reading is in ``reports``.
 
-Orders about slots are synced to disk before they are answered. Stock does not: there a target that crashes right after
-it closed an import may have forgotten the slot, while the source has already given it up.
+What an order changes survives the process before it is answered, and the machine too where this node takes on slots or
+a role. Stock leaves the latter to the kernel: there a target that crashes right after it closed an import may have
+forgotten the slot, while the source has already given it up. That a slot is open survives the machine a moment later.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Admin:
             raise ClusterRefusal(Condition.FORGET_MY_PRIMARY)
         view.members.forget(node_id, view.now_ms + FORGET_MS)
         self._links.drop_member(member)
+        view.save(write=True)
 
     def reset(self, *, hard: bool, keyspace_empty: bool) -> None:
         """Forget all other nodes and all slots; ``hard`` also takes a new id and starts the epochs at 0."""
@@ -116,7 +118,7 @@ class Admin:
         for slot in chosen:
             slots.set_importing(slot, None)
         slots.assign(chosen, self._view.myself)
-        self._slots_changed()
+        self._slots_changed(sync=True)
 
     def del_slots(self, unwanted: Iterable[int]) -> None:
         """Leave slots without owner, in this node's view."""
@@ -125,7 +127,7 @@ class Admin:
         for slot in chosen:
             slots.set_importing(slot, None)
         slots.release(chosen)
-        self._slots_changed()
+        self._slots_changed(sync=True)
 
     def _distinct(self, numbers: Iterable[int], *, busy: bool) -> SlotSet:
         """The slots as a set; refuses repeated ones, and those with an owner (``busy``) or without one (not)."""
@@ -140,9 +142,9 @@ class Admin:
             mask |= 1 << slot
         return SlotSet.from_mask(mask)
 
-    def _slots_changed(self) -> None:
+    def _slots_changed(self, *, sync: bool = False) -> None:
         self._view.reassess()
-        self._view.save(sync=True)
+        self._view.save(write=True, sync=sync)
 
     def _check_slot(self, slot: int) -> None:
         if not 0 <= slot < SLOT_COUNT:
@@ -153,7 +155,7 @@ class Admin:
         if not keyspace_empty:
             raise ClusterRefusal(Condition.FLUSHSLOTS_NOT_EMPTY)
         self._view.slots.release(self._view.myself.slots)
-        self._slots_changed()
+        self._slots_changed(sync=True)
 
     def _check_setslot(self, slot: int) -> None:
         if self._view.myself.is_replica:
@@ -204,7 +206,7 @@ class Admin:
         if keys_in_slot == 0:
             slots.set_migrating(slot, None)
         slots.assign(SlotSet((slot,)), owner)
-        self._slots_changed()
+        self._slots_changed(sync=owner is me and not was_mine)
         if was_mine and owner is not me and not me.slots and view.config.allow_replica_migration:
             view.notice("demoted", f"our last slot went to {owner.node_id}: replicating it")
             self._topology.become_replica_of(owner, "slots-lost")

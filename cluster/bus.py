@@ -24,7 +24,7 @@ from typing import Protocol
 import trio
 
 from slotmesh.cluster.core import ClusterCore
-from slotmesh.cluster.effects import Connect, Disconnect, Effect, Persist, Send
+from slotmesh.cluster.effects import Connect, Disconnect, Effect, Persist, PersistSoon, Send
 from slotmesh.cluster.events import (
     Event,
     LinkAccepted,
@@ -58,6 +58,9 @@ class BusHost(Protocol):
 
     def persist(self, text: str, *, sync: bool) -> None:
         """Replace the state file; see ``effects.Persist``. Must not return before it is done, nor when it cannot be."""
+
+    def persist_soon(self) -> None:
+        """Save the state before long; see ``effects.PersistSoon``."""
 
     def carry_out(self, effect: Effect) -> None:
         """An effect that is not for the bus."""
@@ -175,6 +178,8 @@ class Bus:
             self._send(effect.link, effect.message)
         elif isinstance(effect, Persist):
             self._host.persist(effect.text, sync=effect.sync)
+        elif isinstance(effect, PersistSoon):
+            self._host.persist_soon()
         elif isinstance(effect, Connect):
             if self._nursery is None:
                 self._early.append(effect)

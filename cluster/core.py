@@ -23,7 +23,7 @@ from __future__ import annotations
 from slotmesh.cluster.admin import Admin
 from slotmesh.cluster.config import ClusterConfig
 from slotmesh.cluster.detector import FailureDetector
-from slotmesh.cluster.effects import Effect, Persist, SlotsChanged
+from slotmesh.cluster.effects import Effect, Persist, PersistSoon, SlotsChanged
 from slotmesh.cluster.election import Candidate, Voter
 from slotmesh.cluster.epochs import Epochs
 from slotmesh.cluster.events import (
@@ -148,9 +148,11 @@ class ClusterCore:
             self._told_slots = slots
         effects = view.effects
         view.effects = []
-        if view.save_wanted:
+        if view.sync_wanted or view.write_wanted:
             effects.insert(0, Persist(self.state_text(), view.sync_wanted))
-            view.save_wanted = view.sync_wanted = False
+        elif view.save_wanted:
+            effects.insert(0, PersistSoon())
+        view.save_wanted = view.write_wanted = view.sync_wanted = False
         return effects
 
     def next_deadline_ms(self) -> int:

@@ -2,11 +2,11 @@
 
 Contract of the driver: carry the effects out in the order given, one batch after the other. A ``Persist`` with
 ``sync`` must be on disk before the next effect starts: that is what makes votes and epochs survive a crash. The core
-puts the ``Persist`` of a batch, when there is one, before all else. Effects never fail towards the core; a link that
-cannot be used comes back as a ``LinkDown`` event.
+puts the ``Persist`` or ``PersistSoon`` of a batch, when there is one, before all else. Effects never fail towards the
+core; a link that cannot be used comes back as a ``LinkDown`` event.
 
-Two kinds: for the bus (``Connect``, ``Disconnect``, ``Send``, ``Persist``) and for the node that hosts the core (the
-rest).
+Two kinds: for the bus (``Connect``, ``Disconnect``, ``Send``, ``Persist``, ``PersistSoon``) and for the node that hosts
+the core (the rest).
 """
 
 from __future__ import annotations
@@ -22,10 +22,15 @@ DEBUG, VERBOSE, NOTICE, WARNING = range(4)
 
 @frozen
 class Persist:
-    """Replace ``nodes.conf`` by ``text`` (write aside, rename); with ``sync`` also fsync file and directory."""
+    """Save ``text``, the contents of ``nodes.conf``: it survives the process then; with ``sync`` also the machine."""
 
     text: str
     sync: bool
+
+
+@frozen
+class PersistSoon:
+    """Save the state as it will be then (``ClusterCore.state_text``) within a second; until then it may be lost."""
 
 
 @frozen
@@ -145,6 +150,7 @@ class Log:
 
 Effect = (
     Persist
+    | PersistSoon
     | Connect
     | Disconnect
     | Send

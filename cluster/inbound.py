@@ -104,7 +104,7 @@ class Inbound:
     def _on_header(self, sender: Member, header: Header) -> None:
         view = self._view
         if view.epochs.observe(header.current_epoch):
-            view.save(sync=True)
+            view.save()
         sender.offset = header.offset
         self._manual.on_header(sender, header)
 
@@ -178,7 +178,7 @@ class Inbound:
         if header.config_epoch > sender.config_epoch and not header.primary_id:
             # Only together with the slots: a new epoch with old slots would be a false claim.
             sender.config_epoch = header.config_epoch
-            view.save(sync=True)
+            view.save()
         if header.primary_id:
             topology.on_claims_replica(sender, view.members.met(header.primary_id))
             if sender is view.myself.primary:
@@ -226,5 +226,5 @@ class Inbound:
         self._topology.on_claims_primary(owner)
         owner.config_epoch = message.config_epoch
         owner.slots_confirmed = True
-        view.save(sync=True)
+        view.save()
         self._topology.on_slots_claimed(owner, message.config_epoch, message.slots)

@@ -77,7 +77,7 @@ class OpenSlotSharing:
             for entries in (told.migrating_to, told.importing_from)
         )
         if view.slots.replace_open(migrating, importing):
-            view.save()
+            view.save(write=True)  # the primary hears that we know, and answers an operator
         if len(migrating) + len(importing) < len(told.migrating_to) + len(told.importing_from):
             view.verbose("open-slots", f"{sender.node_id} moves slots from or to nodes that are not known here yet")
         elif view.open_slots_number != told.number:

@@ -48,6 +48,7 @@ class ClusterView:
     links: dict[int, Link] = Factory(dict)
     effects: list[Effect] = Factory(list)
     save_wanted: bool = False
+    write_wanted: bool = False
     sync_wanted: bool = False
     state_changed: bool = True
     """Something the cluster state depends on changed since it was last computed."""
@@ -67,13 +68,20 @@ class ClusterView:
     def myself(self) -> Member:
         return self.members.myself
 
-    def save(self, *, sync: bool = False) -> None:
-        """Have the state persisted before the effects of this step; with ``sync`` so that it survives a crash."""
+    def save(self, *, write: bool = False, sync: bool = False) -> None:
+        """Have the state saved: before long; with ``write`` before the effects of this step, so that it survives this
+        process; with ``sync`` so that it survives the machine.
+
+        Only what we promise needs ``sync``: our votes, the config epochs we take, the orders of sentinels we obey, our
+        own role and slots. What others told us they tell again, so it may be forgotten: that holds for epochs, too, as
+        whoever started one has it on disk, and nobody votes twice in the same one.
+        """
         self.save_wanted = True
+        self.write_wanted |= write
         self.sync_wanted |= sync
 
     def reassess(self) -> None:
-        """Save, and compute the cluster state anew at the end of the step."""
+        """Save before long, and compute the cluster state anew at the end of the step."""
         self.save_wanted = True
         self.state_changed = True
 

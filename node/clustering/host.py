@@ -7,13 +7,14 @@ clients, keeps `nodes.conf`, and holds the guard's lease against the clock befor
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import random
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import trio
 
 from slotmesh.cluster.bus import Bus, BusClock
 from slotmesh.cluster.config import ClusterConfig
@@ -41,6 +42,7 @@ from slotmesh.cluster.state_file import StateFileError
 from slotmesh.node.base import errors
 from slotmesh.node.clients.pause import FAILOVER, WRITES
 from slotmesh.node.clustering.routing import Routing
+from slotmesh.node.clustering.state_store import StateInUse, StateStore
 from slotmesh.node.keyspace.notify import GENERIC
 from slotmesh.node.observe.slot_stats import SlotStats
 
@@ -87,7 +89,7 @@ class ClusterHost:
         self.server = server
         self._path = server.config.cluster_config_file
         self._full_path = os.path.abspath(self._path)
-        self._lock = self._lock_state()
+        self._state = self._open_state()
         self.clock = BusClock()
         rng = random.Random(server.rng.getrandbits(64))
         try:
@@ -143,60 +145,57 @@ class ClusterHost:
         self.core.set_config(self.clock.now_ms(), self._settings())
         self.bus.settle()
 
-    def _read_state(self) -> str:
-        """The text of nodes.conf, which `_lock_state` has made where there was none."""
+    def _open_state(self) -> StateStore:
+        """Lock nodes.conf, which is made where there was none."""
         try:
-            with open(self._path, encoding="ascii") as file:
-                return file.read()
+            return StateStore(self._path)
+        except OSError as error:
+            raise ClusterStartError(
+                f"Can't open {self._full_path} in order to acquire a lock: {error.strerror}"
+            ) from error
+        except StateInUse:
+            raise ClusterStartError(
+                f"Sorry, the cluster configuration file {self._path} is already used by a different Redis Cluster "
+                "node. Please make sure that different nodes use different cluster configuration files."
+            ) from None
+
+    def _read_state(self) -> str:
+        try:
+            return self._state.load()
         except OSError as error:
             raise ClusterStartError(
                 f"Loading the cluster node config from {self._full_path}: {error.strerror}"
             ) from error
 
-    def _lock_state(self) -> int:
-        """Take the lock that stock takes as well: two processes must never share one nodes.conf."""
-        try:
-            lock = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise ClusterStartError(
-                f"Can't open {self._full_path} in order to acquire a lock: {error.strerror}"
-            ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise ClusterStartError(
-                f"Sorry, the cluster configuration file {self._path} is already used by a different Redis Cluster "
-                "node. Please make sure that different nodes use different cluster configuration files."
-            ) from None
-        return lock
-
     def persist(self, text: str, *, sync: bool) -> None:
-        """Replace nodes.conf: write aside, take the lock, rename. A failure to write is fatal, as in stock: a vote that
-        is not on disk could be cast twice."""
+        """Save the state. A failure to write is fatal, as in stock: a vote that is not on disk could be cast twice."""
         try:
-            self._replace_state(text, sync=sync)
+            self._state.save(text, sync=sync)
         except OSError as error:
-            # At once, as stock's exit(1): whatever catches exceptions between here and main would go on without it.
-            log.critical("Fatal: can't update cluster config file %s: %s", self._full_path, error.strerror)
-            logging.shutdown()
-            os._exit(1)
+            self._cannot_save(error)
 
-    def _replace_state(self, text: str, *, sync: bool) -> None:
-        aside = f"{self._path}.tmp-{os.getpid()}"
-        fresh = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        with open(fresh, "w", encoding="ascii", closefd=False) as file:
-            file.write(text)
-        if sync:
-            os.fsync(fresh)
-        fcntl.flock(fresh, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.rename(aside, self._path)
-        if sync:
-            folder = os.open(os.path.dirname(self._full_path), os.O_RDONLY | os.O_CLOEXEC)
-            os.fsync(folder)
-            os.close(folder)
-        os.close(self._lock)
-        self._lock = fresh
+    def save_config(self) -> None:
+        """Have `nodes.conf` itself hold the present state, on disk."""
+        try:
+            self._state.replace(self.core.state_text())
+        except OSError as error:
+            self._cannot_save(error)
+
+    def persist_soon(self) -> None:
+        """Have the state saved before long."""
+        self._state.save_soon()
+
+    async def _keep_state(self) -> None:
+        try:
+            await self._state.keep_written(self.core.state_text)
+        except OSError as error:
+            self._cannot_save(error)
+
+    def _cannot_save(self, error: OSError) -> NoReturn:
+        # At once, as stock's exit(1): whatever catches exceptions between here and main would go on without it.
+        log.critical("Fatal: can't update cluster config file %s: %s", self._full_path, error.strerror)
+        logging.shutdown()
+        os._exit(1)
 
     def listen(self) -> None:
         """Open the bus port. Raises OSError."""
@@ -227,13 +226,17 @@ class ClusterHost:
 
     async def run(self) -> None:
         """Serve the bus until cancelled."""
-        await self.bus.run(self._listeners)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_state)
+            await self.bus.run(self._listeners)
 
     def close(self) -> None:
         """Save a last time; what was not synced so far is now."""
-        self.core.save()
         self.bus.settle()
-        os.close(self._lock)
+        try:
+            self._state.close(self.core.state_text())
+        except OSError as error:
+            self._cannot_save(error)
 
     # -- door of the bus -------------------------------------------------------------------------------------
 

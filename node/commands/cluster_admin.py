@@ -303,9 +303,7 @@ def cmd_set_config_epoch(client: Client, argv: list[bytes]) -> Any:
     summary="Writes nodes.conf now.",
 )
 def cmd_saveconfig(client: Client, argv: list[bytes]) -> Any:
-    host = host_of(client)
-    host.core.save()
-    host.bus.settle()
+    host_of(client).save_config()
     return OK
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from unittest.mock import patch
 
+from slotmesh.cluster.admin import Admin
 from slotmesh.cluster.election import Ballot, Candidate
 from slotmesh.cluster.epochs import Epochs
 from slotmesh.cluster.guard import Guard, GuardReply
@@ -44,10 +45,22 @@ def unsynced_vote() -> Iterator[None]:
     """State is written but not synced, so a crash of the machine forgets votes and epochs."""
     real_save = ClusterView.save
 
-    def save(self: ClusterView, *, sync: bool = False) -> None:
-        real_save(self, sync=False)
+    def save(self: ClusterView, *, write: bool = False, sync: bool = False) -> None:
+        real_save(self, write=write or sync)
 
     with patch.object(ClusterView, "save", save):
+        yield
+
+
+@contextmanager
+def unsynced_import() -> Iterator[None]:
+    """A node that closes an import answers before its new slot would survive the machine, as stock does."""
+    real_changed = Admin._slots_changed
+
+    def slots_changed(self: Admin, *, sync: bool = False) -> None:
+        real_changed(self)
+
+    with patch.object(Admin, "_slots_changed", slots_changed):
         yield
 
 
@@ -217,6 +230,7 @@ BUGS = _named(
     {
         "double-vote": double_vote,
         "unsynced-vote": unsynced_vote,
+        "unsynced-import": unsynced_import,
         "lonely-winner": lonely_winner,
         "reused-epoch": reused_epoch,
         "deaf-replica": deaf_replica,

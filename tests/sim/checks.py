@@ -4,9 +4,10 @@ Safety is checked on every effect and after every step, against a ledger kept ou
 broken promise:
 
 - a node votes at most once per epoch, across restarts;
-- a vote, and every epoch told, is on disk, synced, before the message that tells it is sent; a batch has its
-  ``Persist`` first;
-- no epoch a node tells (its current one, its own config epoch) is ever less than one it told before;
+- a vote, the epoch of an election that a node starts, and the config epoch that it claims are on disk, synced, before
+  the message that tells them is sent; a batch has its ``Persist`` first;
+- no epoch a node tells is ever less than one it told before: its own config epoch as long as it exists, its current one
+  as long as the process lives (what it only heard it may forget with its process);
 - an election is won with the votes of a majority of the primaries with slots, all given to the winner in that epoch;
 - within one config epoch a slot has at most one owner that would accept writes for it (config epochs taken without
   consensus, by TAKEOVER or by closing an import, excepted: stock gives no such promise for them).
@@ -17,7 +18,7 @@ from __future__ import annotations
 from attrs import define, field
 
 from slotmesh.cluster.effects import Effect, ElectionStarted, ElectionWon, Persist, RoleChanged, Send
-from slotmesh.cluster.messages import AuthAck
+from slotmesh.cluster.messages import AuthAck, AuthRequest
 from slotmesh.cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
 from tests.sim.node import Observer, SimNode
 
@@ -28,8 +29,9 @@ class SafetyViolation(AssertionError):
 
 @define
 class Told:
-    """The greatest epochs a node has told others."""
+    """The greatest epochs a node has told others; the current one by its process of this ``incarnation``."""
 
+    incarnation: int = 0
     current_epoch: int = 0
     config_epoch: int = 0
 
@@ -65,9 +67,11 @@ class Safety(Observer):
 
     def _on_send(self, node: SimNode, effect: Send) -> None:
         header = effect.message.header
-        if header.current_epoch > node.disk.synced_epoch:
-            raise SafetyViolation(f"{node.address} tells epoch {header.current_epoch} before it is on disk")
         told = self.told.setdefault(header.sender, Told())
+        if told.incarnation != node.incarnation:
+            told.incarnation, told.current_epoch = node.incarnation, 0
+        if isinstance(effect.message, AuthRequest) and header.current_epoch > node.disk.synced_epoch:
+            raise SafetyViolation(f"{node.address} stands in epoch {header.current_epoch} before it is on disk")
         if header.current_epoch < told.current_epoch:
             raise SafetyViolation(f"{node.address} tells epoch {header.current_epoch} after {told.current_epoch}")
         told.current_epoch = header.current_epoch
@@ -77,6 +81,8 @@ class Safety(Observer):
                     f"{node.address} tells config epoch {header.config_epoch} after {told.config_epoch}"
                 )
             told.config_epoch = header.config_epoch
+            if header.config_epoch > node.disk.synced_config_epoch:
+                raise SafetyViolation(f"{node.address} claims config epoch {header.config_epoch} before it is on disk")
         if isinstance(effect.message, AuthAck):
             self._on_vote(node, effect)
 

@@ -23,6 +23,7 @@ from slotmesh.cluster.effects import (
     EmptyKeyspace,
     PauseWrites,
     Persist,
+    PersistSoon,
     ResumeWrites,
     RoleChanged,
     Send,
@@ -42,6 +43,10 @@ from slotmesh.cluster.wire import FrameDecoder, encode_message
 from tests.sim.network import Connection, Network
 
 _VARS = re.compile(r"^vars currentEpoch (\d+) lastVoteEpoch (\d+)", re.MULTILINE)
+_MYSELF = re.compile(r"^\S+ \S+ \S*\bmyself\b\S* (\S+) \d+ \d+ (\d+)", re.MULTILINE)
+SYNC_DELAY_MS = 100
+MOST_SYNC_MS = 400
+"""How long after it was due a state is synced in the background, and how long a slow disk takes for it."""
 BUS_PORT = 17000
 CLIENT_PORT = 7000
 CLIENT_LINK = 0
@@ -58,14 +63,33 @@ class Disk:
     synced: str = ""
     synced_epoch: int = 0
     synced_vote_epoch: int = 0
+    synced_config_epoch: int = 0
+    """The greatest one that the node itself ever had as a primary."""
+    saves: int = 0
+    syncs: int = 0
 
     def store(self, text: str, *, sync: bool) -> None:
         self.written = text
+        self.saves += 1
         if sync:
-            self.synced = text
-            found = _VARS.search(text)
-            assert found is not None
-            self.synced_epoch, self.synced_vote_epoch = int(found[1]), int(found[2])
+            self._sync(text)
+
+    def sync_late(self, text: str, saves: int, syncs: int) -> None:
+        """A state that was rendered after ``saves`` and ``syncs`` is on disk now, unless a later one is."""
+        if self.syncs == syncs:
+            self._sync(text)
+            if self.saves == saves:
+                self.written = text
+
+    def _sync(self, text: str) -> None:
+        self.synced = text
+        self.syncs += 1
+        found, mine = _VARS.search(text), _MYSELF.search(text)
+        assert found is not None
+        assert mine is not None
+        self.synced_epoch, self.synced_vote_epoch = int(found[1]), int(found[2])
+        if mine[1] == "-":
+            self.synced_config_epoch = max(self.synced_config_epoch, int(mine[2]))
 
     def lose_unsynced(self) -> None:
         self.written = self.synced
@@ -132,7 +156,8 @@ class SimNode:
     _decoders: dict[int, FrameDecoder] = field(factory=dict)
     _inbox: deque[Any] = field(factory=deque)
     _next_inbound: int = -1
-    _incarnation: int = 0
+    incarnation: int = 0
+    _sync_due: bool = False
 
     # Life of the process
 
@@ -140,10 +165,11 @@ class SimNode:
         """Start from what is on disk."""
         assert not self.up
         self.up = True
-        self._incarnation += 1
+        self.incarnation += 1
         self.data.link_up = False
         self.data.paused_until_ms = 0
         self._inbox.clear()
+        self._sync_due = False
         self.frozen_until_ms = 0
         self.core = ClusterCore(self.config, self.rng, self.clock_ms(), self.disk.written)
         primary = self.core.view.myself.primary
@@ -156,7 +182,7 @@ class SimNode:
         """The process, or the whole machine, dies. A primary's data set survives (as by a dump), or half of it."""
         assert self.up
         self.up = False
-        self._incarnation += 1
+        self.incarnation += 1
         self.network.kill(self)
         self._connections.clear()
         self._decoders.clear()
@@ -167,10 +193,10 @@ class SimNode:
     def freeze(self, duration_ms: int) -> None:
         """The process is stopped for a while (SIGSTOP, swap, a VM that moves); what arrives waits."""
         self.frozen_until_ms = self.network.now_ms + duration_ms
-        self.network.at(self.frozen_until_ms, self._thaw, self._incarnation)
+        self.network.at(self.frozen_until_ms, self._thaw, self.incarnation)
 
     def _thaw(self, incarnation: int) -> None:
-        if incarnation != self._incarnation or self.network.now_ms < self.frozen_until_ms:
+        if incarnation != self.incarnation or self.network.now_ms < self.frozen_until_ms:
             return
         while self._inbox and self.up:
             self._step(self._inbox.popleft())
@@ -185,10 +211,10 @@ class SimNode:
 
     def _schedule_tick(self) -> None:
         delay_ms = max(1, self.core.next_deadline_ms() - self.clock_ms())
-        self.network.after(delay_ms, self._on_timer, self._incarnation)
+        self.network.after(delay_ms, self._on_timer, self.incarnation)
 
     def _on_timer(self, incarnation: int) -> None:
-        if incarnation != self._incarnation:
+        if incarnation != self.incarnation:
             return
         if self.network.now_ms >= self.frozen_until_ms:
             self._step(Tick())
@@ -285,6 +311,10 @@ class SimNode:
         elif isinstance(effect, Persist):
             self.network.note(effect.text)
             self.disk.store(effect.text, sync=effect.sync)
+            if not effect.sync:
+                self._sync_before_long()
+        elif isinstance(effect, PersistSoon):
+            self._sync_before_long()
         elif isinstance(effect, Connect):
             connection = self.network.connect(self, effect.ip, effect.cport, effect.link)
             self._connections[effect.link] = connection
@@ -304,6 +334,22 @@ class SimNode:
         elif isinstance(effect, ResumeWrites):
             self.data.paused_until_ms = 0
         return False
+
+    def _sync_before_long(self) -> None:
+        if not self._sync_due:
+            self._sync_due = True
+            self.network.at(self.network.now_ms + SYNC_DELAY_MS, self._begin_sync, self.incarnation)
+
+    def _begin_sync(self, incarnation: int) -> None:
+        if incarnation == self.incarnation and self.up:
+            self._sync_due = False
+            written = (self.core.state_text(), self.disk.saves, self.disk.syncs)
+            over_ms = self.network.now_ms + int(self.rng.random() * MOST_SYNC_MS)
+            self.network.at(over_ms, self._end_sync, incarnation, *written)
+
+    def _end_sync(self, incarnation: int, text: str, saves: int, syncs: int) -> None:
+        if incarnation == self.incarnation and self.up:
+            self.disk.sync_late(text, saves, syncs)
 
     def _on_role(self, effect: RoleChanged) -> None:
         if effect.primary_id != self.data.follows:

@@ -66,6 +66,19 @@ def test_injected_bug_is_found_and_its_seed_replays_it(bug: str, seeds: range, m
     World(seed).run()  # without the bug the same seed is green
 
 
+def test_slot_that_is_taken_on_without_a_sync_can_end_as_nobodys() -> None:
+    def lost(seed: int) -> bool:
+        try:
+            World(seed).run()
+        except LivenessViolation as violation:
+            return "slots nobody claims" in str(violation)
+        return False
+
+    with BUGS["unsynced-import"]():
+        seed = next(seed for seed in range(49, 200) if lost(seed))
+    World(seed).run()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 20, 40])
 def test_guarded_cluster_under_faults_never_has_two_writers(first: int) -> None:

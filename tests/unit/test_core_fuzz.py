@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slotmesh.cluster.core import ClusterCore
-from slotmesh.cluster.effects import Persist, Send
+from slotmesh.cluster.effects import Persist, PersistSoon, Send
 from slotmesh.cluster.errors import ClusterRefusal
 from slotmesh.cluster.events import LinkDown, WritesPaused
 from slotmesh.cluster.messages import (
@@ -161,12 +161,20 @@ def check(lone: LoneCore) -> None:
     assert again.view.myself.role == view.myself.role
 
 
+def promised(lone: LoneCore) -> tuple[object, ...]:
+    """What must survive the machine before anybody hears of it."""
+    view = lone.core.view
+    me = view.myself
+    return view.epochs.last_vote_epoch, me.config_epoch, me.is_primary, lone.core.guard.fence_epoch
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["P1", "R2"]), st.lists(happenings, max_size=40))
 def test_core_survives_any_history_with_its_tables_whole(me: str, history: list[tuple[Any, ...]]) -> None:
     lone = LoneCore(me)
     lone.replicate_to(100)
     epoch = lone.core.view.epochs.current_epoch
+    promises = promised(lone)
     for what in history:
         lone.drain()
         happen(lone, what)
@@ -177,6 +185,9 @@ def test_core_survives_any_history_with_its_tables_whole(me: str, history: list[
             epoch = 0
         assert lone.core.view.epochs.current_epoch >= epoch
         if lone.core.view.epochs.current_epoch > epoch:
-            assert any(isinstance(e, Persist) and e.sync for e in lone.effects)
+            assert any(isinstance(e, Persist | PersistSoon) for e in lone.effects)
             epoch = lone.core.view.epochs.current_epoch
+        if promised(lone) != promises:
+            assert any(isinstance(e, Persist) and e.sync for e in lone.effects)
+            promises = promised(lone)
         check(lone)

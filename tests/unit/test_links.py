@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from slotmesh.cluster.effects import Connect, Disconnect, Persist, RoleChanged
+from slotmesh.cluster.effects import Connect, Disconnect, PersistSoon, RoleChanged
 from slotmesh.cluster.events import LinkAccepted, LinkDown, LinkUp, MessageReceived
 from slotmesh.cluster.messages import Fail, Meet, Ping, Pong
 from slotmesh.cluster.terms import FLAG_PRIMARY
@@ -26,7 +26,7 @@ def test_meet_ends_with_the_strangers_real_id_and_role() -> None:
     assert not met.in_handshake
     assert not met.must_meet
     assert met.role == FLAG_PRIMARY
-    assert lone.wanted(Persist)
+    assert lone.wanted(PersistSoon)
 
 
 def test_meet_twice_starts_one_handshake() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slotmesh.cluster.effects import DeleteKeysInSlots, Persist, RoleChanged, SlotsChanged
+from slotmesh.cluster.effects import DeleteKeysInSlots, Persist, PersistSoon, RoleChanged, SlotsChanged
 from slotmesh.cluster.messages import Pong, Update
 from slotmesh.cluster.slot_set import NO_SLOTS, SlotSet
 from slotmesh.cluster.terms import FLAG_PRIMARY, FLAG_REPLICA
@@ -28,7 +28,14 @@ def test_promoted_replica_gets_the_slots_in_everybodys_view() -> None:
     assert lone.member("R2").is_primary
     assert lone.member("P2").slots == NO_SLOTS
     assert lone.core.view.epochs.current_epoch == 4
-    assert any(e.sync for e in lone.wanted(Persist))
+    assert lone.wanted(PersistSoon), "the others' word needs no sync"
+    assert not lone.wanted(Persist)
+
+
+def test_slots_that_we_lose_are_lost_on_disk_before_anything_follows() -> None:
+    lone = started("P1")
+    promote(lone, "R1")
+    assert [persist.sync for persist in lone.wanted(Persist)] == [True]
 
 
 def test_claim_with_an_older_or_equal_epoch_wins_nothing() -> None:
