@@ -67,6 +67,8 @@ class Links:
         if link is None:
             return
         self._unbind(link)
+        if event.refused and link.member is not None:
+            link.member.gone_ms = self._view.now_ms
         if event.reason:
             who = link.member.node_id if link.member is not None else link.peer_ip
             self._view.debug("link", f"link {event.link} with {who} lost: {event.reason}")

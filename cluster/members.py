@@ -99,6 +99,8 @@ class Member:
     ping_sent_ms: int = 0
     pong_received_ms: int = 0
     data_received_ms: int = 0
+    gone_ms: int = 0
+    """When its machine last said that nobody listens at its address."""
     failed_since_ms: int = 0
     voted_ms: int = 0
     """When we last voted for a replica of this primary."""

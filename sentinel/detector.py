@@ -76,7 +76,10 @@ class Detector:
         return instance.rebooted_ms + instance.settings.reboot_down_after_ms
 
     def due_ms(self, instance: Instance) -> int:
-        """When `judge` may come to another verdict if nothing happens until then."""
+        """When `judge` may come to another verdict, or drop a connection, if nothing happens until then."""
+        return min([self._verdict_at(instance), *self._drops_at(instance).values()])
+
+    def _verdict_at(self, instance: Instance) -> int:
         if instance.sdown:
             return NEVER  # only an event can clear it
         silent_at = self._silent_since(instance)
@@ -86,25 +89,29 @@ class Detector:
 
     def _refresh_links(self, instance: Instance) -> None:
         """Drop connections that are up by name only: half-open ones never report an error by themselves."""
-        now, link, timing = self._ctx.now_ms, instance.link, self._ctx.timing
+        for pubsub, at_ms in self._drops_at(instance).items():
+            channel = instance.link.pubsub if pubsub else instance.link.commands
+            if at_ms <= self._ctx.now_ms and channel is not None:
+                self._links.close_channel(channel)
+
+    def _drops_at(self, instance: Instance) -> dict[bool, int]:
+        """When to drop the connections (True: that for pub/sub) unless the other side gives a sign of life.
+
+        The kernel says things again after pauses that double, so after some seconds of a partition it would notice the
+        end of it seconds too late. A new connection says it at once; a lease cannot wait longer.
+        """
+        link, timing = instance.link, self._ctx.timing
         half_ms = instance.settings.down_after_ms // 2
-        commands = link.commands
-        if (
-            commands.conn_id
-            and now - commands.since_ms > timing.min_link_reconnect_period
-            and link.act_ping_ms
-            and now - link.act_ping_ms > half_ms
-            and now - link.last_pong_ms > half_ms
-        ):
-            self._links.close_channel(commands)
-        pubsub = link.pubsub
-        if (
-            pubsub is not None
-            and pubsub.conn_id
-            and now - pubsub.since_ms > timing.min_link_reconnect_period
-            and now - link.heard_ms > 3 * timing.publish_period
-        ):
-            self._links.close_channel(pubsub)
+        youth_ms = timing.min_link_reconnect_period
+        if instance.guard is not None:
+            youth_ms = min(youth_ms, instance.settings.down_after_ms)
+        drops = {channel.pubsub: channel.since_ms + half_ms for channel in link.channels() if channel.conn_id}
+        if link.commands.up:
+            silent_at = max(link.act_ping_ms, link.last_pong_ms) + half_ms
+            drops[False] = max(silent_at, link.commands.since_ms + youth_ms) if link.act_ping_ms else NEVER
+        if link.pubsub is not None and link.pubsub.up:
+            drops[True] = max(link.heard_ms + 3 * timing.publish_period, link.pubsub.since_ms + youth_ms)
+        return {pubsub: at_ms + 1 for pubsub, at_ms in drops.items()}
 
     # --------------------------------------------------------------------------------------------------------- ODOWN
 

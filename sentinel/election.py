@@ -9,8 +9,9 @@ As stock's, but quicker:
 - who starts first is not left to chance: the sentinels stand in line by run id (shifted by the epoch, so that a sick
   first one is not first again) and start `STAGGER_MS` apart; whoever is asked for a vote before his turn gives it and
   waits;
-- who sees that he cannot win any more stops at once, and tries again after a random pause of some tens of milliseconds
-  that grows to a second - or, when the votes show that somebody else won, lets him work;
+- who sees that he cannot win any more stops at once and lines up again - or, when the votes show that somebody else
+  won, lets him work. Votes are split when messages and disks take longer than the starters stand apart, so with every
+  lost election they stand twice as far apart, up to a second;
 - that ends when the winner is dead, or gives the votes back (his attempt is over), or has had his time. Stock waits for
   twice the failover timeout, by default six minutes, after every attempt that failed, its own or another's;
 - a new ODOWN knows nothing of the attempts of an earlier one.
@@ -41,9 +42,8 @@ is.
 ANSWER_VALID_PERIODS = 5
 MAX_DESYNC_MS = 1_000
 MIN_BACKOFF_MS = 20
-FIRST_BACKOFF_MS = 60
-MAX_BACKOFF_MS = 1_000
-"""The pause after a lost election: the least, plus a random part that doubles from the first to the largest."""
+MAX_STAGGER_MS = 1_000
+"""The pause after a lost election: the least, plus the place in the line."""
 
 
 class Election:
@@ -113,11 +113,12 @@ class Election:
     # ------------------------------------------------------------------------------------------------------- starting
 
     def desync_ms(self, unit: Unit) -> int:
-        """Our place in the line of starters, as a delay."""
+        """Our place in the line of starters, as a delay. The line is longer after lost elections."""
         alive = [run_id for run_id, peer in unit.sentinels.items() if not peer.sdown]
         line = sorted([self._ctx.my_id, *alive])
         place = (line.index(self._ctx.my_id) - self._ctx.current_epoch) % len(line)
-        return place * STAGGER_MS + self._ctx.rng.randrange(STAGGER_MS // 3)
+        stagger_ms = min(STAGGER_MS << min(unit.failover.attempts, 10), MAX_STAGGER_MS)
+        return place * stagger_ms + self._ctx.rng.randrange(stagger_ms // 3)
 
     def on_vote_back(self, epoch: int, candidate: str) -> None:
         """Another sentinel gives the votes back that it got in `epoch`: that attempt is over."""
@@ -203,8 +204,7 @@ class Election:
             return
         self._ctx.emit(WARNING, "-failover-abort-not-elected", unit)
         self.abandon(unit)
-        longest = min(FIRST_BACKOFF_MS << min(failover.attempts - 1, 10), MAX_BACKOFF_MS)
-        failover.blocked_until_ms = now + MIN_BACKOFF_MS + self._ctx.rng.randrange(longest)
+        failover.blocked_until_ms = now + MIN_BACKOFF_MS + self.desync_ms(unit)
 
     # ---------------------------------------------------------------------------------------------------------- asking
 

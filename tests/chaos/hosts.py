@@ -20,7 +20,9 @@ CLUSTER_OPTIONS = ("--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
 
 @attrs.define(eq=False)
 class Host:
-    """One process and its place. `fit` says that a node may lead its shard: it has been linked, or is a primary."""
+    """One process and its place. `fit` says that a node may lead its shard: it is a primary, or has been linked to one
+    and is not in the middle of a full synchronization.
+    """
 
     name: str
     place: Place
@@ -102,7 +104,8 @@ class Host:
             if not sentinel:
                 role = ask(self.address, "ROLE", reply_s=0.5)
                 self.role = role[0].decode()
-                self.fit = self.fit or role[0] == b"master" or role[3] == b"connected"
+                settled = role[0] == b"master" or role[3] == b"connected"
+                self.fit = settled or (self.fit and role[3] != b"sync")
         except (OSError, Refused):
             return
 

@@ -11,7 +11,7 @@ import hiredis
 from slotmesh.node.resp.encoder import encode_command
 from tests.chaos.network import Address
 
-CONNECT_S = 0.15
+CONNECT_S = 0.05
 REPLY_S = 0.3
 
 
@@ -22,9 +22,9 @@ class Refused(Exception):
 class Link:
     """A connection; every failure of it is an OSError."""
 
-    def __init__(self, address: Address, reply_s: float = REPLY_S) -> None:
+    def __init__(self, address: Address, reply_s: float = REPLY_S, connect_s: float = CONNECT_S) -> None:
         self.address = address
-        self._socket = socket.create_connection(address, CONNECT_S)
+        self._socket = socket.create_connection(address, connect_s)
         self._socket.settimeout(reply_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = hiredis.Reader()
@@ -56,5 +56,5 @@ class Link:
 
 def ask(address: Address, *words: str | bytes | int, reply_s: float = 2.0) -> Any:
     """One command over a connection of its own."""
-    with Link(address, reply_s) as link:
+    with Link(address, reply_s, connect_s=1.0) as link:
         return link.call(*words)

@@ -211,7 +211,7 @@ class World(ABC):
                 self._due = [(at, action) for at, action in self._due if action not in ripe]
             turn += 1
             for number, host in enumerate(self.hosts):
-                if host.ready_s is None or (host in self.nodes and (not host.fit or (number + turn) % 10 == 0)):
+                if host.ready_s is None or (host in self.nodes and (not host.fit or (number + turn) % 4 == 0)):
                     host.probe(host in self.sentinels)
             self._note_starved()
             if self.shards:

@@ -9,7 +9,7 @@ from slotmesh.cluster.errors import ClusterRefusal, Condition
 from slotmesh.cluster.events import Tick
 from slotmesh.cluster.guard import NEVER_MS, Fence, GuardReply
 from slotmesh.cluster.messages import AuthRequest, Fail
-from tests.support.lone_core import START_MS, LoneCore, node_id
+from tests.support.lone_core import START_MS, TIMEOUT_MS, LoneCore, node_id
 
 LEASE_MS = 1000
 
@@ -43,6 +43,47 @@ def test_leased_primary_that_has_heard_every_node_need_not_wait_after_its_start(
 def test_leased_primary_that_misses_a_node_waits_for_news_of_a_successor() -> None:
     lone = armed()
     lone.member("R1").data_received_ms = 0
+    lone.pass_ms(200, silent=("R1",))
+    assert not lone.core.view.cluster_ok
+
+
+def test_leased_primary_does_not_wait_for_a_node_whose_process_is_gone() -> None:
+    lone = LoneCore("P1")
+    lone.unreachable = {"P3", "R3"}
+    lone.pass_ms(200)
+    lone.answer("P2", "R1", "R2")
+    for sentinel in ("s1", "s2"):
+        guard(lone, sentinel, lone.now_ms)
+    lone.pass_ms(200, silent=("P3", "R3"))
+    assert lone.core.view.cluster_ok
+
+
+def minority_and_back(lone: LoneCore) -> None:
+    """Out of sight of the other primaries for so long that the state is fail; then they answer again."""
+    lone.pass_ms(2500, silent=())
+    assert lone.core.view.cluster_ok
+    lone.pass_ms(2 * TIMEOUT_MS, silent=("P2", "P3"))
+    assert not lone.core.view.cluster_ok
+    lone.answer("P2", "P3")
+
+
+def test_leased_primary_back_from_a_minority_serves_at_once() -> None:
+    lone = armed()
+    minority_and_back(lone)
+    lone.pass_ms(200, silent=())
+    assert not lone.core.view.cluster_ok, "no leases: it may have been replaced"
+    for sentinel in ("s1", "s2"):
+        guard(lone, sentinel, lone.now_ms)
+    lone.pass_ms(200, silent=())
+    assert lone.core.view.cluster_ok
+
+
+def test_leased_primary_back_from_a_minority_waits_for_who_is_still_silent() -> None:
+    lone = armed()
+    minority_and_back(lone)
+    for sentinel in ("s1", "s2"):
+        guard(lone, sentinel, lone.now_ms)
+    lone.member("R1").pfail = True
     lone.pass_ms(200, silent=("R1",))
     assert not lone.core.view.cluster_ok
 

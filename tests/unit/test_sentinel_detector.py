@@ -178,3 +178,25 @@ def test_periodic_commands_stop_at_a_bound_of_unanswered_ones() -> None:
     bench.core.ctx.timing.publish_period = 10
     sent = [e for e in bench.advance(60_000) if isinstance(e, Send) and e.conn_id == bench.commands_to(PRIMARY)]
     assert len(sent) <= 100
+
+
+def test_connection_that_does_not_come_about_is_tried_anew() -> None:
+    """The kernel repeats its first packet after one, two, four seconds: too late when a partition ends meanwhile."""
+    bench = watched()
+    bench.drop(PRIMARY)
+    (first, _) = sorted(bench.pending_connections(PRIMARY))
+    keep_alive(bench, 1_400, REPLICA)
+    assert first in bench.pending_connections(PRIMARY)
+    keep_alive(bench, 1_200, REPLICA)
+    assert first not in bench.pending_connections(PRIMARY)
+    assert len(bench.pending_connections(PRIMARY)) == 2, "for commands and for pub/sub"
+
+
+def test_silent_connection_is_replaced_when_it_is_not_young() -> None:
+    bench = watched()
+    young = bench.commands_to(PRIMARY)
+    keep_alive(bench, 5_000, REPLICA)
+    assert bench.commands_to(PRIMARY) == young
+    keep_alive(bench, 10_000, REPLICA)
+    assert young not in bench.open_connections(PRIMARY)
+    assert bench.pending_connections(PRIMARY)

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from slotmesh.sentinel import election
 from slotmesh.sentinel.effects import Persist, Respond, Stored
 from slotmesh.sentinel.state import REFUSED_RETRY_MS
 from tests.support.sentinel_bench import MY_ID, SentinelBench, info
@@ -249,3 +250,20 @@ def test_sentinels_stand_in_line_with_distance_between_them(others: int) -> None
         bench.core.ctx.current_epoch += 1
     shifted = [bench.core.election.desync_ms(bench.core.ctx.units["m"]) for bench in benches]
     assert min(shifted) != shifted[0], "another one is first in the next epoch"
+
+
+def test_sentinels_stand_further_apart_after_every_split_vote() -> None:
+    spans = []
+    for attempts in range(7):
+        delays = []
+        for me in ("a" * 40, "b" * 40, "c" * 40):
+            bench = watched()
+            bench.core.ctx.my_id = me
+            unit = bench.core.ctx.units["m"]
+            unit.sentinels = dict(zip({"a" * 40, "b" * 40, "c" * 40} - {me}, unit.sentinels.values(), strict=True))
+            unit.failover.attempts = attempts
+            delays.append(bench.core.election.desync_ms(unit))
+        delays.sort()
+        spans.append(min(later - earlier for earlier, later in pairwise(delays)))
+    assert all(later > earlier * 3 // 2 for earlier, later in pairwise(spans[:5])), spans
+    assert spans[-1] <= election.MAX_STAGGER_MS * 4 // 3, "not without end"
