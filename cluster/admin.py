@@ -213,7 +213,7 @@ class Admin:
         if owner is me and slot in slots.importing_from:
             self._topology.bump_epoch()
             slots.set_importing(slot, None)
-            view.pong_wanted = True
+            view.tell_all_soon()
 
     def adopt_slots_of_keys(self, slots_with_keys: SlotSet) -> None:
         """After loading data: own the ownerless slots we have keys of, mark those of others as importing.

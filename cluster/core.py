@@ -157,7 +157,7 @@ class ClusterCore:
 
     def next_deadline_ms(self) -> int:
         """When to step a ``Tick`` at the latest."""
-        return self._next_tick_ms
+        return min(self._next_tick_ms, self.view.pong_due_ms or self._next_tick_ms)
 
     def _advance_clock(self, now_ms: int) -> None:
         if now_ms > self.view.now_ms:
@@ -196,8 +196,8 @@ class ClusterCore:
                 self._candidate.advance()
         if view.state_changed:
             self._health.update()
-        if view.pong_wanted:
-            view.pong_wanted = False
+        if view.pong_wanted or 0 < view.pong_due_ms <= view.now_ms:
+            view.pong_wanted, view.pong_due_ms, view.pong_told_ms = False, 0, view.now_ms
             self.open_slots.note_change()
             broadcast_pong(view)
         self.open_slots.tell_replicas()

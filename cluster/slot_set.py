@@ -23,9 +23,10 @@ _ALL = (1 << SLOT_COUNT) - 1
 class SlotSet:
     """A frozen set of slot numbers (0 to 16383). Iterates in ascending order; hashable; compares by content."""
 
-    __slots__ = ("mask",)
+    __slots__ = ("_text", "mask")
 
     mask: int
+    _text: str
 
     def __init__(self, slots: Iterable[int] = ()) -> None:
         """From slot numbers; ``ValueError`` for one outside 0..16383."""
@@ -80,7 +81,12 @@ class SlotSet:
 
     def to_text(self) -> str:
         """The ranges as ``CLUSTER NODES`` writes them, e.g. ``"0-5460 7000"``; empty for the empty set."""
-        return " ".join(f"{first}-{last}" if first != last else str(first) for first, last in self.ranges())
+        try:
+            return self._text
+        except AttributeError:  # made once: sets live long, and all slots are written whenever one changes
+            runs = [f"{first}-{last}" if first != last else str(first) for first, last in self.ranges()]
+            self._text = " ".join(runs)
+            return self._text
 
     def ranges(self) -> list[tuple[int, int]]:
         """Maximal runs of consecutive slots as (first, last), both included, ascending."""

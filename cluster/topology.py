@@ -142,7 +142,7 @@ class Topology:
             slots.assign(won, owner)
             self._settle_open_slots(won, [loser for loser in losers if not loser.slots], owner)
             view.reassess()
-            view.save(sync=bool(mine_before & won))
+            view.save(write=bool(mine_before & won))  # unsynced: who forgets it is told again before it serves
         self._follow_slots(owner, shard, shard_slots_before & won, mine_before & won, claimed)
 
     def _settle_open_slots(self, won: SlotSet, replaced: list[Member], owner: Member) -> None:

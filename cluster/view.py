@@ -19,6 +19,9 @@ from slotmesh.cluster.members import Link, Member, Members
 from slotmesh.cluster.messages import TYPE_NAMES, Message
 from slotmesh.cluster.slot_map import SlotMap
 
+PONG_GAP_MS = 50
+"""Least distance of two messages to everybody about slots that move here one by one, by the hundred a second."""
+
 
 class Rng(Protocol):
     """The part of ``random.Random`` the core uses; injected so that a seed replays a run."""
@@ -56,6 +59,10 @@ class ClusterView:
     """Something an election of ours waits for may have happened."""
     pong_wanted: bool = False
     """Everybody is to be told how things are, once what is going on now is done: orders often come in batches."""
+    pong_due_ms: int = 0
+    """When everybody is to be told at the latest; 0: there is nothing to tell."""
+    pong_told_ms: int = 0
+    """When everybody was told last."""
     open_slots_number: int = 0
     """Of our statement about open slots, which rises; on a replica, that of its primary which was taken over."""
     paused_offset: int | None = None
@@ -84,6 +91,11 @@ class ClusterView:
         """Save before long, and compute the cluster state anew at the end of the step."""
         self.save_wanted = True
         self.state_changed = True
+
+    def tell_all_soon(self) -> None:
+        """Have everybody told at once; when they were told just now, a moment later together with what comes next."""
+        if not self.pong_due_ms:
+            self.pong_due_ms = max(self.now_ms, self.pong_told_ms + PONG_GAP_MS)
 
     def emit(self, effect: Effect) -> None:
         self.effects.append(effect)

@@ -8,6 +8,7 @@ import pytest
 
 from slotmesh.cluster.effects import Disconnect, EmptyKeyspace, Persist, RoleChanged, SlotsChanged
 from slotmesh.cluster.errors import ClusterRefusal, Condition
+from slotmesh.cluster.events import Tick
 from slotmesh.cluster.messages import Pong
 from slotmesh.cluster.slot_set import ALL_SLOTS, NO_SLOTS, SlotSet
 from tests.support.lone_core import LoneCore, ip_of, node_id
@@ -244,3 +245,20 @@ def test_every_refusal_has_a_test() -> None:
         Condition.OTHER_GUARD,
     }
     assert {condition for _, condition, *_ in REFUSED} | elsewhere == set(Condition)
+
+
+def test_others_hear_of_the_first_slot_at_once_and_of_those_that_follow_together() -> None:
+    lone = started("P1")
+    for slot in (8000, 8001, 8002):
+        lone.order("set_slot_importing", slot, P2)
+        lone.order("set_slot_node", slot, P1, keys_in_slot=0)
+    assert len(lone.sent(Pong)) == len(lone.others())
+    lone.drain()
+    while not lone.sent(Pong):
+        lone.now_ms = lone.core.next_deadline_ms()
+        lone.step(Tick())
+    assert lone.core.view.now_ms == lone.core.view.pong_told_ms
+    assert [8002 in pong.header.slots for pong in lone.sent(Pong)] == [True] * len(lone.others())
+    lone.drain()
+    lone.step(Tick())
+    assert not lone.sent(Pong)

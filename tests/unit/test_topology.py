@@ -32,8 +32,11 @@ def test_promoted_replica_gets_the_slots_in_everybodys_view() -> None:
     assert not lone.wanted(Persist)
 
 
-def test_slots_that_we_lose_are_lost_on_disk_before_anything_follows() -> None:
+def test_slot_that_we_lose_survives_our_end_and_our_role_that_of_the_machine() -> None:
     lone = started("P1")
+    promote(lone, "P2", epoch=9, slots=lone.share("P2") | SlotSet([min(lone.share("P1"))]))
+    assert [persist.sync for persist in lone.wanted(Persist)] == [False]
+    lone.drain()
     promote(lone, "R1")
     assert [persist.sync for persist in lone.wanted(Persist)] == [True]
 
