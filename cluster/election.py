@@ -233,10 +233,13 @@ class Voter:
         primary = candidate.primary
         if not candidate.is_replica or primary is None:
             return "it is a primary" if candidate.is_primary else "its primary is unknown"
-        if not primary.failed and not header.message_flags & MESSAGE_FORCE_ACK:
+        manual = bool(header.message_flags & MESSAGE_FORCE_ACK)
+        if not primary.failed and not manual:
             return "its primary is up"
         pause_ms = view.config.node_timeout_ms * VOTE_PAUSE_FACTOR
-        if primary.voted_ms and view.now_ms - primary.voted_ms < pause_ms:
+        # The winner of an earlier vote needs time to be known. An operator knows what he does, and the primary takes no
+        # writes while he waits.
+        if primary.voted_ms and view.now_ms - primary.voted_ms < pause_ms and not manual:
             return f"voted about its primary {view.now_ms - primary.voted_ms} ms ago, less than {pause_ms}"
         claimed = header.slots - view.slots.unclaimed
         for member in view.members:

@@ -173,7 +173,11 @@ class Election:
     # -------------------------------------------------------------------------------------------------------- counting
 
     def count(self, unit: Unit) -> tuple[str | None, bool]:
-        """Who won the epoch of our attempt (None: nobody yet), and whether we still can."""
+        """Who won the epoch of our attempt (None: nobody yet), and whether we still can.
+
+        Nobody waits for the votes of the dead while the others are enough: when those have split their votes, it would
+        hold them up until the dead run again.
+        """
         failover, me = unit.failover, self._ctx.my_id
         known = [p.peer.voted_for for p in unit.sentinels.values() if self._voted(p, failover)]
         counts = tally(known)
@@ -184,16 +188,21 @@ class Election:
         needed = votes_to_win(unit.voters, unit.settings.quorum)
         best = front_runner(counts)
         winner = best if best is not None and counts[best] >= needed else None
-        undecided = len(unit.sentinels) - len(known) - self._lost(unit) + (not counted and epoch < failover.epoch)
+        awaited = [p for p in unit.sentinels.values() if not p.sdown]
+        if len(awaited) + 1 < needed:
+            awaited = list(unit.sentinels.values())  # nobody can win before some are back
+        undecided = sum(self._may_vote(p, failover) for p in awaited)
+        undecided += not counted and epoch < failover.epoch
         return winner, counts.get(me, 0) + undecided >= needed
 
     @staticmethod
     def _voted(peer: Instance, failover: FailoverState) -> bool:
         return bool(peer.peer.voted_for) and peer.peer.vote_epoch == failover.epoch
 
-    def _lost(self, unit: Unit) -> int:
-        """Sentinels whose vote in this epoch cannot come any more: they have voted in a later one."""
-        return sum(p.peer.vote_epoch > unit.failover.epoch for p in unit.sentinels.values())
+    @classmethod
+    def _may_vote(cls, peer: Instance, failover: FailoverState) -> bool:
+        """Whether its vote in this epoch may still come: it has not voted in this epoch or in a later one."""
+        return not cls._voted(peer, failover) and peer.peer.vote_epoch <= failover.epoch
 
     def lost(self, unit: Unit, winner: str | None) -> None:
         """We were not elected: make room for the winner, or try again after a pause."""

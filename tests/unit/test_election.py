@@ -289,6 +289,14 @@ def test_vote_for_a_working_primarys_replica_needs_the_force_flag() -> None:
     assert lone.receivers(AuthAck) == ["R3"]
 
 
+def test_operator_may_have_a_shard_fail_over_again_and_again() -> None:
+    """The primary takes no writes while it waits; without a vote that would last five seconds."""
+    lone = voter()
+    for epoch in (5, 6):
+        lone.say("R3", request(lone, "R3", current_epoch=epoch, message_flags=MESSAGE_FORCE_ACK))
+    assert lone.receivers(AuthAck) == ["R3", "R3"]
+
+
 def test_vote_for_a_primary_or_a_replica_of_nobody_is_denied() -> None:
     lone = voter()
     lone.say("P3", request(lone, "P3", message_flags=MESSAGE_FORCE_ACK))

@@ -267,3 +267,33 @@ def test_sentinels_stand_further_apart_after_every_split_vote() -> None:
         spans.append(min(later - earlier for earlier, later in pairwise(delays)))
     assert all(later > earlier * 3 // 2 for earlier, later in pairwise(spans[:5])), spans
     assert spans[-1] <= election.MAX_STAGGER_MS * 4 // 3, "not without end"
+
+
+def test_split_vote_of_the_living_does_not_wait_for_the_dead() -> None:
+    bench = watched()
+    bench.drop(26002)
+    bench.refuse(26002)
+    bench.advance(REFUSED_RETRY_MS)
+    bench.refuse(26002)
+    kill_primary(bench)
+    bench.answer(26001, {"DOWN": [1, b"*", 0], "PING": b"PONG"})
+    bench.advance(110)
+    epoch = bench.core.ctx.units["m"].failover.epoch
+    assert epoch, "an attempt was started"
+    bench.answer(26001, {"DOWN": [1, b"a" * 40, epoch], "PING": b"PONG"})
+    assert "-failover-abort-not-elected" in bench.events()
+
+
+def test_attempt_of_too_few_goes_on_until_it_times_out() -> None:
+    bench = watched()
+    bench.core.ctx.units["m"].settings.quorum = 1
+    for port in PEERS.values():
+        bench.drop(port)
+        bench.refuse(port)
+    bench.advance(REFUSED_RETRY_MS)
+    for port in PEERS.values():
+        bench.refuse(port)
+    kill_primary(bench)
+    events = bench.events(bench.advance(3_000))
+    assert events.count("+try-failover") == 1, "no new epoch every moment"
+    assert "-failover-abort-not-elected" not in events
