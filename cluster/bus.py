@@ -6,23 +6,26 @@ the state goes to disk, everything else goes to the host (the node). It decides 
 A fault of ours while one link's data is handled, or while one effect is carried out, costs that link or effect and is
 logged; only a state file that cannot be written ends the process, which is the host's business (`BusHost.persist`).
 
-Every link has one reading task. Frames are sent at once as far as the socket takes them; only a link that is stuffed
-gets a writing task. A frame that goes to many links is encoded once. Saving with ``sync`` blocks the loop for as long
-as the disk takes, on purpose: no frame that promises something may leave before the promise is on disk.
+One task serves all links (``poller``): it takes in what has come on every one of them, and only then carries out what
+follows, so that a round of heartbeats costs one wake-up. Frames are sent at once as far as the socket takes them; the
+rest waits until the socket is writable. A frame that goes to many links is encoded once. Saving with ``sync`` blocks
+the loop for as long as the disk takes, on purpose: no frame that promises something may leave before the promise is on
+disk.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import trio
 
+from slotmesh.cluster.bus_link import BusLink
 from slotmesh.cluster.core import ClusterCore
 from slotmesh.cluster.effects import Connect, Disconnect, Effect, Persist, PersistSoon, Send
 from slotmesh.cluster.events import (
@@ -36,21 +39,20 @@ from slotmesh.cluster.events import (
 )
 from slotmesh.cluster.faults import EXHAUSTED, Complaints
 from slotmesh.cluster.messages import Message
+from slotmesh.cluster.poller import OUT, Poller
 from slotmesh.cluster.wire import (
     MAX_FRAME_BYTES,
     MAX_STRANGER_FRAME_BYTES,
     BusProtocolError,
-    FrameDecoder,
     encode_message,
 )
 
 log = logging.getLogger("cluster")
 
-READ_BYTES = 64 * 1024
 ACCEPT_PAUSE_S = 0.1
 FAULT_PAUSE_S = 0.1
 _LINK_BYTES = 2048
-"""What a link costs besides what waits on it: its objects, its task."""
+"""What a link costs besides what waits on it: its objects, its receive buffer."""
 
 
 class BusHost(Protocol):
@@ -83,27 +85,6 @@ class BusClock:
         return (time.monotonic_ns() + self._offset_ns) // 1_000_000
 
 
-class BusLink:
-    """One connection and what waits to be sent on it."""
-
-    __slots__ = ("closed", "decoder", "draining", "number", "out", "sock")
-
-    def __init__(self, number: int, sock: socket.socket) -> None:
-        self.number = number
-        self.sock = sock
-        self.decoder = FrameDecoder()
-        self.out = bytearray()
-        self.draining = False
-        self.closed = False
-
-    def close(self) -> None:
-        """Close the socket and wake the tasks that wait for it."""
-        if not self.closed:
-            self.closed = True
-            trio.lowlevel.notify_closing(self.sock)
-            self.sock.close()
-
-
 class Bus:
     """Drives one core. ``step`` and ``settle`` may be called by the host at any time, from the trio thread."""
 
@@ -114,6 +95,7 @@ class Bus:
         self._host = host
         self._send_limit = send_limit
         self._links: dict[int, BusLink] = {}
+        self._poller = Poller(self._end_pass)
         self._accepted = 0
         self._nursery: trio.Nursery | None = None
         self._early: list[Connect] = []
@@ -122,6 +104,7 @@ class Bus:
         self._frame = b""
         self._settling = False
         self._rearm = trio.Event()
+        self._armed_ms = 0
         self.drop_type = -1
         """Messages with this `type_code` do not arrive; a fault for tests (DEBUG DROP-CLUSTER-PACKET-FILTER)."""
         self.close_on_drop = False
@@ -136,13 +119,17 @@ class Bus:
 
     def step(self, event: Event) -> None:
         """Feed an event and carry out what follows."""
+        self._feed(event)
+        self.settle()
+
+    def _feed(self, event: Event) -> None:
+        """Step the core; what follows from it waits for `settle`."""
         now_ms = self.clock.now_ms()
         status = self._host.replication_status()
         if status != self._status:
             self._status = status
             self.core.step(now_ms, status)
         self.core.step(now_ms, event)
-        self.settle()
 
     def settle(self) -> None:
         """Carry out all effects there are. What they cause themselves is carried out by the outermost call."""
@@ -158,7 +145,8 @@ class Bus:
         if unsaved:
             self.core.save()  # with the next step
         self._host.settled()
-        self._rearm.set()
+        if self.core.next_deadline_ms() < self._armed_ms:
+            self._rearm.set()
 
     def _carry_out_all(self, effects: list[Effect]) -> bool:
         """Carry out one batch. True when a bug of ours kept the state from being saved: nothing is sent then."""
@@ -188,7 +176,7 @@ class Bus:
         elif isinstance(effect, Disconnect):
             link = self._links.pop(effect.link, None)
             if link is not None:
-                link.close()
+                self._close(link)
             if effect.violation:
                 self._count_violation(effect.violation)
         else:
@@ -206,23 +194,27 @@ class Bus:
                 early, self._early = self._early, []
                 for effect in early:
                     nursery.start_soon(self._connect, effect)
+                nursery.start_soon(self._poller.run)
                 self.settle()
                 await self._keep_time()
         finally:
             self._nursery = None
             for link in self._links.values():
-                link.close()
+                self._close(link)
             self._links.clear()
+            self._poller.close()
             for listener in listeners:
                 listener.close()
 
     async def _keep_time(self) -> None:
         while True:
-            self._rearm = trio.Event()
-            wait_ms = self.core.next_deadline_ms() - self.clock.now_ms()
-            with trio.move_on_after(max(wait_ms, 0) / 1000):
-                await self._rearm.wait()
-                continue
+            self._armed_ms = self.core.next_deadline_ms()
+            wait_ms = self._armed_ms - self.clock.now_ms()
+            if wait_ms > 0:
+                self._rearm = trio.Event()
+                with trio.move_on_after(wait_ms / 1000):
+                    await self._rearm.wait()
+                continue  # the deadline may be another one by now
             try:
                 self.step(Tick())
             except Exception:  # a bug of ours
@@ -253,8 +245,7 @@ class Bus:
                 self.step(LinkAccepted(link.number, address[0], local_ip))
             except Exception:  # a bug of ours
                 self._fail(link)
-            if not link.closed:
-                self._nursery.start_soon(self._read, link)
+            self._watch(link)
 
     @staticmethod
     def _prepare(sock: socket.socket) -> None:
@@ -286,45 +277,65 @@ class Bus:
             self._step_or_complain(LinkDown(effect.link, reason))
         elif code:
             self._lose(link, reason, refused=code == errno.ECONNREFUSED)
-        else:
+        elif not link.closed:
             try:
                 self.step(LinkUp(link.number))
             except Exception:  # a bug of ours
                 self._fail(link)
-            await self._read(link)
+            self._watch(link)
 
-    async def _read(self, link: BusLink) -> None:
-        while not link.closed:
-            try:
-                await trio.lowlevel.wait_readable(link.sock)
-                data = link.sock.recv(READ_BYTES)
-            except trio.ClosedResourceError:
-                return
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                self._lose(link, error.strerror or str(error))
-                return
-            if not data:
-                self._lose(link, "closed by the peer")
-                return
-            try:
-                self._take(link, data)
-            except BusProtocolError as error:
-                self._count_violation(str(error))
-                self._lose(link, str(error))
-            except Exception:  # a bug of ours
-                self._fail(link)
+    # Links
 
-    def _take(self, link: BusLink, data: bytes) -> None:
-        """What came on a link. Raises BusProtocolError."""
+    def _watch(self, link: BusLink) -> None:
+        """From now on the link is read; what could not be sent so far goes out when it can."""
+        if not link.closed:
+            self._poller.watch(link.sock.fileno(), partial(self._on_ready, link))
+            self._poller.want(link.sock.fileno(), writable=bool(link.out))
+
+    def _on_ready(self, link: BusLink, what: int) -> None:
+        """A link has something to say, or takes more."""
+        try:
+            if what & OUT and link.send_more():
+                self._poller.want(link.sock.fileno(), writable=False)
+            if what & ~OUT:
+                self._read(link)
+        except BusProtocolError as error:
+            self._count_violation(str(error))
+            self._lose(link, str(error))
+        except OSError as error:
+            self._lose(link, error.strerror or str(error))
+        except Exception:  # a bug of ours
+            self._fail(link)
+
+    def _read(self, link: BusLink) -> None:
+        """Take in what came on a link. Raises OSError, BusProtocolError."""
+        data = link.receive()
+        if data is None:
+            return
+        if not data:
+            self._lose(link, "closed by the peer")
+            return
         for message in link.decoder.feed(data, self._most_bytes(link)):
             if link.closed:
                 return
             if message.type_code == self.drop_type:
                 self._drop(link, message)
             else:
-                self.step(MessageReceived(link.number, message))
+                self._feed(MessageReceived(link.number, message))
+
+    def _end_pass(self) -> None:
+        """What came on all links is taken in: carry out what follows from it."""
+        try:
+            self.settle()
+        except Exception:  # a bug of ours
+            self._complaints.fault("the effects of what came on the bus")
+
+    def _close(self, link: BusLink) -> None:
+        if not link.closed:
+            link.closed = True
+            self._poller.forget(link.sock.fileno())
+            trio.lowlevel.notify_closing(link.sock)  # it may be connecting still
+            link.sock.close()
 
     def _most_bytes(self, link: BusLink) -> int:
         """How long a frame may be: only members publish, and only what is published is long."""
@@ -363,7 +374,7 @@ class Bus:
         """The link is gone: tell the core, unless the core ended it itself."""
         if self._links.pop(link.number, None) is None:
             return
-        link.close()
+        self._close(link)
         self._step_or_complain(LinkDown(link.number, reason, refused))
 
     # Sending
@@ -374,39 +385,19 @@ class Bus:
             return
         if message is not self._framed:
             self._framed, self._frame = message, encode_message(message)
-        frame = self._frame
-        if not link.out:
-            try:
-                sent = link.sock.send(frame)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                return  # the reading task sees the same fault and reports it
-            if sent == len(frame):
-                return
-            frame = frame[sent:]
-        link.out += frame
+        if link.send(self._frame):
+            return
+        self._poller.want(link.sock.fileno(), writable=True)
         limit = self._send_limit()
         if limit and len(link.out) > limit:
             self.buffer_limit_exceeded += 1
             log.warning("freeing a bus link with %d bytes waiting to be sent", len(link.out))
             assert self._nursery is not None
             self._nursery.start_soon(self._lose_later, link)
-        elif not link.draining and self._nursery is not None:
-            link.draining = True
-            self._nursery.start_soon(self._drain, link)
 
     async def _lose_later(self, link: BusLink) -> None:
         """`_lose` outside the step that filled the link."""
         self._lose(link, "send buffer limit")
-
-    async def _drain(self, link: BusLink) -> None:
-        with contextlib.suppress(trio.ClosedResourceError, OSError):
-            while link.out and not link.closed:
-                await trio.lowlevel.wait_writable(link.sock)
-                with contextlib.suppress(BlockingIOError):
-                    del link.out[: link.sock.send(link.out)]
-        link.draining = False
 
     @property
     def link_count(self) -> int:

@@ -33,6 +33,7 @@ from slotmesh.cluster.events import (
     LinkUp,
     MessageReceived,
     ReplicationStatus,
+    Tick,
     WritesPaused,
 )
 from slotmesh.cluster.gossip import Gossip
@@ -43,7 +44,7 @@ from slotmesh.cluster.inbound import Inbound
 from slotmesh.cluster.links import Links
 from slotmesh.cluster.manual_failover import ManualFailover
 from slotmesh.cluster.members import Member, Members
-from slotmesh.cluster.messages import Publish
+from slotmesh.cluster.messages import Ping, Pong, Publish
 from slotmesh.cluster.open_slots import OpenSlotSharing
 from slotmesh.cluster.replica_migration import maybe_migrate
 from slotmesh.cluster.slot_map import SlotMap
@@ -55,6 +56,10 @@ from slotmesh.cluster.topology import Topology
 from slotmesh.cluster.view import ClusterView, Rng, random_id
 
 TICK_MS = 100
+"""How often the periodic work is done while something is going on."""
+
+REST_MS = 1000
+"""How often it is done at least, while nothing is."""
 
 
 class ClusterCore:
@@ -134,6 +139,8 @@ class ClusterCore:
             self._links.on_accepted(event)
         elif isinstance(event, WritesPaused):
             self._manual.on_writes_paused(event.offset)
+        if not isinstance(event, Tick) and self._is_news(event):
+            self._hasten()
         if self.view.now_ms >= self._next_tick_ms:
             self._tick()
         self._settle()
@@ -163,19 +170,33 @@ class ClusterCore:
         if now_ms > self.view.now_ms:
             self.view.now_ms = now_ms
 
-    def _tick(self) -> None:
-        """The periodic work, ten times a second."""
+    def _is_news(self, event: Event) -> bool:
+        """Whether an event may call for periodic work: all but replication's progress, and heartbeats and publications
+        that changed nothing.
+        """
+        if isinstance(event, ReplicationStatus):
+            return False
         view = self.view
-        self._next_tick_ms = view.now_ms + TICK_MS
+        quiet = isinstance(event, MessageReceived) and isinstance(event.message, Ping | Pong | Publish)
+        return not quiet or view.save_wanted or view.state_changed or view.election_changed
+
+    def _hasten(self) -> None:
+        """Something is going on."""
+        self._next_tick_ms = min(self._next_tick_ms, self.view.now_ms + TICK_MS)
+
+    def _tick(self) -> None:
+        """The periodic work."""
+        view = self.view
+        due_ms = view.now_ms + REST_MS
         for member in view.members.all():
             if member.is_myself or self._links.expire_handshake(member):
                 continue
             self._links.connect_missing(member)
-            if member.in_handshake or member.no_address:
-                continue
-            self._gossip.maybe_relink(member)
-            self._gossip.maybe_ping_due(member)
-            self._detector.check_silence(member)
+            if not (member.in_handshake or member.no_address):
+                self._gossip.maybe_relink(member)
+                self._gossip.maybe_ping_due(member)
+                self._detector.check_silence(member)
+            due_ms = min(due_ms, self._gossip.due_ms(member))
         self._gossip.maybe_ping_random()
         self._manual.remind_partner()
         view.election_changed = True
@@ -183,6 +204,11 @@ class ClusterCore:
             maybe_migrate(view, self._topology)
         if not view.cluster_ok:
             view.state_changed = True
+        if self._manual.in_progress or not view.cluster_ok:
+            due_ms = 0
+        elif self.guard.writable_until_ms > view.now_ms:
+            due_ms = min(due_ms, self.guard.writable_until_ms)  # the host looks whether writes have to end
+        self._next_tick_ms = max(due_ms, view.now_ms + TICK_MS)
 
     def _settle(self) -> None:
         """What follows from what just happened: elections move on, and the cluster state is computed anew."""
@@ -215,6 +241,7 @@ class ClusterCore:
     def admin(self, now_ms: int) -> Admin:
         """The orders, to be given at this moment; what follows from them is settled by ``take_effects``."""
         self._advance_clock(now_ms)
+        self._hasten()
         return self._admin
 
     def save(self) -> None:
@@ -224,6 +251,7 @@ class ClusterCore:
     def set_config(self, now_ms: int, config: ClusterConfig) -> None:
         """Obey new settings from now on."""
         self._advance_clock(now_ms)
+        self._hasten()
         view = self.view
         me = view.myself
         if config.announce_ip != view.config.announce_ip:

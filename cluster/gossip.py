@@ -20,6 +20,13 @@ from slotmesh.cluster.view import ClusterView
 _FAILING = FLAG_PFAIL | FLAG_FAIL
 CLOCK_TOLERANCE_MS = 500
 RANDOM_PING_PERIOD_MS = 1000
+PING_SLACK_MS = 100
+"""A PING may leave so much early, so that those due at about the same time leave, and are answered, together."""
+
+OWN_LINK_FACTOR = 2
+"""A PING of the other's shows that it lives, and saves it ours. That *our* link works shows only in the answers to our
+own PINGs: one is sent after so many ping intervals without."""
+
 RANDOM_PING_CANDIDATES = 5
 
 
@@ -117,7 +124,7 @@ class Gossip:
     # Pinging
 
     def maybe_ping_random(self) -> None:
-        """Once a second, of a few random members ping the one heard of least recently."""
+        """Once a second, of a few random members ping the one heard of least recently, if that is a second ago."""
         view = self._view
         if view.now_ms < self._next_random_ping_ms:
             return
@@ -130,7 +137,7 @@ class Gossip:
                 continue
             if oldest is None or member.pong_received_ms < oldest.pong_received_ms:
                 oldest = member
-        if oldest is not None:
+        if oldest is not None and view.now_ms - oldest.pong_received_ms >= RANDOM_PING_PERIOD_MS:
             send_heartbeat(view, oldest.link, Ping)
 
     def maybe_ping_due(self, member: Member) -> None:
@@ -139,11 +146,31 @@ class Gossip:
         The wait for its answer starts even while there is no link to send on: not getting one *is* the silence.
         """
         view = self._view
-        interval_ms = view.config.ping_interval_ms or view.config.node_timeout_ms // 2
-        if member.ping_sent_ms or view.now_ms - member.pong_received_ms <= interval_ms:
+        slack_ms = min(PING_SLACK_MS, self._interval_ms // 5)
+        if member.ping_sent_ms or view.now_ms <= self._ping_due_ms(member) - slack_ms:
             return
         send_heartbeat(view, member.link, Ping)
         member.ping_sent_ms = view.now_ms
+
+    @property
+    def _interval_ms(self) -> int:
+        config = self._view.config
+        return config.ping_interval_ms or config.node_timeout_ms // 2
+
+    def _ping_due_ms(self, member: Member) -> int:
+        """When our next PING to a member is due."""
+        interval_ms = self._interval_ms
+        return min(member.pong_received_ms + interval_ms, member.answered_ms + OWN_LINK_FACTOR * interval_ms)
+
+    def due_ms(self, member: Member) -> int:
+        """When the periodic work has to look at a member again; 0 while something is going on with it."""
+        if member.no_address and not member.in_handshake:
+            return self._view.now_ms + RANDOM_PING_PERIOD_MS
+        if member.link is None or not member.link.up or member.in_handshake or member.pfail or member.failed:
+            return 0
+        if member.ping_sent_ms:
+            return member.ping_sent_ms + self._view.config.node_timeout_ms // 2 + 1
+        return self._ping_due_ms(member) + 1
 
     def maybe_relink(self, member: Member) -> None:
         """Replace a link on which half a node timeout passed without answer or any traffic: it may be broken."""

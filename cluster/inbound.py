@@ -123,9 +123,11 @@ class Inbound:
         if not link.inbound:
             sender = self._confirm_peer(link, sender, header)
             if sender is not None and isinstance(message, Pong):
-                sender.pong_received_ms = self._view.now_ms
+                sender.pong_received_ms = sender.answered_ms = self._view.now_ms
                 sender.ping_sent_ms = 0
                 self._detector.on_answer(sender)
+        elif sender is not None and not (sender.ping_sent_ms or sender.pfail or sender.failed):
+            sender.pong_received_ms = self._view.now_ms  # no need to ask now (but see `gossip.OWN_LINK_FACTOR`)
         if sender is not None:
             if isinstance(message, Ping):
                 self._links.update_address(sender, link, header)

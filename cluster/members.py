@@ -98,6 +98,9 @@ class Member:
     offset: int = 0
     ping_sent_ms: int = 0
     pong_received_ms: int = 0
+    """When it was last known to live: by its PONG or PING, or by what others gossip."""
+    answered_ms: int = 0
+    """Its last PONG on our own link."""
     data_received_ms: int = 0
     gone_ms: int = 0
     """When its machine last said that nobody listens at its address."""

@@ -8,9 +8,9 @@ from slotmesh.cluster.config import ClusterConfig
 from slotmesh.cluster.core import TICK_MS, ClusterCore
 from slotmesh.cluster.effects import DeliverPublish, Persist, PersistSoon, RoleChanged
 from slotmesh.cluster.events import LinkDown, Tick
-from slotmesh.cluster.messages import Pong, Publish
+from slotmesh.cluster.messages import Fail, Pong, Publish
 from slotmesh.cluster.terms import FLAG_NOFAILOVER
-from tests.support.lone_core import START_MS, LoneCore, node_id
+from tests.support.lone_core import START_MS, TIMEOUT_MS, LoneCore, node_id
 
 
 def test_new_node_is_a_primary_alone_and_saves_itself_at_once() -> None:
@@ -37,17 +37,48 @@ def test_replica_is_told_whom_to_replicate_when_it_starts() -> None:
     assert (change.primary_id, change.why) == (node_id("P2"), "start")
 
 
-def test_tick_is_due_every_hundred_ms_and_extra_ticks_do_no_harm() -> None:
+def test_extra_ticks_do_no_harm() -> None:
     lone = LoneCore("P1")
     lone.greet()
-    lone.now_ms = lone.core.next_deadline_ms()
     lone.step(Tick())
-    assert lone.core.next_deadline_ms() == lone.now_ms + TICK_MS
-    text = lone.core.state_text()
+    due_ms, text = lone.core.next_deadline_ms(), lone.core.state_text()
     lone.step(Tick())
     lone.step(Tick())
-    assert lone.core.next_deadline_ms() == lone.now_ms + TICK_MS
+    assert lone.core.next_deadline_ms() == due_ms
     assert lone.core.state_text() == text
+
+
+def at_rest() -> LoneCore:
+    """Everybody has answered, the cluster is well, and one tick has found that out."""
+    lone = LoneCore("P1")
+    lone.greet()
+    lone.hear("P2")  # its link is accepted
+    lone.pass_ms(3000, silent=())
+    assert lone.core.view.cluster_ok
+    return lone
+
+
+def test_nothing_is_due_before_the_next_ping_while_nothing_is_going_on() -> None:
+    lone = at_rest()
+    pongs_ms = [lone.member(name).pong_received_ms for name in lone.others()]
+    assert lone.core.next_deadline_ms() == min(pongs_ms) + TIMEOUT_MS // 2 + 1
+    due_ms = lone.core.next_deadline_ms()
+    lone.hear("P2")
+    assert lone.core.next_deadline_ms() == due_ms, "a heartbeat that says nothing new calls for nothing"
+
+
+def test_ten_times_a_second_while_something_is_going_on() -> None:
+    lone = at_rest()
+    lone.step(LinkDown(next(iter(lone.core.view.links))))
+    assert lone.core.next_deadline_ms() <= lone.now_ms + TICK_MS
+    lone = at_rest()
+    lone.say("P2", Fail(lone.header("P2"), node_id("P3")))
+    assert lone.core.next_deadline_ms() <= lone.now_ms + TICK_MS
+    lone.pass_ms(1000, silent=("P3",))
+    assert lone.core.next_deadline_ms() <= lone.now_ms + TICK_MS
+    lone = at_rest()
+    lone.order("meet", "10.9.9.9", 7000, 17000)
+    assert lone.core.next_deadline_ms() <= lone.now_ms + TICK_MS
 
 
 def test_clock_that_steps_back_is_not_followed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from slotmesh.cluster.gossip import OWN_LINK_FACTOR
 from slotmesh.cluster.messages import Extensions, ForgottenNode, GossipEntry, Meet, Ping, Pong
 from slotmesh.cluster.terms import FLAG_HANDSHAKE, FLAG_NOADDR, FLAG_PFAIL, MESSAGE_EXTENSIONS
 from tests.support.lone_core import START_MS, TIMEOUT_MS, LoneCore, ip_of, node_id
@@ -114,8 +115,35 @@ def test_every_member_is_pinged_once_its_answer_is_a_ping_interval_old(settings:
     lone = LoneCore("P1", **settings)
     lone.greet()
     lone.drain()
-    lone.pass_ms(500, silent=())
+    lone.pass_ms(400, silent=())
     assert (set(lone.receivers(Ping)) == set(lone.others())) is pinged
+    lone.pass_ms(100, silent=())
+    assert set(lone.receivers(Ping)) == set(lone.others())
+
+
+def test_member_that_pings_is_not_pinged_but_our_link_to_it_is_tried_now_and_then() -> None:
+    lone = LoneCore("P1")
+    lone.greet()
+    lone.pass_ms(500, silent=())
+    lone.drain()
+    tried_ms: list[int] = []
+    for _ in range(3 * OWN_LINK_FACTOR):
+        lone.hear("P2")
+        lone.pass_ms(TIMEOUT_MS // 4, silent=())
+        if "P2" in lone.receivers(Ping):
+            tried_ms.append(lone.now_ms)
+            assert "P3" in lone.receivers(Ping)
+        lone.drain()
+    assert len(tried_ms) == 1
+
+
+def test_ping_of_one_that_owes_an_answer_is_none() -> None:
+    lone = LoneCore("P1")
+    lone.greet()
+    lone.pass_ms(600)
+    asked_ms = lone.member("P2").ping_sent_ms
+    lone.hear("P2")
+    assert lone.member("P2").ping_sent_ms == asked_ms > lone.member("P2").pong_received_ms
 
 
 def test_newer_sign_of_life_in_gossip_saves_a_ping() -> None:

@@ -7,7 +7,7 @@ import pytest
 from slotmesh.cluster.effects import PauseWrites, ResumeWrites, RoleChanged
 from slotmesh.cluster.errors import ClusterRefusal, Condition
 from slotmesh.cluster.events import WritesPaused
-from slotmesh.cluster.messages import AuthAck, AuthRequest, ManualFailoverStart, Ping, Pong
+from slotmesh.cluster.messages import AuthAck, AuthRequest, Fail, ManualFailoverStart, Ping, Pong
 from slotmesh.cluster.terms import MESSAGE_FORCE_ACK, MESSAGE_PAUSED
 from tests.support.lone_core import LoneCore, node_id
 
@@ -71,7 +71,7 @@ def test_force_asks_for_votes_at_once_though_the_primary_is_silent() -> None:
 
 def test_force_right_after_a_failed_election_needs_no_wait() -> None:
     lone = replica()
-    lone.member("P2").failed = True
+    lone.say("P1", Fail(lone.header("P1"), node_id("P2")))
     lone.pass_ms(1200, silent=("P2",))
     assert lone.sent(AuthRequest)
     lone.drain()
