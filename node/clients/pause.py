@@ -61,11 +61,12 @@ class Pause:
         if self._pauses.pop(purpose, None) is not None:
             self._apply()
 
-    def check(self) -> None:
-        """Housekeeping: end what is over."""
+    def check(self) -> bool:
+        """Housekeeping: end what is over; whether anything is left."""
         now_ms = self._server.clock.mono_ms
         for purpose in [purpose for purpose, (_, end) in self._pauses.items() if end <= now_ms]:
             self.end(purpose)
+        return bool(self._pauses)
 
     def holds_back(self, client: Client, spec: CommandSpec) -> bool:
         """Whether a command must wait."""

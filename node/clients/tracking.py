@@ -258,15 +258,16 @@ class Tracking:
         elif state.redirect and (target.channels or target.patterns or target.shard_channels):
             target.reply(Push((b"message", CHANNEL, keys)))
 
-    def limit_table(self, max_keys: int) -> None:
-        """Housekeeping: keep the table below `tracking-table-max-keys` (0: no limit)."""
+    def limit_table(self, max_keys: int) -> bool:
+        """Housekeeping: keep the table below `tracking-table-max-keys` (0: no limit); whether it was above."""
         if not max_keys or len(self._readers) <= max_keys:
             self._rounds_over_limit = 0
-            return
+            return False
         self._rounds_over_limit += 1
         surplus = min(len(self._readers) - max_keys, _EFFORT * self._rounds_over_limit)
         for key in self._rng.sample(list(self._readers), surplus):
             self._invalidate(key)
+        return True
 
 
 def _overlap(prefix: bytes, kind: bytes, other: bytes) -> ErrorReply:

@@ -305,6 +305,7 @@ class ClusterHost:
 
     def _change(self, effect: Effect) -> None:
         server = self.server
+        server.cron.stir()
         if isinstance(effect, RoleChanged):
             self._demoted_halfway = False
             self._change_role(effect)

@@ -18,6 +18,8 @@ from sys import getsizeof
 from typing import Any, Final
 
 BUCKET_BITS: Final = 7
+#: Later than everything.
+NEVER_MS: Final = 1 << 63
 #: A key's time is in `ExpiryIndex.parts[hash(key) & PART]`.
 PART: Final = 0xFF
 #: Empty buckets that may always stay.
@@ -134,6 +136,11 @@ class ExpiryIndex:
             self._draining = heap[0]
             break  # the caller drops these first; the next call goes on behind them
         return found
+
+    @property
+    def next_due_ms(self) -> int:
+        """When `due` may find keys next, in ms of Unix time; `NEVER_MS` when there are none."""
+        return (self._heap[0] + 1) << BUCKET_BITS if self._heap else NEVER_MS
 
     def soonest(self, limit: int) -> list[bytes]:
         """Up to `limit` keys of the earliest bucket, for the volatile-ttl policy: they fall due before all others, and

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError
+from slotmesh.node.keyspace.expiry import NEVER_MS
 from slotmesh.node.keyspace.notify import HASH
 from slotmesh.node.types.hash import HashValue
 
@@ -69,6 +70,11 @@ class FieldExpiry:
             db.changed_fields(key, b"hexpired", gone)
         db.drop_if_empty(key, value)
         return gone
+
+    @property
+    def next_due_ms(self) -> int:
+        """When `cycle` may find fields next, in ms of Unix time; `NEVER_MS` when there are none."""
+        return self._due[0][0] if self._due else NEVER_MS
 
     def cycle(self, now_ms: int, budget: Callable[[], bool]) -> int:
         """Remove the fields that are due while `budget()` is true; how many. For primaries only."""

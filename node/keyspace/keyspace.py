@@ -232,6 +232,10 @@ class Keyspace:
         """Keys in all databases."""
         return sum(db.size for db in self.dbs)
 
+    def next_expiry_ms(self) -> int:
+        """When `expire_cycle` may find something next, in ms of Unix time; `NEVER_MS` when nothing expires."""
+        return min(self.field_expiry.next_due_ms, *(db.expires.next_due_ms for db in self.dbs))
+
     def expire_cycle(self, budget: Callable[[], bool], batch: int = 64) -> int:
         """Remove keys that are due while `budget()` is true; the number removed. A replica removes none."""
         removed = 0

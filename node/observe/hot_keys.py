@@ -126,11 +126,12 @@ class HotKeys:
         self._end(self._server.clock.now_ms)
         return True
 
-    def check(self) -> None:
-        """End a session whose time is over."""
+    def check(self) -> bool:
+        """End a session whose time is over; whether one goes on."""
         session = self.session
         if session is not None and session.active and session.end_ms and self._server.clock.now_ms >= session.end_ms:
             self._end(session.end_ms)
+        return session is not None and session.active
 
     def _end(self, at_ms: int) -> None:
         assert self.session is not None

@@ -129,6 +129,11 @@ class Aof:
         """Bytes fed since the start: once `synced_total` has reached this, all that was fed until now is on disk."""
         return self._written_total + self.buffered_bytes
 
+    @property
+    def sync_waits(self) -> bool:
+        """Whether something written is not on disk that the policy wants there within a second."""
+        return self.is_open and self._config.appendfsync == "everysec" and self.synced_total < self.fed_total
+
     def ask_for_sync(self) -> None:
         """Sync soon, whatever the policy: somebody waits for it (WAITAOF)."""
         if self.is_open and self.synced_total < self.fed_total:

@@ -196,9 +196,15 @@ class Persistence:
 
     # -- timers ----------------------------------------------------------------------------------------------
 
-    def maybe_save(self) -> None:
-        """Start what is due: a scheduled child, a save point, a rewrite of a log that has grown. For the cron."""
+    def keep_up(self) -> bool:
+        """The housekeeping; whether something is under way, or waits to be."""
         self.migrate_links.close_idle()
+        self._maybe_save()
+        busy = self.child is not None or self.loader.progress is not None
+        return busy or self.saver.scheduled or self.rewriter.scheduled or self.aof.sync_waits
+
+    def _maybe_save(self) -> None:
+        """Start what is due: a scheduled child, a save point, a rewrite of a log that has grown."""
         if self.child is not None or self.loader.progress is not None:
             return
         saver, rewriter = self.saver, self.rewriter

@@ -49,6 +49,11 @@ class Shutdown:
         #: It waits for a script or transaction that is halfway, until then.
         self._script_until_ms = 0
 
+    def look(self) -> bool:
+        """Housekeeping: `check`; whether it waits on."""
+        self.check()
+        return self.is_waiting
+
     @property
     def is_waiting(self) -> bool:
         """Whether a shutdown waits for replicas, or for a script."""

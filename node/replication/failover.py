@@ -44,6 +44,11 @@ class Failover:
         """Whether this node is about to follow its former replica."""
         return self.state == IN_PROGRESS
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether there is one."""
+        return self.state != IDLE
+
     def start(self, target: tuple[str, int] | None, force: bool, timeout_ms: int) -> None:
         """FAILOVER. Raises CommandError."""
         replication = self._replication

@@ -122,8 +122,15 @@ class FullSync:
         self._announce(replica, current.offset)
         log.info("Waiting for end of BGSAVE for SYNC")
 
-    def maybe_start(self) -> None:
-        """Begin a snapshot if somebody waits for one and it is time. Called when one comes, and by the cron."""
+    def maybe_start(self) -> bool:
+        """Begin a snapshot if somebody waits for one and it is time; whether somebody still waits.
+
+        Called when one comes, and by the cron.
+        """
+        self._start_if_time()
+        return any(replica.state == WAITING for replica in self._replicas)
+
+    def _start_if_time(self) -> None:
         persistence = self._server.persistence
         if self._nursery is None or self._round is not None or persistence.child is not None:
             return

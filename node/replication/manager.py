@@ -417,12 +417,13 @@ class Replication:
         self.failover.check()
         self._server.shutdown.check()
 
-    def _tick(self) -> None:
-        """Several times a second, by the cron."""
+    def _tick(self) -> bool:
+        """The housekeeping; whether something is to be looked at again soon."""
         self.failover.check()
-        self.serving.full_sync.maybe_start()
+        waiting = self.serving.full_sync.maybe_start()
         self.local_expiry.remove_due()
         self.keep_in_touch()
+        return waiting or self.failover.is_under_way or bool(self.local_expiry)
 
     def keep_in_touch(self) -> None:
         """Once a second: show the replicas that we live, and see whether they do."""

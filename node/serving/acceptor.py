@@ -73,9 +73,10 @@ class Acceptor:
                 self._complaints.warn(f"cannot serve a client: {error}")
                 sock.close()
 
-    def resume(self) -> None:
-        """Try again, after a pause, where this machine was short of something."""
+    def resume(self) -> bool:
+        """Try again, after a pause, where this machine was short of something; whether there was such a place."""
         paused, self._paused = self._paused, []
         for fd in paused:
             if fd in self.listeners:
                 self._epoll.register(fd, select.EPOLLIN)
+        return bool(paused)

@@ -1,6 +1,8 @@
 """Work that time calls for: expiry, eviction, deadlines of blocked clients, idle clients, rates, memory.
 
-`run` wakes `hz` times a second for the housekeeping, and in between exactly when a blocked client's time is up.
+`run` wakes `hz` times a second for the housekeeping while there is anything to do, and in between exactly when a
+blocked client's time is up. A node at rest has nothing to do: then it wakes once a second, and when a key falls due.
+Commands end the rest, but for those by which others see whether the node is well (`QUIET_COMMANDS`).
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from slotmesh.node.keyspace.database import DELETE
 from slotmesh.node.keyspace.scan import INDEXES
 from slotmesh.node.memory.used import Memory
 from slotmesh.node.persistence.errors import StorageError
+from slotmesh.node.spec import registry
 
 if TYPE_CHECKING:
     from slotmesh.node.server import Server
@@ -23,6 +27,21 @@ if TYPE_CHECKING:
 SLICES_SHARE: Final = 0.25
 #: Longest single slice of such work: more slices follow, with the data plane's turn in between.
 SLICE_NS: Final = 1_000_000
+#: How long the housekeeping pauses at most while there is nothing to do.
+REST_MS: Final = 1000
+#: Commands that call for no housekeeping: others ask whether the node is well, and replicas say that they are.
+QUIET_COMMANDS: Final = (
+    "ping",
+    "info",
+    "role",
+    "publish",
+    "replconf",
+    "cluster|guard",
+    "cluster|info",
+    "cluster|nodes",
+)
+#: So many commands in one period, and the rates in INFO are worth a sample in the next.
+FEW_COMMANDS: Final = 20
 #: Indexes of scans that nobody went on with for this long are dropped.
 SCAN_SWEEP_MS: Final = 30_000
 
@@ -32,8 +51,8 @@ def _is_before(end_ns: int) -> bool:
 
 
 class Cron:
-    """The timers of one node. Parts that need housekeeping append a function to `tasks`; it is called `hz` times a
-    second.
+    """The timers of one node. Parts that need housekeeping append a function to `tasks`. It is called `hz` times a
+    second as long as one of them returns something true: that it has more to do soon.
     """
 
     def __init__(self, server: Server) -> None:
@@ -44,32 +63,76 @@ class Cron:
         #: DEBUG PAUSE-CRON: no periodic work, though deadlines are still met.
         self.paused = False
         self._next_sweep_ms = 0
+        self._quiet = [spec for spec in map(registry.known, QUIET_COMMANDS) if spec is not None]
+        self._loud_commands = 0
+        self._commands = 0
+        self.at_rest = False
+        #: When the next tick comes if nothing happens, at rest.
+        self._rest_until_ms = 0
+        self._ticked_ms = 0
         self._wake = trio.Event()
 
     def wake(self) -> None:
         """A deadline came in: look at it now."""
         self._wake.set()
 
+    def end_pass(self) -> None:
+        """A pass of the data plane ends while we rest: a command that was not quiet ends the rest."""
+        if self._count_loud() != self._loud_commands:
+            self.stir()
+
+    def stir(self) -> None:
+        """Something happened: the housekeeping is due again `hz` times a second."""
+        if self.at_rest:
+            self.at_rest = False
+            self._wake.set()
+
     async def run(self) -> None:
         """Tick until cancelled."""
         clock = self.server.clock
-        next_tick_ms = clock.mono_ms
         while True:
             clock.refresh()
             if not self.server.fibers.halfway:  # time stands still for a script
                 self.server.keyspace.now_ms = clock.now_ms
             self.server.blocking.expire(clock.mono_ms)
-            if clock.mono_ms >= next_tick_ms:
+            if clock.mono_ms >= self._next_tick_ms():
+                goes_on, self.at_rest = True, False
                 if self.server.fibers.halfway:
                     self._tick_halfway()
                 elif not self.paused:
-                    await self._tick()
-                next_tick_ms = clock.mono_ms + 1000 // self.server.config.hz
+                    goes_on = await self._tick()
+                self._ticked_ms = clock.mono_ms
+                if not goes_on:
+                    self._rest()
+            next_tick_ms = self._next_tick_ms()
             deadline = self.server.blocking.next_deadline_ms()
             until = next_tick_ms if deadline is None else min(next_tick_ms, deadline)
             self._wake = trio.Event()
             with trio.move_on_after(max(until - clock.mono_ms, 0) / 1000):
                 await self._wake.wait()
+
+    def _next_tick_ms(self) -> int:
+        return self._rest_until_ms if self.at_rest else self._ticked_ms + 1000 // self.server.config.hz
+
+    def _rest(self) -> None:
+        """There is nothing to do: rest until something happens, or a key falls due."""
+        server = self.server
+        rest_ms = REST_MS
+        if self.active_expire and server.keyspace.expiry_mode == DELETE:
+            rest_ms = min(rest_ms, server.keyspace.next_expiry_ms() - server.clock.now_ms + 1)
+        self.at_rest = rest_ms > 1000 // server.config.hz
+        self._rest_until_ms = self._ticked_ms + rest_ms
+
+    def _count_loud(self) -> int:
+        """How many commands were run that may call for housekeeping."""
+        return self.server.stats.commands - sum(spec.calls for spec in self._quiet)
+
+    def _is_quiet(self) -> bool:
+        """Whether few commands, and none but quiet ones, were run since this was asked last."""
+        commands, loud = self.server.stats.commands, self._count_loud()
+        quiet = loud == self._loud_commands and commands - self._commands < FEW_COMMANDS * REST_MS // 100
+        self._loud_commands, self._commands = loud, commands
+        return quiet
 
     def _tick_halfway(self) -> None:
         """While a script is halfway nothing may change or be saved; what only shows that we live goes on."""
@@ -81,32 +144,39 @@ class Cron:
         )
         server.data_plane.flush()
 
-    def _run(self, *tasks: Callable[[], object]) -> None:
-        """Run tasks of which none keeps the others from running. Raises StorageError."""
+    def _run(self, *tasks: Callable[[], object]) -> bool:
+        """Run tasks of which none keeps the others from running; whether one has more to do. Raises StorageError."""
+        goes_on = False
         for task in tasks:
             try:
-                task()
+                goes_on |= bool(task())
             except StorageError:
                 raise  # the log cannot be trusted any more
             except Exception:  # a bug of ours: the others are due all the same
                 self.server.complaints.fault("a task of the housekeeping")
+        return goes_on
 
-    async def _tick(self) -> None:
+    async def _tick(self) -> bool:
+        """The housekeeping; whether there is more to do soon."""
         server = self.server
+        goes_on = not self._is_quiet()
         started = perf_counter_ns()
-        self._run(self._sample, self._close_idle, *self.tasks, self._sweep)
+        goes_on |= self._run(self._sample, self._close_idle, *self.tasks, self._sweep)
         spent = perf_counter_ns() - started
         if self.active_expire:
-            nanos = await self._in_slices(lambda in_time: server.keyspace.expire_cycle(in_time) > 0)
+            nanos, left = await self._in_slices(lambda in_time: server.keyspace.expire_cycle(in_time) > 0)
+            goes_on |= left
             server.latency.add("expire-cycle", nanos // 1_000_000, server.clock.now_ms // 1000)
             server.stats.expire_nanos += nanos
             spent += nanos
-        spent += await self._in_slices(server.eviction.go_on)
-        for lazy_free in (server.keyspace.lazy_free, INDEXES.lazy_free):
-            spent += await self._in_slices(lazy_free.step)
+        for work in (server.eviction.go_on, server.keyspace.lazy_free.step, INDEXES.lazy_free.step):
+            nanos, left = await self._in_slices(work)
+            spent += nanos
+            goes_on |= left
         server.data_plane.flush()
         server.stats.loop.cron_nanos += spent
         server.stats.loop.end_cycle(spent, server.stats.commands)
+        return goes_on
 
     def _sample(self) -> None:
         server = self.server
@@ -120,13 +190,13 @@ class Cron:
             self._next_sweep_ms = now_ms + SCAN_SWEEP_MS
             INDEXES.sweep()
 
-    async def _in_slices(self, work: Callable[[Callable[[], bool]], bool]) -> int:
+    async def _in_slices(self, work: Callable[[Callable[[], bool]], bool]) -> tuple[int, bool]:
         """Do work that can stop any time, in slices, up to the period's share; `work` tells if something is left.
 
-        The result is the time it took in ns, what others did in between left out.
+        The result is the time it took in ns, what others did in between left out, and whether something is left.
         """
         budget = int(SLICES_SHARE * 1e9 / self.server.config.hz)
-        spent = 0
+        spent, left = 0, True
         while spent < budget and not self.server.fibers.halfway:
             started = perf_counter_ns()
             end = started + SLICE_NS
@@ -140,7 +210,7 @@ class Cron:
                 break
             self.server.data_plane.flush()
             await trio.lowlevel.checkpoint()
-        return spent
+        return spent, left
 
     def _close_idle(self) -> None:
         """Enforce `timeout`: clients that neither speak, wait, listen nor replicate."""

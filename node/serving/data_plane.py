@@ -122,6 +122,8 @@ class DataPlane:
         if self.input.going_on:
             self.input.run_going_on()
         self.flush()
+        if server.cron.at_rest:
+            server.cron.end_pass()
 
     def _with_postponed(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Who came too late in the last pass is first in this one. epoll has told of them again."""
@@ -238,9 +240,9 @@ class DataPlane:
             server.refresh_clock()  # what a long command wrote may have expired before it ended
             server.blocking.serve_ready()
 
-    def enforce_soft_limits(self) -> None:
-        """Housekeeping: close the clients that have not read for too long."""
-        self._output.enforce_soft_limits()
+    def enforce_soft_limits(self) -> bool:
+        """Housekeeping: close the clients that have not read for too long; whether others may be next."""
+        return self._output.enforce_soft_limits()
 
     def touch(self, client: Client) -> None:
         """`client` has replies to be sent at the end of this pass, or soon if no pass is under way."""

@@ -112,8 +112,11 @@ class Output:
         if not self._enforce_limit(client):
             self._server.client_eviction.held(size)
 
-    def enforce_soft_limits(self) -> None:
-        """Close the clients whose queue has been too long for too long though nothing was added to it."""
+    def enforce_soft_limits(self) -> bool:
+        """Close the clients whose queue has been too long for too long though nothing was added to it.
+
+        Whether others are on the way there.
+        """
         for client in list(self._over_soft):
             if client.sock is None or client.unsent is None:
                 del self._over_soft[client]
@@ -123,6 +126,7 @@ class Output:
             except Exception:  # a bug of ours
                 self._over_soft.pop(client, None)
                 self._fault(client)
+        return bool(self._over_soft)
 
     def _enforce_limit(self, client: Client, more: int = 0) -> bool:
         """Close a client that reads too slowly, by `client-output-buffer-limit` of its class; whether it was closed.

@@ -382,6 +382,13 @@ def find(argv: list[bytes]) -> CommandSpec:
     return sub
 
 
+def known(full_name: str) -> CommandSpec | None:
+    """The spec of a command ("ping") or subcommand ("cluster|info"), if it is declared."""
+    name, bar, sub = full_name.encode().partition(b"|")
+    spec = COMMANDS.get(name)
+    return spec if spec is None or not bar else (spec.subcommands or {}).get(sub)
+
+
 def every_spec() -> list[CommandSpec]:
     """All specs, subcommands included, sorted by full name."""
     specs = list(COMMANDS.values())
