@@ -184,7 +184,7 @@ class SentinelCore:
             self.inspector.on_info(instance, value)
         elif kind == HELLO:
             if isinstance(value, ErrorReply):
-                instance.hello_sent_ms -= self.ctx.timing.publish_period // 2  # not published: again before long
+                self.peers.say_again(instance)
         elif kind == DOWN:
             self.election.on_reply(instance, value)
         elif kind == GUARD:

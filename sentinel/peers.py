@@ -19,8 +19,9 @@ MAX_PEERS = 256
 """Other sentinels known per unit. Anybody may publish a hello, and each new sentinel costs a connection, a line of the
 file and a share of the majority; stock takes them without end."""
 
-UNITS_PER_PERIOD = 16
-"""Of a guarded cluster about so many units say hello over the bus per publish period."""
+UNITS_PER_PERIOD = 4
+"""Of a guarded cluster about so many units say hello over the bus per publish period. Each one costs a message to every
+node: with 25 shards, three sentinels and a hello of each unit per period it was the most of what idle nodes did."""
 
 
 class Peers:
@@ -47,10 +48,18 @@ class Peers:
     def due_ms(self, instance: Instance) -> int:
         """When the next hello through an instance is due.
 
-        In a large cluster the units take turns: every node gets every hello, and a few are enough to be found by.
+        In a large cluster the units take turns: every node gets every hello, and a few are enough to be found by. The
+        sentinels that we know get one for each unit and period, over their own connections.
         """
-        turns = 1 if instance.guard is None else max(1, len(instance.guard.units) // UNITS_PER_PERIOD)
-        return instance.hello_sent_ms + turns * self._ctx.timing.publish_period + 1
+        return instance.hello_sent_ms + self._period_ms(instance) + 1
+
+    def _period_ms(self, instance: Instance) -> int:
+        turns = 1 if instance.guard is None else -(-len(instance.guard.units) // UNITS_PER_PERIOD)
+        return max(1, turns) * self._ctx.timing.publish_period
+
+    def say_again(self, instance: Instance) -> None:
+        """The hello was not published: say it again before long."""
+        instance.hello_sent_ms += self._ctx.timing.publish_period // 2 - self._period_ms(instance)
 
     def send_hello(self, instance: Instance) -> None:
         """Publish our hello for the unit of `instance` through it."""
@@ -73,6 +82,8 @@ class Peers:
         )
         if self._links.send(instance, HELLO, "PUBLISH", HELLO_CHANNEL, encode_hello(hello)):
             instance.hello_sent_ms = ctx.now_ms
+            if self._period_ms(instance) > ctx.timing.publish_period:  # units that were told together part
+                instance.hello_sent_ms -= ctx.rng.randrange(ctx.timing.publish_period)
 
     # ------------------------------------------------------------------------------------------------------ receiving
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from slotmesh.node.resp.values import OK
+from slotmesh.sentinel import peers
 from slotmesh.sentinel.effects import Connect, Effect, ErrorReply, Persist, Reply, Send
 from slotmesh.sentinel.leases import drift_ms
 from slotmesh.sentinel.state import LEADER_TIME_MS, REFUSED_RETRY_MS
@@ -519,6 +520,24 @@ def test_removed_guard_frees_the_nodes() -> None:
     assert not cluster.bench.core.ctx.units
     assert not cluster.bench.core.ctx.guards
     assert "known-shard" not in cluster.bench.saved()
+
+
+def published(cluster: Cluster, ms: int) -> int:
+    """How many hello messages go out over the bus in that time."""
+    cluster.sent.clear()
+    cluster.run(ms)
+    return sum(argv[0] == b"PUBLISH" for _, argv in cluster.sent)
+
+
+def test_shards_of_a_large_cluster_take_turns_in_saying_hello(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster()
+    cluster.run(5_000)
+    assert 18 <= published(cluster, 20_000) <= 20, "two shards, each in every period"
+    monkeypatch.setattr(peers, "UNITS_PER_PERIOD", 1)
+    cluster.run(5_000)
+    assert 9 <= published(cluster, 20_000) <= 15
+    cluster.bench.core.failover.announce_soon(cluster.bench.core.ctx.units["shop/1111aaaa"])
+    assert published(cluster, 20) == 1, "news waits for no turn"
 
 
 def test_hello_does_not_make_a_stranger_the_primary_of_a_shard() -> None:
