@@ -3,87 +3,15 @@
 from __future__ import annotations
 
 import gc
-import logging
-import sys
-
-import trio
-
-from slotmesh import __version__
-from slotmesh.node import commands
-from slotmesh.node.base import log
-from slotmesh.node.clustering.host import ClusterStartError
-from slotmesh.node.config.configuration import Config, ConfigFileError
-from slotmesh.node.process.background import daemonize, pid_file
-from slotmesh.node.process.process import DEFAULT_PID_FILE, banner, set_title, settle_maxclients, start_syslog
-from slotmesh.node.process.signals import Signals
-from slotmesh.node.server import Server
-
-_USAGE = """Usage: slotmesh-node [/path/to/redis.conf] [options] [-]
-       slotmesh-node - (read config from stdin)
-       slotmesh-node -v or --version
-       slotmesh-node -h or --help
-
-Examples:
-       slotmesh-node (run the server with default conf)
-       slotmesh-node --port 7777 --cluster-enabled yes
-       slotmesh-node /etc/myredis.conf --loglevel verbose -
-"""
 
 
 def main() -> None:
     """Entry point of the node."""
-    argv = sys.argv[1:]
-    if argv[:1] in (["-v"], ["--version"]):
-        print(f"Redis server v=7.0.15 (slotmesh {__version__})")
-        return
-    if argv[:1] in (["-h"], ["--help"]):
-        print(_USAGE, end="")
-        return
-    commands.load_all()  # before the configuration, whose `rename-command` and `user` lines are about commands
-    try:
-        config = Config.load(argv)
-    except ConfigFileError as error:
-        sys.exit(str(error))
-    if config.daemonize and config.supervised == "no":
-        daemonize()
-    log.set_up(config.loglevel, config.logfile)
-    with pid_file(config.pidfile or (DEFAULT_PID_FILE if config.daemonize else ""), logging.getLogger("node")):
-        code = serve(config)
-    sys.exit(code)
+    # What is imported stays: looking for garbage in it meanwhile would be a waste.
+    gc.disable()
+    from slotmesh.node.process.program import main as run
 
-
-def serve(config: Config) -> int:
-    """Run a node in this process; its exit code."""
-    logger = logging.getLogger("node")
-    logger.info("oO0OoO0OoO0Oo slotmesh is starting oO0OoO0OoO0Oo")
-    start_syslog(config)
-    settle_maxclients(config)
-    set_title(config)
-    config.on_change("proc-title-template", lambda _: set_title(config))
-    try:
-        server = Server(config)
-    except (ClusterStartError, ConfigFileError) as error:
-        logger.warning("%s", error)
-        return 1
-    logger.info("%s", banner(config))
-    # Values live long: keep the collector from walking them. Strings are untracked anyway.
-    gc.freeze()
-    # A look at the youngest takes 1 ms, one at the next generation some 5; the last is looked at after 100M containers.
-    gc.set_threshold(10_000, 5, 2_000)
-
-    async def run() -> int:
-        Signals(server)
-        return await server.run()
-
-    try:
-        server.listen()
-        logger.info("Server initialized")
-        return trio.run(run)
-    except OSError as error:
-        logger.warning("%s", error.strerror or error)
-        return 1
-    finally:
-        logger.warning("Redis is now ready to exit, bye bye...")
+    run()
 
 
 if __name__ == "__main__":

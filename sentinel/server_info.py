@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import resource
 import sys
 import time
@@ -43,7 +42,7 @@ def _server(server: Server) -> str:
             ("redis_version", STOCK_VERSION),
             ("server_name", OUR_SERVER_NAME),
             ("redis_mode", "sentinel"),
-            ("os", f"{platform.system()} {platform.release()} {platform.machine()}"),
+            ("os", "{0.sysname} {0.release} {0.machine}".format(os.uname())),
             ("arch_bits", 64 if sys.maxsize > 2**32 else 32),
             ("multiplexing_api", "epoll"),
             ("process_id", os.getpid()),

@@ -9,7 +9,6 @@ server this really is.
 from __future__ import annotations
 
 import os
-import platform
 import resource
 import sys
 import time
@@ -53,7 +52,7 @@ def server_fields(server: Server) -> Fields:
         ("multiplexing_api", "epoll"),
         ("atomicvar_api", "none"),
         ("gcc_version", "0.0.0"),
-        ("python_version", platform.python_version()),
+        ("python_version", sys.version.split()[0]),
         ("hot_path", HOT_PATH),
         ("process_id", os.getpid()),
         ("process_supervised", config.supervised),

@@ -12,7 +12,6 @@ import os
 import re
 import resource
 import sys
-from logging.handlers import SysLogHandler
 from typing import TYPE_CHECKING, Final
 
 from slotmesh.node.base.compat import COMPAT
@@ -97,6 +96,8 @@ def start_syslog(config: Config) -> None:
     """`syslog-enabled`: send the log to the system's as well."""
     if not config.syslog_enabled:
         return
+    from logging.handlers import SysLogHandler  # a start without it is spared what that imports
+
     try:
         handler = SysLogHandler(_SYSLOG_SOCKET, SysLogHandler.facility_names[config.syslog_facility])
     except OSError as error:
