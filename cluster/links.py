@@ -19,6 +19,10 @@ from slotmesh.cluster.topology import Topology
 from slotmesh.cluster.view import ClusterView, random_id
 
 MIN_HANDSHAKE_MS = 1000
+FIRST_RETRY_MS = 100
+MAX_RETRY_MS = 500
+"""Pauses before a member that refuses links is tried again: they double."""
+
 MAX_STRANGERS = 1024
 """Accepted links that have not said who they are; beyond that the oldest one makes room. Anybody may connect, and a
 member says at once who it is."""
@@ -56,6 +60,7 @@ class Links:
         link.up = True
         member = link.member
         assert member is not None
+        self._forget_refusals(member)
         waiting_since_ms = member.ping_sent_ms
         send_heartbeat(self._view, link, Meet if member.must_meet else Ping)
         if waiting_since_ms:
@@ -68,17 +73,30 @@ class Links:
             return
         self._unbind(link)
         if event.refused and link.member is not None:
-            link.member.gone_ms = self._view.now_ms
+            self._note_refusal(link.member)
         if event.reason:
             who = link.member.node_id if link.member is not None else link.peer_ip
             self._view.debug("link", f"link {event.link} with {who} lost: {event.reason}")
+
+    def _note_refusal(self, member: Member) -> None:
+        """Nobody listens there. All nodes try again and again, so each does so less and less often; whoever is back
+        calls on the others, and is called back then."""
+        now_ms = self._view.now_ms
+        longest_ms = min(MAX_RETRY_MS, self._view.config.node_timeout_ms // 4)
+        member.gone_ms = now_ms
+        member.retry_at_ms = now_ms + min(FIRST_RETRY_MS << min(member.refusals, 8), longest_ms)
+        member.refusals += 1
+
+    @staticmethod
+    def _forget_refusals(member: Member) -> None:
+        member.refusals = member.retry_at_ms = 0
 
     # Keeping links
 
     def connect_missing(self, member: Member) -> None:
         """Open our link to a member that lacks one and has an address."""
         view = self._view
-        if member.link is not None or member.no_address or member.is_myself:
+        if member.link is not None or member.no_address or member.is_myself or view.now_ms < member.retry_at_ms:
             return
         view.last_link_id += 1
         link = Link(view.last_link_id, view.now_ms, member)
@@ -108,6 +126,7 @@ class Links:
         self.close(member.inbound)
         member.inbound = link
         link.member = member
+        self._forget_refusals(member)
 
     def drop_member(self, member: Member) -> None:
         """Close a member's links and forget it."""
@@ -177,6 +196,7 @@ class Links:
         view = self._view
         member.ip, member.port, member.cport, member.pport = ip, port, cport, pport
         member.no_address = False
+        self._forget_refusals(member)
         self.close(member.link)
         view.reassess()
         view.notice("address", f"address of {member.node_id} is now {ip}:{port}@{cport}")

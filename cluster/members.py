@@ -104,6 +104,10 @@ class Member:
     data_received_ms: int = 0
     gone_ms: int = 0
     """When its machine last said that nobody listens at its address."""
+    refusals: int = 0
+    """How often it said so in a row."""
+    retry_at_ms: int = 0
+    """Before this a new link would only be refused again."""
     failed_since_ms: int = 0
     voted_ms: int = 0
     """When we last voted for a replica of this primary."""

@@ -295,6 +295,8 @@ class SentinelCore:
         self.links.open_missing(instance)
         due_ms = self._send_periodic(instance)
         if not self.ctx.tilt:
+            if self.links.note_unanswered(instance) and instance.lease.granted_until_ms:
+                self.leases.died(instance)
             self.detector.judge(instance)
             due_ms = min(due_ms, self.detector.due_ms(instance))
         if any(channel.conn_id == 0 for channel in instance.link.channels()):

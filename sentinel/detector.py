@@ -2,8 +2,9 @@
 
 SDOWN of an instance, any of:
 - silence: a PING unanswered for down-after-milliseconds (-LOADING and -BUSY are answers);
-- refusal: two refused connections in a row - the kernel over there says the process is gone. Stock waits for silence
-  here too; this is what makes our failover after a crash fast. It counts only where this sentinel has seen a living
+- refusal: two refused connections in a row - the kernel over there says the process is gone - or one by a process that
+  hung up on us, and then no answer at all: it took its address along, as containers do. Stock waits for silence here
+  too; this is what makes our failover after a crash fast. It counts only where this sentinel has seen a living
   process: one that never answered may be starting, and has down-after-milliseconds as in stock;
 - a primary that says it is a replica for longer than down-after plus two INFO periods;
 - a primary that restarted and does not answer within master-reboot-down-after-period.
@@ -77,7 +78,9 @@ class Detector:
 
     def due_ms(self, instance: Instance) -> int:
         """When `judge` may come to another verdict, or drop a connection, if nothing happens until then."""
-        return min([self._verdict_at(instance), *self._drops_at(instance).values()])
+        unanswered_at = self._links.unanswered_at_ms(instance.link)
+        waits = [] if unanswered_at is None else [unanswered_at]
+        return min([self._verdict_at(instance), *self._drops_at(instance).values(), *waits])
 
     def _verdict_at(self, instance: Instance) -> int:
         if instance.sdown:

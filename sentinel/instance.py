@@ -87,6 +87,7 @@ class Link:
     retry_at_ms: int = 0
     heard_ms: int = 0  # last message on the pub/sub connection
     refusals: int = 0  # refused attempts in a row
+    hung_up: bool = False  # it has ended a connection on which it had answered, and no other one was made since
     met: bool = False  # it has answered a PING at least once since we watch it
     born_ms: int = 0  # first answer of the process that is there now; 0: none yet, or it is gone
     users: int = 1

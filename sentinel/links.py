@@ -4,11 +4,13 @@ Two connections per server (commands; pub/sub for the hello channel), one per se
 it. Replies come in the order of the commands, so a queue of `Pending` per connection is all the bookkeeping there is.
 
 Reconnecting is where a crash is told from a hiccup. A connection that breaks is tried again at once: a server that is
-up answers, a crashed one refuses. The first refusal is followed by a second try after `REFUSED_RETRY_MS`; two in a
-row are evidence (`refused`) that the detector acts on without waiting for silence to add up; it stands until the
-process answers a PING again. Everything else (timeouts, unreachable networks) is no evidence and waits for the usual
-period. Nor is a refusal by a process that never answered us: after a restart of the whole machine it is only starting,
-and a sentinel, which is up sooner, would fail over what nobody has lost.
+up answers, a crashed one refuses. The first refusal is followed by a second try after `REFUSED_RETRY_MS`; two in a row
+are evidence (`refused`) that the detector acts on without waiting for silence to add up; it stands until the process
+answers a PING again. So is, where the process has hung up on us, one refusal and then no answer at all to the second
+try for `UNANSWERED_MS`: a container that ends takes its address along soon after its process. Everything else
+(timeouts, unreachable networks) is no evidence and waits for the usual period. Nor is a refusal by a process that
+never answered us: after a restart of the whole machine it is only starting, and a sentinel, which is up sooner, would
+fail over what nobody has lost.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ MIN_RECONNECT_MS = 100
 """At most one attempt per this long for a connection that worked: no busy loop with a peer that accepts and drops."""
 
 REFUSALS_AS_EVIDENCE = 2
+
+UNANSWERED_MS = 150
+"""A host that is there answers a connection within a round trip, with a yes or a no."""
 
 
 def ping_period_ms(ctx: Context, instance: Instance) -> int:
@@ -86,6 +91,22 @@ class Links:
 
     # ------------------------------------------------------------------------------------------------------- closing
 
+    def unanswered_at_ms(self, link: Link) -> int | None:
+        """When the try under way counts as one more refusal if it gets no answer; None if it never does."""
+        commands = link.commands
+        if commands.up or not commands.conn_id or not link.hung_up or link.refusals != 1:
+            return None
+        return commands.since_ms + UNANSWERED_MS
+
+    def note_unanswered(self, instance: Instance) -> bool:
+        """Count the try under way as a refusal if its time is over; true if that was the last piece of evidence."""
+        link = instance.link
+        at_ms = self.unanswered_at_ms(link)
+        if at_ms is None or at_ms > self._ctx.now_ms:
+            return False
+        link.refusals += 1
+        return absent(instance)
+
     def close_channel(self, channel: Channel) -> None:
         """Drop one connection, forgetting what was under way on it."""
         if channel.conn_id:
@@ -128,6 +149,7 @@ class Links:
             return None
         channel, link, instance = known
         channel.up, channel.since_ms = True, self._ctx.now_ms
+        link.hung_up &= channel.pubsub
         if event.local_ip:
             link.local_ip = event.local_ip
         self._learn_ip(instance, event.remote_ip)
@@ -153,6 +175,7 @@ class Links:
         if not channel.pubsub and link.act_ping_ms == 0:
             link.act_ping_ms = now  # no sign of life can come any more: silence starts here
         if was_up and (channel.pubsub or link.last_pong_ms >= since_ms):
+            link.hung_up |= not channel.pubsub
             link.retry_at_ms = max(now, since_ms + MIN_RECONNECT_MS)
         elif not channel.pubsub and event.refused:
             link.refusals += 1

@@ -29,6 +29,25 @@ def test_meet_ends_with_the_strangers_real_id_and_role() -> None:
     assert lone.wanted(PersistSoon)
 
 
+def attempts(lone: LoneCore, ms: int) -> int:
+    """How often a link to P2 is tried in that time."""
+    lone.drain()
+    lone.pass_ms(ms, silent=("P2",))
+    return sum(connect.ip == ip_of("P2") for connect in lone.wanted(Connect))
+
+
+def test_member_that_refuses_links_is_tried_less_and_less_often_until_it_calls() -> None:
+    lone = LoneCore("P1")
+    lone.greet()
+    lone.unreachable.add("P2")
+    lone.step(LinkDown(lone.outgoing("P2"), "gone"))
+    assert attempts(lone, 1000) <= 5
+    assert attempts(lone, 2000) <= 2000 // (TIMEOUT_MS // 4) + 1
+    lone.unreachable.clear()
+    lone.hear("P2")
+    assert attempts(lone, 200) == 1
+
+
 def test_meet_twice_starts_one_handshake() -> None:
     lone = LoneCore("P1")
     lone.greet()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from slotmesh.sentinel.effects import ErrorReply, Send, Tick
+from slotmesh.sentinel.links import UNANSWERED_MS
 from slotmesh.sentinel.state import REFUSED_RETRY_MS
 from tests.support.sentinel_bench import SentinelBench, info
 
@@ -64,6 +65,27 @@ def test_refused_twice_is_sdown_at_once() -> None:
     bench.refuse(PRIMARY)
     assert bench.events() == ["+sdown"]
     assert bench.now_ms - started_ms == REFUSED_RETRY_MS
+
+
+def test_process_that_hangs_up_refuses_and_takes_its_address_along_is_sdown_soon() -> None:
+    bench = watched()
+    bench.drop(PRIMARY)
+    bench.refuse(PRIMARY)
+    assert bench.events(bench.advance(REFUSED_RETRY_MS + UNANSWERED_MS - 20)) == []
+    assert bench.events(bench.advance(40)) == ["+sdown"]
+
+
+def test_address_that_is_gone_without_a_refusal_is_no_evidence_nor_is_one_without_a_hang_up() -> None:
+    bench = watched()
+    bench.drop(PRIMARY)
+    assert keep_alive(bench, 2_900, REPLICA) == [], "the network may have gone"
+    bench = watched()
+    bench.drop(PRIMARY)
+    bench.accept(PRIMARY)
+    bench.core.links.close(bench.core.ctx.units["m"].primary.link)
+    bench.advance(20)
+    bench.refuse(PRIMARY)
+    assert keep_alive(bench, 2_000, REPLICA) == []
 
 
 def test_refusal_of_a_process_that_never_answered_is_no_evidence() -> None:
