@@ -331,6 +331,7 @@ class Server:
             self.cluster.end_pass()
         try:
             self.tracking.end_of_pass()
+            self.monitors.hand_out()
         except Exception:  # a bug of ours; without the log or the stream, below, nobody could be answered
             self.complaints.fault("telling clients what changed")
         self.persistence.flush()

@@ -39,6 +39,8 @@ GATE_REDIRECT: Final = 1 << 11  # CLIENT CAPA REDIRECT was said: it follows a re
 GATE_LARGE_REQUEST: Final = 1 << 12  # the next command came large: dispatch logs it
 GATE_IMPORT: Final = 1 << 13  # CLIENT IMPORT-SOURCE on: expired keys are there for it (`node/clients/import_mode.py`)
 
+GATE_MONITOR: Final = 1 << 14  # MONITOR was said: what it is shown and its own replies keep their order
+
 KIND_NORMAL: Final = 0
 KIND_REPLICA: Final = 1
 KIND_PUBSUB: Final = 2

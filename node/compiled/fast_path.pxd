@@ -8,7 +8,7 @@ cdef class FastPath:
     cdef list feeds
     cdef bint clustered
     cdef object command_error, error_reply, ok, block, gates_are_open
-    cdef long long readonly_gate, gates_of_readers, primary_gate, gates_of_watchers
+    cdef long long readonly_gate, gates_of_readers, primary_gate, gates_of_watchers, all_gates, monitors_gate
     cdef int latency_shift
     cdef long long ended_ns
     # offsets of slots

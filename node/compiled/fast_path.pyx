@@ -36,6 +36,8 @@ cdef class FastPath:
         self.gates_of_readers = kinds.gates_of_readers
         self.primary_gate = kinds.primary_gate
         self.gates_of_watchers = kinds.gates_of_watchers
+        self.all_gates = kinds.all_gates
+        self.monitors_gate = kinds.monitors_gate
         client, spec, keyspace = kinds.client, kinds.spec, type(server.keyspace)
         self.gates = slot(client, "gates")
         self.out = slot(client, "out")
@@ -77,7 +79,7 @@ cdef class FastPath:
         """`run` for C. Leaves in `ended_ns` when the last command was over."""
         cdef Py_ssize_t total = PyList_GET_SIZE(commands)
         cdef Py_ssize_t words, key_at
-        cdef long long last, now, slow_nanos, reply_limit, dirty, gates, follows, checked, number = 0
+        cdef long long last, now, slow_nanos, reply_limit, dirty, gates, server_gates, follows, checked, number = 0
         cdef int place
         cdef list argv
         cdef list out
@@ -92,7 +94,7 @@ cdef class FastPath:
             raise TypeError("the fast path is for clients")
         out = <list>get(client, self.out)
         follows = get_int(client, self.gates) & self.primary_gate
-        checked = -1
+        checked = self.all_gates
         if follows:
             checked = self.gates_of_watchers
             held = None
@@ -106,11 +108,12 @@ cdef class FastPath:
                 break
             spec = <object>found
             words = PyList_GET_SIZE(argv)
+            server_gates = <long long>server.gates
             if (
                 not holds(spec, self.on_fast_path, True)
                 or words < get_int(spec, self.min_arity)
                 or words > get_int(spec, self.max_arity)
-                or <long long>server.gates & get_int(spec, self.checked_gates) & checked
+                or server_gates & get_int(spec, self.checked_gates) & checked
             ):
                 break
             served = NULL if held is None else PyByteArray_AS_STRING(held)
@@ -155,6 +158,8 @@ cdef class FastPath:
             now = nanos_now()
             self._account(client, spec, argv, result, now - last, slow_nanos)
             last = now
+            if server_gates & self.monitors_gate:
+                server.monitors.called(client, spec, argv)
             if follows:
                 if type(result) is self.error_reply:
                     self.finish(client, spec, argv, result)

@@ -142,6 +142,16 @@ class ExpiryIndex:
         """When `due` may find keys next, in ms of Unix time; `NEVER_MS` when there are none."""
         return (self._heap[0] + 1) << BUCKET_BITS if self._heap else NEVER_MS
 
+    def drop_due(self, keys: list[bytes]) -> None:
+        """Forget keys that the last call of `due` gave."""
+        for key in keys:
+            del self.parts[hash(key) & PART][key]
+        self.count -= len(keys)
+        bucket = self._buckets[self._draining] if keys else None
+        if bucket:
+            bucket.difference_update(keys)
+            self._empty += not bucket
+
     def soonest(self, limit: int) -> list[bytes]:
         """Up to `limit` keys of the earliest bucket, for the volatile-ttl policy: they fall due before all others, and
         within 128 ms of each other."""

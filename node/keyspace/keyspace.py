@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.keyspace.active_expiry import expire_due
 from slotmesh.node.keyspace.database import DELETE, IGNORE, Database
 from slotmesh.node.keyspace.field_expiry import FieldExpiry
 from slotmesh.node.keyspace.lazy_free import LazyFree
@@ -243,10 +244,8 @@ class Keyspace:
             return removed
         for db in self.dbs:
             while budget():
-                due = db.expires.due(self.now_ms, batch)
-                for key in due:
-                    db.expire_now(key)
-                removed += len(due)
-                if not due:
+                count = expire_due(db, batch)
+                removed += count
+                if not count:
                     break
         return removed + self.field_expiry.cycle(self.now_ms, budget)

@@ -5,40 +5,59 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from slotmesh.node.clients.client import Client
+from slotmesh.node.clients.client import GATE_MONITOR, Client
 from slotmesh.node.config.directives import BY_NAME
 from slotmesh.node.config.kinds import text_of
-from slotmesh.node.resp.inline import quote
+from slotmesh.node.resp.inline import quote_all
 from slotmesh.node.resp.values import Raw
 from slotmesh.node.serving.dispatch import SERVER_MONITORS
+from slotmesh.node.spec.registry import ADMIN, SKIP_MONITOR
 
 if TYPE_CHECKING:
     from slotmesh.node.server import Server
     from slotmesh.node.spec.registry import CommandSpec
 
 _HIDDEN: Final = b"(redacted)"
+_NOT_SHOWN: Final = SKIP_MONITOR | ADMIN
+#: Lines that are held at most: a script may run any number of commands.
+_MOST_LINES: Final = 256
 
 
 class Monitors:
-    """All monitoring clients of one node."""
+    """All monitoring clients of one node.
+
+    Lines are gathered, and handed to the monitors together: at the end of a pass, and before a monitor runs a command
+    of its own, so that its replies and the lines keep their order.
+    """
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._clients: dict[Client, None] = {}
+        self._lines: list[bytes] = []
 
     def add(self, client: Client) -> None:
         """MONITOR was said."""
+        self.hand_out()  # what came before is not shown to the new one
         self._clients[client] = None
+        client.set_gate(GATE_MONITOR, True)
         self._server.set_gate(SERVER_MONITORS, True)
 
     def remove(self, client: Client) -> None:
         """RESET, or the client went away."""
-        if self._clients.pop(client, self) is None:
+        if client in self._clients:
+            self.hand_out()
+            del self._clients[client]
+            client.set_gate(GATE_MONITOR, False)
             self._server.set_gate(SERVER_MONITORS, bool(self._clients))
 
     def has(self, client: Client) -> bool:
         """Whether a client monitors."""
         return client in self._clients
+
+    def called(self, client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+        """A command has run: show it, unless it is one that nobody is shown, or that shows itself."""
+        if not spec.flags & _NOT_SHOWN:
+            self.feed(client, spec, argv)
 
     def feed(self, client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
         """Show a command to all monitors."""
@@ -49,10 +68,18 @@ class Monitors:
             source = b"unix:" + client.addr.encode().rpartition(b":")[0]
         else:
             source = client.addr.encode()
-        words = b" ".join(quote(word) for word in redacted(spec, argv))
-        line = Raw(b"+%d.%06d [%d %b] %b\r\n" % (now // 1_000_000, now % 1_000_000, client.db.index, source, words))
-        for monitor in list(self._clients):
-            monitor.reply(line)
+        words = quote_all(redacted(spec, argv))
+        lines = self._lines
+        lines.append(b"+%d.%06d [%d %b] %b\r\n" % (now // 1_000_000, now % 1_000_000, client.db.index, source, words))
+        if len(lines) >= _MOST_LINES:
+            self.hand_out()
+
+    def hand_out(self) -> None:
+        """Give the monitors the lines that were gathered."""
+        if self._lines:
+            lines, self._lines = Raw(b"".join(self._lines)), []
+            for monitor in list(self._clients):
+                monitor.reply(lines)
 
 
 def redacted(spec: CommandSpec, argv: list[bytes]) -> list[bytes]:

@@ -12,6 +12,14 @@ _ESCAPES: Final = {0x6E: 0x0A, 0x72: 0x0D, 0x74: 0x09, 0x62: 0x08, 0x61: 0x07}
 _SPACE: Final = b" \t\n\v\f\r\0"
 _HEX: Final = b"0123456789abcdefABCDEF"
 _DOUBLE, _SINGLE, _BACKSLASH, _X = 0x22, 0x27, 0x5C, 0x78
+_NAMES: Final = {
+    **{code: b"\\%c" % letter for letter, code in _ESCAPES.items()},
+    _DOUBLE: b'\\"',
+    _BACKSLASH: b"\\\\",
+}
+#: How each byte stands within double quotes, and the bytes that stand for themselves.
+_QUOTED: Final = [_NAMES.get(c) or (b"%c" % c if 32 <= c < 127 else b"\\x%02x" % c) for c in range(256)]
+_PLAIN: Final = bytes(c for c in range(256) if _QUOTED[c] == b"%c" % c)
 
 
 def split_args(line: bytes) -> list[bytes] | None:
@@ -66,5 +74,11 @@ def _quoted(line: bytes, pos: int, quote: int, word: bytearray) -> int | None:
 
 def quote(word: bytes) -> bytes:
     """`word` in double quotes, so that `split_args` reads it back; printable characters stay as they are."""
-    names = {0x0A: b"\\n", 0x0D: b"\\r", 0x09: b"\\t", 0x08: b"\\b", 0x07: b"\\a", _DOUBLE: b'\\"', _BACKSLASH: b"\\\\"}
-    return b'"' + b"".join(names.get(c) or (bytes((c,)) if 32 <= c < 127 else b"\\x%02x" % c) for c in word) + b'"'
+    return b'"%b"' % (b"".join(map(_QUOTED.__getitem__, word)) if word.translate(None, _PLAIN) else word)
+
+
+def quote_all(words: list[bytes]) -> bytes:
+    """`words` in double quotes each, with a space in between."""
+    if b"".join(words).translate(None, _PLAIN):
+        return b" ".join(map(quote, words))
+    return b'"%b"' % b'" "'.join(words)

@@ -23,8 +23,10 @@ from slotmesh.node.spec import registry
 if TYPE_CHECKING:
     from slotmesh.node.server import Server
 
-#: Share of a period that expiry, and after it the freeing of large values, may take, as the slow expiry cycle of stock.
+#: Share of a period that expiry, and after it the freeing of large values, may take from clients, as the slow expiry
+#: cycle of stock, and the share that it may take while clients want nothing.
 SLICES_SHARE: Final = 0.25
+IDLE_SHARE: Final = 0.75
 #: Longest single slice of such work: more slices follow, with the data plane's turn in between.
 SLICE_NS: Final = 1_000_000
 #: How long the housekeeping pauses at most while there is nothing to do.
@@ -193,11 +195,15 @@ class Cron:
     async def _in_slices(self, work: Callable[[Callable[[], bool]], bool]) -> tuple[int, bool]:
         """Do work that can stop any time, in slices, up to the period's share; `work` tells if something is left.
 
-        The result is the time it took in ns, what others did in between left out, and whether something is left.
+        A slice before which no client sent a command counts for less: nobody waited for it. The result is the time it
+        took in ns, what others did in between left out, and whether something is left.
         """
-        budget = int(SLICES_SHARE * 1e9 / self.server.config.hz)
-        spent, left = 0, True
-        while spent < budget and not self.server.fibers.halfway:
+        period_ns = 1e9 / self.server.config.hz
+        stats, commands = self.server.stats, -1
+        spent, used, left = 0, 0.0, True
+        while used < period_ns and not self.server.fibers.halfway:
+            share = IDLE_SHARE if stats.commands == commands else SLICES_SHARE
+            commands = stats.commands
             started = perf_counter_ns()
             end = started + SLICE_NS
             try:
@@ -205,8 +211,10 @@ class Cron:
             except Exception:  # a bug of ours
                 self.server.complaints.fault("a slice of the housekeeping")
                 left = False
-            spent += perf_counter_ns() - started
-            if perf_counter_ns() < end or not left:
+            took = perf_counter_ns() - started
+            spent += took
+            used += took / share
+            if started + took < end or not left:
                 break
             self.server.data_plane.flush()
             await trio.lowlevel.checkpoint()

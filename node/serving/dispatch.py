@@ -23,6 +23,7 @@ from slotmesh.node.clients.client import (
     GATE_AUTH,
     GATE_IMPORT,
     GATE_LARGE_REQUEST,
+    GATE_MONITOR,
     GATE_MULTI,
     GATE_NO_TOUCH,
     GATE_PRIMARY,
@@ -69,6 +70,7 @@ INTERNAL_ERROR: Final = ErrorReply(
 
 #: A command that counts for no slot: it has no keys, or another one runs it.
 NO_SLOT: Final = -1
+_TOUCHES_KEYS: Final = registry.WRITE | registry.READONLY | registry.MAY_REPLICATE
 _NO_KEYSPACE: Final = ErrorReply("ERR Replica can't interact with the keyspace")
 #: Level 7.2 refuses these inside MULTI before the handler does, which spoils the transaction.
 _NO_NESTING: Final = frozenset((b"multi", b"watch"))
@@ -89,9 +91,12 @@ def check_arity(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
 
 
 def check_replica(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
-    """A replica speaks of replication only: a pause does not hold it back, and a reply would end up in its stream."""
+    """A replica speaks of replication only: a pause does not hold it back, and a reply would end up in its stream. A
+    monitor is refused what has to do with keys, as in stock, where it is a kind of replica."""
     if client.gates & GATE_REPLICA and spec.name not in _WORDS_OF_REPLICAS:
         client.server.replication.replicas.turn_out(client, spec)
+        raise CommandError(_NO_KEYSPACE)
+    if client.gates & GATE_MONITOR and spec.flags & _TOUCHES_KEYS:
         raise CommandError(_NO_KEYSPACE)
 
 
@@ -231,6 +236,8 @@ def execute(client: Client, argv: list[bytes]) -> Any:
     spec = None
     if client.gates & GATE_TRACKING:
         client.server.tracking.limit_table(client.server.config.tracking_table_max_keys)
+    if client.gates & GATE_MONITOR:
+        client.server.monitors.hand_out()
     try:
         spec = registry.find(argv)
         client.last_command = spec.full_name
@@ -390,8 +397,8 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
         server.hot_keys.called(client, spec, argv, nanos, result)
     if nanos >= server.slow_nanos and type(result) is not Block:
         server.note_slow(client, spec, argv, nanos)
-    if server.gates & SERVER_MONITORS and not again and not spec.flags & (registry.SKIP_MONITOR | registry.ADMIN):
-        server.monitors.feed(client, spec, argv)
+    if server.gates & SERVER_MONITORS and not again:
+        server.monitors.called(client, spec, argv)
     if client.gates & GATE_TRACKING:
         server.tracking.after_command(client, spec, argv)
     if type(result) is Block:

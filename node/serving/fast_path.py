@@ -12,7 +12,7 @@ blocks the client.
 
 The pseudo-client for the primary (GATE_PRIMARY) takes it as well, with a `finish` of its own: what the primary did
 happens here, too, whatever clients may do at present and whoever serves the slot, and nobody is answered, so only
-errors are handed to `finish`. Only those who watch commands (SERVER_MONITORS and its like) send it the slow path.
+errors are handed to `finish`. Only SERVER_SLOT_STATS and SERVER_HOT_KEYS send it the slow path.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ Finish = Callable[[Client, CommandSpec, list[bytes], Any], bool]
 
 #: Gates of a client that concern only some of its commands.
 _SELECTIVE: Final = GATE_ACL | GATE_READONLY
-#: Gates of the server that are checked for each client, and for the pseudo-client for the primary.
-_ALL_GATES: Final = -1
-_GATES_OF_WATCHERS: Final = SERVER_MONITORS | SERVER_SLOT_STATS | SERVER_HOT_KEYS
+#: Gates of the server that are checked for each client, and for the pseudo-client for the primary. Monitors are shown
+#: commands of the fast path as well.
+_ALL_GATES: Final = ~SERVER_MONITORS
+_GATES_OF_WATCHERS: Final = SERVER_SLOT_STATS | SERVER_HOT_KEYS
 
 
 def gates_are_open(client: Client, spec: CommandSpec, argv: list[bytes]) -> bool:
@@ -94,8 +95,9 @@ class PlainFastPath:
         while position < total:
             argv = commands[position]
             spec = lookup.get(argv[0], UNKNOWN)
+            server_gates = server.gates
             if (
-                server.gates & spec.checked_gates & checked
+                server_gates & spec.checked_gates & checked
                 or not spec.on_fast_path
                 or not spec.min_arity <= len(argv) <= spec.max_arity
             ):
@@ -143,6 +145,8 @@ class PlainFastPath:
             if now - last >= slow_nanos and kind is not Block:
                 server.note_slow(client, spec, argv, now - last)
             last = now
+            if server_gates & SERVER_MONITORS:
+                server.monitors.called(client, spec, argv)
             if follows:
                 if kind is ErrorReply:
                     self._finish(client, spec, argv, result)
@@ -188,6 +192,8 @@ class Kinds:
     gates_of_readers: Final = GATES_OF_READERS
     primary_gate: Final = GATE_PRIMARY
     gates_of_watchers: Final = _GATES_OF_WATCHERS
+    all_gates: Final = _ALL_GATES
+    monitors_gate: Final = SERVER_MONITORS
 
 
 def best_path(server: Server, finish: Finish) -> FastPath:

@@ -117,3 +117,19 @@ def test_times_lie_in_many_dicts_so_that_none_grows_large() -> None:
     assert b"key:2" not in index
     assert index.get(b"key:3") == 3
     assert not index.drop(b"key:4")
+
+
+def test_due_keys_leave_together() -> None:
+    index = ExpiryIndex()
+    keys = [b"%d" % i for i in range(10)]
+    for key in keys:
+        index.set(key, 5 * _BUCKET_MS)
+    first = index.due(9 * _BUCKET_MS, 4)
+    index.drop_due(first)
+    assert len(index) == 6
+    assert not any(key in index for key in first)
+    rest = index.due(9 * _BUCKET_MS, 100)
+    assert sorted(first + rest) == keys
+    index.drop_due(rest)
+    index.drop_due([])
+    assert (len(index), index.due(9 * _BUCKET_MS, 1), index._heap) == (0, [], [])
