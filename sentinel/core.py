@@ -127,6 +127,14 @@ class SentinelCore:
         """What to do, in order; a Persist comes first."""
         return self.ctx.drain(self.render() if self.ctx.dirty else None)
 
+    @property
+    def is_hurried(self) -> bool:
+        """Whether something is wrong with a primary, so that milliseconds count."""
+        return any(
+            unit.odown or unit.primary.sdown or unit.primary.link.refusals or unit.failover.active
+            for unit in self.ctx.units.values()
+        )
+
     def next_deadline_ms(self) -> int:
         """When to step with a Tick at the latest."""
         queue = self.ctx.scripts

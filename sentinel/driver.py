@@ -1,8 +1,9 @@
 """The trio driver: turns sockets, time, files and processes into events of the core, and its effects into deeds.
 
-It decides nothing. One task carries out effects strictly in order (a file is synced in a thread before the next effect
-goes on, so a vote is on disk before it is on the wire); one waits for the core's next deadline; every connection has
-its reader. Events may come from any task: `step` is a plain call.
+It decides nothing. Effects are carried out strictly in order: at once where nothing has to be saved, else by one task
+(a file is synced in a thread before the next effect goes on, so a vote is on disk before it is on the wire). One task
+waits for the core's next deadline, one for what comes on any connection (`slotmesh.cluster.poller`). Events may come
+from any task: `step` is a plain call.
 
 When the state cannot be written, nothing that rests on it may leave: commands of that batch are answered with an error,
 and connections that were to carry something are closed instead.
@@ -21,6 +22,7 @@ import trio
 
 from slotmesh.cluster.addresses import is_ip
 from slotmesh.cluster.faults import Complaints
+from slotmesh.cluster.poller import Poller
 from slotmesh.node.config.rewrite import replace_file
 from slotmesh.node.resp.encoder import encode_command
 from slotmesh.sentinel.core import SentinelCore
@@ -60,6 +62,9 @@ CONNECT_TIMEOUT_S = 5.0
 """A connection that is neither made nor refused for this long is given up and tried again."""
 
 LOG_LEVELS = {DEBUG: logging.DEBUG, VERBOSE: logging.DEBUG + 1, NOTICE: logging.INFO, WARNING: logging.WARNING}
+TICK_SLACK_MS = 20
+"""While all is well, deadlines within this time are met together: what is sent together is answered together."""
+
 CANNOT_EXECUTE = 2
 FAULT_PAUSE_S = 0.1
 MAX_REPLY_BYTES = 64 * 1024 * 1024
@@ -90,6 +95,9 @@ class Driver:
         self._scripts: dict[int, trio.Process] = {}
         self._waiting: dict[int, _Answer] = {}
         self._last_request = 0
+        self._poller = Poller(self._end_pass)
+        self._in_pass = False
+        self._carrying = False
         self._work = trio.Event()
         self._timer = trio.Event()
         self._armed_ms = 0
@@ -100,8 +108,22 @@ class Driver:
     def step(self, event: Event) -> None:
         """Give the core an event; its effects are carried out soon."""
         self.core.step(max(monotonic_ms(), self.core.ctx.now_ms), event)
+        if self._in_pass:
+            return
         if not self.core.ctx.idle:
             self._work.set()
+        if self.core.next_deadline_ms() < self._armed_ms:
+            self._timer.set()
+
+    def _end_pass(self) -> None:
+        """What came on all connections is taken in: what follows is done now, unless something has to be saved first."""
+        self._in_pass = False
+        ctx = self.core.ctx
+        if ctx.dirty or self._carrying:
+            self._work.set()
+        elif not ctx.idle:
+            for effect in self.core.take_effects():
+                self._carry_out_one(effect, saved=True)
         if self.core.next_deadline_ms() < self._armed_ms:
             self._timer.set()
 
@@ -128,22 +150,33 @@ class Driver:
                 self._nursery = nursery
                 nursery.start_soon(self._carry_out_all)
                 nursery.start_soon(self._keep_time)
+                nursery.start_soon(self._poller.run)
                 task_status.started()
         finally:
             for wire in self._wires.values():
                 wire.close()
+            self._poller.close()
 
     async def _keep_time(self) -> None:
+        ticked_ms = 0
         while True:
+            self._armed_ms = self.core.next_deadline_ms()
+            due_ms = self._armed_ms if self.core.is_hurried else max(self._armed_ms, ticked_ms + TICK_SLACK_MS)
+            wait_ms = due_ms - monotonic_ms()
+            if ticked_ms and wait_ms > 0:
+                self._timer = trio.Event()
+                with trio.move_on_after(wait_ms / 1000):
+                    await self._timer.wait()
+                continue  # the deadline may be another one by now
+            ticked_ms = monotonic_ms()
             try:
+                self._in_pass = True
                 self.step(Tick(wall_ms()))
             except Exception:  # a bug of ours
                 self._complaints.fault("a tick")
                 await trio.sleep(FAULT_PAUSE_S)  # the deadline may still stand
-            self._armed_ms = self.core.next_deadline_ms()
-            self._timer = trio.Event()
-            with trio.move_on_after(max(0, self._armed_ms - monotonic_ms()) / 1000):
-                await self._timer.wait()
+            finally:
+                self._end_pass()
 
     # --------------------------------------------------------------------------------------------------------- effects
 
@@ -151,6 +184,7 @@ class Driver:
         while True:
             await self._work.wait()
             self._work = trio.Event()
+            self._carrying = True
             failed = False
             while not self.core.ctx.idle:
                 try:
@@ -160,6 +194,7 @@ class Driver:
                     await trio.sleep(FAULT_PAUSE_S)
                     continue
                 failed = await self._carry_out(effects, after_failure=failed)
+            self._carrying = False
 
     async def _carry_out(self, effects: list[Effect], *, after_failure: bool) -> bool:
         """Carry out one batch; returns whether its Persist failed.
@@ -171,16 +206,21 @@ class Driver:
             if isinstance(effect, Persist):
                 saved = await self._persist(effect.content)
                 failed = not saved
-            elif isinstance(effect, Send):
+            else:
+                self._carry_out_one(effect, saved)
+        return failed
+
+    def _carry_out_one(self, effect: Effect, saved: bool) -> None:
+        """One effect that is no Persist; `saved`: whether what it rests on could be saved."""
+        try:
+            if isinstance(effect, Send):
                 self._send(effect, saved)
             elif isinstance(effect, Respond):
                 self._respond(effect, saved)
             else:
-                try:
-                    self._do(effect)
-                except Exception:  # a bug of ours: the effects behind it are as due as before
-                    self._complaints.fault(f"an effect, {type(effect).__name__},")
-        return failed
+                self._do(effect)
+        except Exception:  # a bug of ours: the effects behind it are as due as before
+            self._complaints.fault(f"an effect, {type(effect).__name__},")
 
     def _do(self, effect: Effect) -> None:
         assert self._nursery is not None, "the driver does not run"
@@ -250,7 +290,7 @@ class Driver:
                 self.step(Connected(conn_id, wire.local_ip(), remote_ip))
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(wire.drain)
-                    reason = await self._read(conn_id, wire)
+                    reason = await self._follow(conn_id, wire)
                     nursery.cancel_scope.cancel()
             except trio.TooSlowError:
                 reason = "timed out"
@@ -269,27 +309,51 @@ class Driver:
             except Exception:  # a bug of ours
                 self._complaints.fault("the end of a connection")
 
-    async def _read(self, conn_id: int, wire: Wire) -> str:
-        """Hand on what a peer says until it has no more to say; why it ended."""
-        reader = hiredis.Reader()
-        unread = 0
-        while data := await wire.receive():
-            reader.feed(data)
-            unread += len(data)
+    async def _follow(self, conn_id: int, wire: Wire) -> str:
+        """Have what a peer says handed on until it has no more to say; why it ended."""
+        peer = _Peer()
+        descriptor = wire.fileno()
+
+        def end() -> None:
+            self._poller.forget(descriptor)
+            peer.ended.set()
+
+        wire.on_close = end
+        if not wire.closed:
+            self._poller.watch(descriptor, lambda _: self._on_readable(conn_id, wire, peer))
             try:
-                while (value := reader.gets()) is not False:
-                    unread = 0
-                    if isinstance(value, hiredis.ReplyError):
-                        value = ErrorReply(str(value))
-                    self.step(Replied(conn_id, value))
-            except hiredis.ProtocolError:
-                return "speaks another protocol"
-            except Exception:  # a bug of ours
-                self._complaints.fault("a reply")
-                return "internal error"
-            if unread > MAX_REPLY_BYTES:
-                return "sends a reply without end"
-        return "closed by the peer"
+                await peer.ended.wait()
+            finally:
+                end()
+        return peer.reason
+
+    def _on_readable(self, conn_id: int, wire: Wire, peer: _Peer) -> None:
+        data = wire.receive_now()
+        if data is None:
+            return
+        self._in_pass = True
+        try:
+            reason = self._take(conn_id, peer, data) if data else peer.reason
+        except Exception:  # a bug of ours
+            self._complaints.fault("a reply")
+            reason = "internal error"
+        if reason:
+            peer.reason = reason
+            wire.on_close()
+
+    def _take(self, conn_id: int, peer: _Peer, data: bytes) -> str:
+        """Hand on the replies in what came; why the connection must end, or the empty string."""
+        peer.reader.feed(data)
+        peer.unread += len(data)
+        try:
+            while (value := peer.reader.gets()) is not False:
+                peer.unread = 0
+                if isinstance(value, hiredis.ReplyError):
+                    value = ErrorReply(str(value))
+                self.step(Replied(conn_id, value))
+        except hiredis.ProtocolError:
+            return "speaks another protocol"
+        return "sends a reply without end" if peer.unread > MAX_REPLY_BYTES else ""
 
     async def learn_name(self, host: str) -> None:
         """Look a name up before a command needs it; nothing to do for addresses, or where names are not resolved."""
@@ -326,6 +390,18 @@ class Driver:
             process.kill()
             del self._scripts[effect.job_id]
         self.step(ScriptEnded(effect.job_id, max(status, 0), max(-status, 0)))
+
+
+class _Peer:
+    """The reading side of a connection, and why it ended."""
+
+    __slots__ = ("ended", "reader", "reason", "unread")
+
+    def __init__(self) -> None:
+        self.reader = hiredis.Reader()
+        self.unread = 0
+        self.ended = trio.Event()
+        self.reason = "closed by the peer"
 
 
 class _Answer:

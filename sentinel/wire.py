@@ -8,6 +8,7 @@ connection drains. Receiving is an ordinary await.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 import trio
 
@@ -25,6 +26,12 @@ class Wire:
         self._out = bytearray()
         self._wake = trio.Event()
         self.closed = False
+        self.on_close: Callable[[], None] = lambda: None
+        """Called before the socket is closed, for whoever waits for it in another way than by `receive`."""
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._sock.fileno()
 
     @property
     def unsent(self) -> int:
@@ -85,10 +92,20 @@ class Wire:
                 break
         return b""
 
+    def receive_now(self) -> bytes | None:
+        """What has come; empty at the end, however it came; None when there is nothing yet."""
+        try:
+            return self._sock.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
     def close(self) -> None:
         """Close at once; bytes still unsent are dropped. Tasks waiting on the wire wake up."""
         if not self.closed:
             self.closed = True
+            self.on_close()
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
             self._wake.set()
