@@ -100,7 +100,7 @@ class ClusterCore:
     def _wire_up(self, view: ClusterView) -> None:
         self._topology = Topology(view)
         self._links = Links(view, self._topology)
-        self._detector = FailureDetector(view)
+        self._detector = FailureDetector(view, self.guard)
         self.open_slots = OpenSlotSharing(view)
         self._gossip = Gossip(view, self._links, self._detector, self.open_slots)
         self._manual = ManualFailover(view)

@@ -6,13 +6,15 @@
   so within twice the node timeout. Whoever finds this out tells everybody at once with a FAIL message, which the others
   believe, so that all replicas and voters see the failure at about the same time.
 - *fail* ends when the node answers again and either is a replica, or has no slots, or its slots were not taken over
-  within twice the node timeout (nobody is going to).
+  within twice the node timeout (nobody is going to). In a guarded cluster nobody is after them on account of the flag,
+  so it ends with the first answer; otherwise a restart of everything, flags read from disk, would last that long.
 
 The agreement is weak by design: it only opens the way to an election, and the election has a real majority.
 """
 
 from __future__ import annotations
 
+from slotmesh.cluster.guard import Guard
 from slotmesh.cluster.heartbeat import broadcast, build_header
 from slotmesh.cluster.members import Member
 from slotmesh.cluster.messages import Fail
@@ -25,10 +27,11 @@ FAIL_UNDO_FACTOR = 2
 class FailureDetector:
     """Applies the rules above to the members of a view."""
 
-    __slots__ = ("_view",)
+    __slots__ = ("_guard", "_view")
 
-    def __init__(self, view: ClusterView) -> None:
+    def __init__(self, view: ClusterView, guard: Guard) -> None:
         self._view = view
+        self._guard = guard
 
     def on_report(self, suspect: Member, reporter: Member) -> None:
         """A primary's gossip calls ``suspect`` failing."""
@@ -104,6 +107,8 @@ class FailureDetector:
             reason = "a replica" if member.is_replica else "a primary without slots"
         elif view.now_ms - member.failed_since_ms > view.config.node_timeout_ms * FAIL_UNDO_FACTOR:
             reason = "a primary whose slots nobody took over"
+        elif self._guard.rules_elections():
+            reason = "a primary that the sentinels have not replaced"
         else:
             return
         member.failed = False

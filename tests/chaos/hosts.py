@@ -103,9 +103,9 @@ class Host:
                 self.ready_s = time.monotonic()
             if not sentinel:
                 role = ask(self.address, "ROLE", reply_s=0.5)
-                self.role = role[0].decode()
+                before, self.role = self.role, role[0].decode()
                 settled = role[0] == b"master" or role[3] == b"connected"
-                self.fit = settled or (self.fit and role[3] != b"sync")
+                self.fit = settled or (self.fit and before == self.role and role[3] != b"sync")
         except (OSError, Refused):
             return
 

@@ -32,7 +32,7 @@ def test_gap_is_judged_beyond_the_time_in_which_too_few_processes_ran() -> None:
     timeline.unable.note(False, 13.0)
     timeline.starved += [(9.0, 5.0), (11.5, 0.25), (12.0, 0.25)]
     gap = timeline.judge("b", (10.0, 14.0), 20.0)
-    assert (gap.excused_s, gap.excess_s, gap.starved_s) == (2.0, 2.0, 0.5)
+    assert (gap.excused_s, gap.excess_s, gap.starved_s, gap.unexplained_s) == (2.0, 2.0, 0.5, 1.5)
 
 
 def test_only_writes_around_a_silence_may_be_lost() -> None:

@@ -45,12 +45,18 @@ class Gap:
 
     @property
     def excess_s(self) -> float:
+        """Its length beyond the time in which too few processes ran."""
         return self.span[1] - self.span[0] - self.excused_s
+
+    @property
+    def unexplained_s(self) -> float:
+        """Its length beyond what is explained by processes that did not run, or waited for a processor."""
+        return max(0.0, self.excess_s - self.starved_s)
 
     def __str__(self) -> str:
         return (
             f"{self.tag}: no write for {self.span[1] - self.span[0]:.2f} s, {self.excess_s:.2f} s of it while enough "
-            f"processes ran (up to {self.starved_s:.2f} s of waiting for a processor)"
+            f"processes ran, {self.unexplained_s:.2f} s beyond their waiting for a processor"
         )
 
 

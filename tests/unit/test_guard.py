@@ -88,6 +88,18 @@ def test_leased_primary_back_from_a_minority_waits_for_who_is_still_silent() -> 
     assert not lone.core.view.cluster_ok
 
 
+@pytest.mark.parametrize("guarded", [True, False])
+def test_failed_primary_that_answers_is_well_again_at_once_where_only_sentinels_fail_over(guarded: bool) -> None:
+    lone = armed() if guarded else LoneCore("P1")
+    lone.greet()
+    for sentinel in ("s1", "s2") if guarded else ():
+        guard(lone, sentinel, lone.now_ms)
+    lone.say("P3", Fail(lone.header("P3"), node_id("P2")))
+    assert lone.member("P2").failed
+    lone.answer("P2")
+    assert lone.member("P2").failed != guarded
+
+
 def test_node_never_guarded_is_not_fenced() -> None:
     lone = LoneCore("P1")
     assert not lone.core.is_fenced(lone.now_ms + 10**12)
