@@ -38,7 +38,7 @@ class Result:
         return (
             f"{self.steps} steps, {self.acknowledged} writes acknowledged, {self.lost} lost, {self.permitted} lost as "
             f"asynchronous replication permits (stopped and cut off processes); longest gap {self.longest_gap_s:.2f} "
-            f"s, beyond the time in which too few processes ran {self.longest_excess_s:.2f} s, and without their waiting "
+            f"s, beyond the time in which too few processes ran {self.longest_excess_s:.2f} s, without their waiting "
             f"for a processor {self.longest_unexplained_s:.2f} s; {len(self.finds)} finds"
         )
 
