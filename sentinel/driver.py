@@ -116,7 +116,7 @@ class Driver:
             self._timer.set()
 
     def _end_pass(self) -> None:
-        """What came on all connections is taken in: what follows is done now, unless something has to be saved first."""
+        """What came is taken in: what follows is done now, unless something has to be saved before."""
         self._in_pass = False
         ctx = self.core.ctx
         if ctx.dirty or self._carrying:
