@@ -16,7 +16,7 @@ CHAOS  ?= --keep-going
 # A checkout of Valkey, with src/valkey-server built as the yardstick.
 SUITE  ?= ../valkey
 
-.PHONY: setup run stop test lint type sim soak fuzz suite kills chaos-sequence bench bench-clusters docs clean compose-check
+.PHONY: setup run stop test lint type sim soak fuzz suite kills chaos-sequence bench bench-clusters bench-idle docs clean compose-check
 
 setup: $(STAMP) $(BYTECODE)
 
@@ -93,6 +93,10 @@ compose-check: setup
 # What operators wait for: the first OK of a new cluster, moves of slots by redis-cli; beside redis-server.
 bench-clusters: setup
 	$(BIN)/python -m slotmesh.tools.bench.clusters
+
+# What doing nothing costs: processor time of clusters at rest, beside redis-server's.
+bench-idle: setup
+	$(BIN)/python -m slotmesh.tools.bench.idle --nodes 6 24
 
 bench: setup
 	$(BIN)/python -m slotmesh.tools.bench

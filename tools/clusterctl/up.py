@@ -172,7 +172,8 @@ def _start(out: Output, cluster: LocalCluster, processes: Sequence[LocalProcess]
     kind = processes[0].kind
     with out.waiting(f"starting {len(processes)} {kind}{'s' if len(processes) > 1 else ''}"):
         running = [(process, process.start(cluster.command_for(process))) for process in processes]
-        poll_until(lambda: _first_silent(out, running, access), START_DEADLINE_S)
+        answered: set[str] = set()
+        poll_until(lambda: _first_silent(out, running, access, answered), START_DEADLINE_S)
 
 
 def _start_all(
@@ -203,8 +204,12 @@ def _start_and_form(out: Output, cluster: LocalCluster, nodes: Sequence[LocalPro
 
 
 def _first_silent(
-    out: Output, running: Sequence[tuple[LocalProcess, subprocess.Popen[bytes]]], access: Access
+    out: Output,
+    running: Sequence[tuple[LocalProcess, subprocess.Popen[bytes]]],
+    access: Access,
+    answered: set[str],
 ) -> str | None:
+    """Which process does not answer yet, and why; None when none is left. Those that once did are not asked again."""
     for process, child in running:
         status = child.poll()
         if status is not None:
@@ -214,15 +219,18 @@ def _first_silent(
                 f"{process.name} ended at start with status {status}; the end of its log is above",
                 f"whole log: {process.log_path}; configuration: {process.config_path}",
             )
+        if process.name in answered:
+            continue
         try:
             with NodeLink(process.address, _access_for(process, access)) as link:
                 link.call("PING")
         except WrongPassword:
             raise  # waiting does not change it
         except StillLoading:
-            continue  # it has come up; what it has to load is waited for later
+            pass  # it has come up; what it has to load is waited for later
         except CannotConnect as error:
             return error.message
+        answered.add(process.name)
     return None
 
 
