@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 _MAX_LENGTH = 45
 """What the 46 bytes of the bus protocol's address fields hold besides their end."""
@@ -29,8 +30,9 @@ def is_ip(text: str) -> bool:
     return bool(normal_ip(text))
 
 
+@lru_cache(maxsize=4096)
 def normal_ip(text: str) -> str:
-    """The address in its shortest form; empty when it is none."""
+    """The address in its shortest form; empty when it is none. Every hello and every gossip entry has some."""
     if len(text) > _MAX_LENGTH or _LITERAL.fullmatch(text) is None:
         return ""
     try:
