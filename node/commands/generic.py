@@ -298,10 +298,7 @@ def cmd_keys(client: Client, argv: list[bytes]) -> Any:
     glob = compile_glob(pattern)
     if glob.literal is not None:
         return [] if db.peek(glob.literal) is None else [glob.literal]
-    keys = db.keys()
-    if pattern != b"*":
-        fits = glob.fits
-        keys = [key for key in keys if fits(key)]
+    keys = db.keys() if pattern == b"*" else db.keys_that(glob.fits)
     timed = db.expires
     return [key for key in keys if key not in timed or not db.is_past(key)] if timed else keys
 

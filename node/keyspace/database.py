@@ -15,7 +15,7 @@ Handlers use `read`, `write`, `set`, `delete`, `changed` and the expiry calls; o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from zlib import crc32
 
@@ -365,6 +365,10 @@ class Database:
     def keys(self) -> list[bytes]:
         """All keys, those past their expiry included."""
         return [key for held in self.slots if held for key in held]
+
+    def keys_that(self, fits: Callable[[bytes], object]) -> list[bytes]:
+        """The keys for which `fits` is true. Each is looked at once: a million keys are far more than a cache holds."""
+        return [key for held in self.slots if held for key in held if fits(key)]
 
     def keys_in_slot(self, slot: int, limit: int = -1) -> list[bytes]:
         """Up to `limit` keys of a slot (all when negative)."""
