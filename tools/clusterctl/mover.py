@@ -7,9 +7,9 @@ a half-moved slot.
 
 A stock tool pays for each slot a dozen round trips and, worse, on every node a rewrite of nodes.conf with an fsync.
 Here the same steps run for a window of many slots at once, one batch of commands per step and node, so a window of
-empty slots costs as much as one slot. A window holds at most `WINDOW_SLOTS` slots and about `WINDOW_KEYS` keys, which
+empty slots costs as much as one. A window holds at most `MAX_WINDOW_SLOTS` slots and about `WINDOW_KEYS` keys, which
 bounds how long any slot is open. MIGRATE blocks both nodes, so each call is bounded in keys, in (sampled) bytes and, by
-what earlier calls took, in time.
+what earlier calls took, in time; and all sizes follow how long other clients wait meanwhile (`pace`).
 
 Two rules keep keys safe. NODE goes to the target only after the source has counted zero keys in the slot: a source that
 learns by gossip that a slot is no longer its own deletes the keys that it still holds. And when a key is on both sides
@@ -33,16 +33,13 @@ from slotmesh.cluster.plan import Address
 from slotmesh.cluster.slot_set import NO_SLOTS, SlotSet
 from slotmesh.tools.clusterctl.connect import Access, Argument, NodeLink, pack
 from slotmesh.tools.clusterctl.errors import CannotConnect, OperationFailed, ServerError
+from slotmesh.tools.clusterctl.pace import Pace, WaitWatch
 
-WINDOW_SLOTS = 128
 WINDOW_KEYS = 4_000
 DEFAULT_MIGRATE_TIMEOUT_MS = 60_000
 
-_MAX_KEYS_PER_CALL = 512
-_MIN_KEYS_PER_CALL = 8
 _CALLS_IN_FLIGHT_KEYS = 1_024
 _MAX_BYTES_PER_CALL = 2 * 1024 * 1024
-_SLOW_CALL_S = 0.010
 _SAMPLES_PER_SLOT = 4
 _LIST_CHUNK = 4_096
 _MAX_STALLED_ROUNDS = 50
@@ -134,10 +131,20 @@ class KeyDrain:
     importing on the target.
     """
 
-    def __init__(self, source: NodeLink, target: Address, access: Access, migrate_timeout_ms: int) -> None:
+    def __init__(
+        self,
+        source: NodeLink,
+        target: Address,
+        access: Access,
+        migrate_timeout_ms: int,
+        watch: WaitWatch | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        """Without a `watch` nobody else is thought of."""
         self._source = source
         self._ending = self._command_frame(target, access, migrate_timeout_ms)
-        self._keys_per_call = 64
+        self._watch = watch
+        self._pace = pace or Pace()
         self._obstacle = ""
 
     @staticmethod
@@ -177,10 +184,11 @@ class KeyDrain:
         for keys, bytes_per_key in zip(lists, self._average_sizes(lists), strict=True):
             start = 0
             while start < len(keys):
-                size = max(1, min(self._keys_per_call, int(_MAX_BYTES_PER_CALL / max(bytes_per_key, 1))))
+                size = max(1, min(self._pace.keys_per_call, int(_MAX_BYTES_PER_CALL / max(bytes_per_key, 1))))
                 pending.append(keys[start : start + size])
                 start += size
-                if sum(map(len, pending)) >= min(_CALLS_IN_FLIGHT_KEYS, 4 * self._keys_per_call):
+                most = min(_CALLS_IN_FLIGHT_KEYS, self._pace.calls_at_once * self._pace.keys_per_call)
+                if sum(map(len, pending)) >= most:
                     clash = self._migrate(pending, replace, result, on_keys) or clash
                     pending = []
         return self._migrate(pending, replace, result, on_keys) or clash
@@ -205,7 +213,9 @@ class KeyDrain:
         started_s = time.monotonic()
         self._source.send(b"".join(pack([*options, *keys]) for keys in calls))
         replies = [self._source.receive("MIGRATE") for _ in calls]
-        self._pace((time.monotonic() - started_s) / len(calls), max(map(len, calls)))
+        seconds_per_call = (time.monotonic() - started_s) / len(calls)
+        wait_s = self._watch.longest_s() if self._watch is not None else 0.0
+        time.sleep(self._pace.note_keys(seconds_per_call, max(map(len, calls)), wait_s))
         clash = False
         for keys, reply in zip(calls, replies, strict=True):
             if not isinstance(reply, ServerError):
@@ -219,12 +229,6 @@ class KeyDrain:
             else:
                 raise reply
         return clash
-
-    def _pace(self, seconds_per_call: float, keys_per_call: int) -> None:
-        if seconds_per_call > _SLOW_CALL_S:
-            self._keys_per_call = max(_MIN_KEYS_PER_CALL, self._keys_per_call // 2)
-        elif seconds_per_call < _SLOW_CALL_S / 4 and keys_per_call >= self._keys_per_call:
-            self._keys_per_call = min(_MAX_KEYS_PER_CALL, self._keys_per_call * 2)
 
 
 class ClassicMover:
@@ -261,26 +265,30 @@ class ClassicMover:
                 for party in self._primaries
                 if party.id not in (source.id, target.id)
             ]
-            drain = KeyDrain(from_link, target.address, self._access, self._migrate_timeout_ms)
-            for window in self._windows(slots):
+            watch = stack.enter_context(WaitWatch((source.address, target.address), self._access))
+            pace = Pace()
+            drain = KeyDrain(from_link, target.address, self._access, self._migrate_timeout_ms, watch, pace)
+            for window in self._windows(slots, pace):
                 if self._stop.is_set():
                     break
                 set_slots(to_link, window, "IMPORTING", source.id)
                 set_slots(from_link, window, "MIGRATING", target.id)
+                opening_s = watch.longest_s()
                 moved = drain.run(window, lambda keys: progress(0, keys))
                 set_slots(to_link, window, "NODE", target.id)
                 tell_giver(from_link, window, target.id)
                 others = tell_owner(others, window, target.id)
+                time.sleep(pace.note_slots(max(opening_s, watch.longest_s())))
                 progress(len(window), 0)
                 result.add(moved)
         return result
 
-    def _windows(self, slots: SlotSet) -> Iterator[SlotSet]:
+    def _windows(self, slots: SlotSet, pace: Pace) -> Iterator[SlotSet]:
         part: list[int] = []
         keys = 0
         for slot in slots:
             count = self._counts.get(slot, 0)
-            if part and (len(part) >= WINDOW_SLOTS or keys + count > WINDOW_KEYS):
+            if part and (len(part) >= pace.window_slots or keys + count > WINDOW_KEYS):
                 yield SlotSet(part)
                 part, keys = [], 0
             part.append(slot)
