@@ -103,7 +103,7 @@ class ClusterCore:
         self._detector = FailureDetector(view, self.guard)
         self.open_slots = OpenSlotSharing(view)
         self._gossip = Gossip(view, self._links, self._detector, self.open_slots)
-        self._manual = ManualFailover(view)
+        self._manual = ManualFailover(view, self.guard)
         self._candidate = Candidate(view, self._topology, self._manual, self.guard)
         self._voter = Voter(view)
         self._health = Health(view, self.guard)

@@ -14,6 +14,12 @@ The guard is *armed* when a majority of the sentinels watches or leases for the 
 without a majority of leases is *fenced*: it must refuse writes, for the sentinels may be promoting its successor. Being
 armed survives restarts: a primary that comes back must not accept writes before the sentinels have found it again.
 
+**Heir.** A primary that has paused its writers for a planned failover names the replica that is to succeed it. From
+then on a guard ping leases it nothing, ends the lease that this sentinel gave before, and is answered with the heir's
+name: the sentinel may now lease the heir, which so holds its leases before it takes over. A word on the sentinels'
+channel has them ping at once. Nothing is promised by naming an heir but what each answer says for one sentinel, so it
+needs no state on disk: a primary that restarts has none.
+
 **Fence.** A promotion carries the epoch in which the sentinels elected their leader. A node obeys no order with an
 epoch older than the newest one it obeyed; that epoch is persisted. It also carries the last moment, on this node's
 clock, at which it may be obeyed: the leader's voters lease the old primary again when it has passed.
@@ -28,11 +34,18 @@ import re
 
 from attrs import define, frozen
 
+from slotmesh.cluster.effects import DeliverPublish
 from slotmesh.cluster.epochs import is_credible
 from slotmesh.cluster.errors import ClusterRefusal, Condition
+from slotmesh.cluster.heartbeat import broadcast, build_header
+from slotmesh.cluster.messages import Publish
 from slotmesh.cluster.view import ClusterView
 
 NEVER_MS = 2**63 - 1
+HEIR_MS = 10_000
+"""For how long a primary that was succeeded goes on naming its heir: until the sentinels know the new primary."""
+
+SENTINEL_CHANNEL = b"__sentinel__:hello"
 GUARD_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 
 
@@ -49,7 +62,8 @@ class Lease:
 class GuardReply:
     """Answer to a guard ping, to be sent after the effects of the ping are carried out.
 
-    ``clock_ms`` is to be echoed in the next ping. While ``armed`` is false, writes are not tied to leases yet: do not
+    ``clock_ms`` is to be echoed in the next ping. With an ``heir`` (a node id) this node holds no lease of the sentinel
+    any more, and the heir is to be leased in its place. While ``armed`` is false, writes are not tied to leases yet: do not
     promote a successor on the strength of leases that ran out.
     """
 
@@ -57,6 +71,12 @@ class GuardReply:
     fence_epoch: int
     armed: bool
     fenced: bool
+    heir: str = ""
+
+
+def encode_call(node_id: str, clock_ms: int) -> bytes:
+    """The word on the sentinels' channel that the node wants to be pinged; it has seen no ping later than that time."""
+    return f"guard,{node_id},{clock_ms}".encode()
 
 
 @frozen
@@ -77,6 +97,8 @@ class Guard:
     __slots__ = (
         "_born_ms",
         "_candidate_name",
+        "_heir",
+        "_heir_until_ms",
         "_leases",
         "_view",
         "_watched_until_ms",
@@ -91,6 +113,8 @@ class Guard:
         self._born_ms = view.now_ms
         self._leases: dict[str, Lease] = {}
         self._candidate_name = ""
+        self._heir = ""
+        self._heir_until_ms = 0
         self._watched_until_ms = 0
         self.name = ""
         """The name under which the sentinels guard us; empty while not armed."""
@@ -125,9 +149,11 @@ class Guard:
     ) -> GuardReply:
         """A guard ping. ``ClusterRefusal`` when it makes no sense, or a group of another name guards this node.
 
-        With ``watch`` the sentinel only says that it is there, and a lease it gave us before ends now.
+        With ``watch`` the sentinel only says that it is there, and a lease it gave us before ends now. So it does while
+        we name an heir.
         """
         view = self._view
+        heir = self.heir
         if not GUARD_NAME.match(name) or not GUARD_NAME.match(sentinel_id) or lease_ms <= 0 or voters <= 0:
             raise ClusterRefusal(Condition.BAD_GUARD)
         if self.name and name != self.name:
@@ -137,7 +163,7 @@ class Guard:
             self._leases.clear()
         held = self._leases.get(sentinel_id) or Lease(0, 0, voters)
         until_ms = echo_ms + lease_ms if self._born_ms <= echo_ms <= view.now_ms else 0
-        expires_ms = 0 if watch else max(until_ms, held.expires_ms)
+        expires_ms = 0 if watch or heir else max(until_ms, held.expires_ms)
         self._leases[sentinel_id] = Lease(expires_ms, max(until_ms, held.present_ms), voters)
         if self.is_armed and voters != self.voters:
             view.save(sync=True)
@@ -150,7 +176,35 @@ class Guard:
             view.notice("guarded", f"guarded by the sentinels of {name}")
         if self.is_armed:
             self.writable_until_ms = self._majority_until_ms([lease.expires_ms for lease in self._leases.values()])
-        return GuardReply(view.now_ms, self.fence_epoch, self.is_armed, self.is_fenced(view.now_ms))
+        return GuardReply(view.now_ms, self.fence_epoch, self.is_armed, self.is_fenced(view.now_ms), heir)
+
+    @property
+    def heir(self) -> str:
+        """The node id of the replica that is to hold the leases in our place; empty when there is none."""
+        me = self._view.myself
+        if me.is_primary:
+            return self._heir if self._view.paused_offset is not None else ""
+        succeeded = me.primary is not None and me.primary.node_id == self._heir
+        return self._heir if succeeded and self._view.now_ms < self._heir_until_ms else ""
+
+    def name_heir(self, node_id: str) -> None:
+        """Our writers are paused: this replica is to be leased in our place."""
+        if self.is_armed:
+            self._heir, self._heir_until_ms = node_id, self._view.now_ms + HEIR_MS
+            self._call_sentinels()
+
+    def end_hand_over(self) -> None:
+        """The planned failover is over. If we are still the primary, we need our leases back."""
+        if self._heir and self._view.myself.is_primary:
+            self._heir = ""
+            self._call_sentinels()
+
+    def _call_sentinels(self) -> None:
+        """Have the sentinels ping us now. They listen to some nodes of the cluster; others take it for no hello."""
+        view = self._view
+        payload = encode_call(view.myself.node_id, view.now_ms)
+        view.emit(DeliverPublish(SENTINEL_CHANNEL, payload, False))
+        broadcast(view, Publish(build_header(view), SENTINEL_CHANNEL, payload))
 
     def _majority_until_ms(self, ends_ms: list[int]) -> int:
         """Until when a majority of what ends at ``ends_ms`` is valid; 0 when there is no majority."""

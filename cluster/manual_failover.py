@@ -4,6 +4,8 @@ The replica sends MFSTART; the primary pauses its writers and from then on flags
 offset at which its stream stands still; when the replica has applied the stream up to that offset, it may be elected
 (``election`` asks the voters not to mind that the primary works). FORCE skips the talk with the primary; TAKEOVER skips
 the election too. Everything is over after five seconds, done or not.
+A guarded primary also has the sentinels lease its successor, as soon as its writers are paused (``guard``): it will not
+have to wait for leases after the election.
 
 The offset is told only after the host confirmed the pause (``WritesPaused``): a write accepted after the offset was
 told would be lost.
@@ -12,6 +14,7 @@ told would be lost.
 from __future__ import annotations
 
 from slotmesh.cluster.effects import PauseWrites, ResumeWrites
+from slotmesh.cluster.guard import Guard
 from slotmesh.cluster.heartbeat import build_header, send_heartbeat
 from slotmesh.cluster.members import Link, Member
 from slotmesh.cluster.messages import Header, ManualFailoverStart, Ping
@@ -26,10 +29,11 @@ PAUSE_FACTOR = 2
 class ManualFailover:
     """The state of a manual failover on either side; ``end_ms`` is 0 when there is none."""
 
-    __slots__ = ("_partner", "_pausing", "_primary_offset", "_view", "end_ms", "may_start")
+    __slots__ = ("_guard", "_partner", "_pausing", "_primary_offset", "_view", "end_ms", "may_start")
 
-    def __init__(self, view: ClusterView) -> None:
+    def __init__(self, view: ClusterView, guard: Guard) -> None:
         self._view = view
+        self._guard = guard
         self._partner: Member | None = None
         """On the replica its primary; on the primary the replica that is to succeed it."""
         self._primary_offset = -1
@@ -104,6 +108,8 @@ class ManualFailover:
         if self._pausing:
             self._view.paused_offset = offset
             self.remind_partner()
+            if self._partner is not None:
+                self._guard.name_heir(self._partner.node_id)
 
     # On both
 
@@ -126,14 +132,22 @@ class ManualFailover:
         partner = self._partner
         successor, predecessor = (partner, me) if self._pausing else (me, partner)
         if self.end_ms < self._view.now_ms:
-            self._view.notice("manual-failover", "manual failover timed out")
+            lacking = "" if self._pausing or self.may_start else self._progress()
+            self._view.notice("manual-failover", f"manual failover timed out{lacking}")
             self.reset()
         elif successor is None or successor.primary is not predecessor:
             self.reset()
 
+    def _progress(self) -> str:
+        """What a replica was still waiting for."""
+        if self._primary_offset < 0:
+            return ": the primary never said that it paused writers"
+        return f" at offset {self._view.replication.offset} of {self._primary_offset}"
+
     def reset(self) -> None:
         """End a manual failover in whatever state it is."""
         if self._pausing:
+            self._guard.end_hand_over()
             self._view.emit(ResumeWrites())
         self._pausing = False
         self._view.paused_offset = None

@@ -45,7 +45,7 @@ from slotmesh.sentinel.failover import Failover
 from slotmesh.sentinel.guarding import Guarding
 from slotmesh.sentinel.inspection import Inspector
 from slotmesh.sentinel.instance import SENTINEL, Address, Guard, Instance, Pending, Unit
-from slotmesh.sentinel.leases import Leases
+from slotmesh.sentinel.leases import CALL, Leases
 from slotmesh.sentinel.links import (
     DOWN,
     EPOCHS,
@@ -182,7 +182,10 @@ class SentinelCore:
         """Something on a pub/sub connection; our own messages come back as well and prove that it works."""
         instance.link.heard_ms = self.ctx.now_ms
         if isinstance(value, list) and len(value) == 3 and value[0] == b"message" and isinstance(value[2], bytes):
-            self.peers.on_hello(value[2])
+            if value[2].startswith(CALL):
+                self.leases.on_call(value[2])
+            else:
+                self.peers.on_hello(value[2])
 
     def _on_reply(self, pending: Pending, value: Reply) -> None:
         kind, instance = pending.kind, pending.instance

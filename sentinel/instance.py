@@ -145,6 +145,7 @@ class LeaseState:
     echo_heard_ms: int = 0  # when that reply came, by our clock
     granted_until_ms: int = 0  # by our clock: no lease of ours can be alive at or after this
     granted_echo_ms: int = 0  # the echo of the last grant: granting on it again is worth nothing
+    called_ms: int = 0  # the node's clock in the last call for a GUARD that we followed
     grant_conn_id: int = 0  # the connection of all grants that may be alive; -1: more than one
     sent_ms: int = 0
 
@@ -284,6 +285,7 @@ class Unit:
     no_vote_before_ms: int = 0
     holds: dict[int, Hold] = Factory(dict)  # by epoch of the vote; see `leases`
     lease_holder: str = ""  # node id of the one node that may hold a write lease of ours; on disk
+    heir: Instance | None = None  # the replica that the primary, its writers paused, wants leased in its place
     left_until_ms: int = 0  # end of the last lease of a node that left the unit
     cluster_epoch: int = 0  # the primary's config epoch on the cluster bus
     unconfirmed: bool = True  # no view has shown this primary as the primary yet, so its epoch is unknown

@@ -15,8 +15,9 @@ what replicas get, and primaries that we must not lease.
 
 Three rules, kept by every sentinel on its own:
 
- 1. *One lease per shard.* A node is leased only while it is the shard's primary as far as we know, and only when no
-    lease of ours to another member can be alive (it ran out, the member confirmed its end, or the process is dead).
+ 1. *One lease per shard.* A node is leased only while it is the shard's primary as far as we know, or the heir that this
+    primary named in a planned failover, and only when no lease of ours to another member can be alive (it ran out, the
+    member confirmed its end, or the process is dead).
  2. *No vote over a live lease.* We vote in a failover of the shard only when no lease of ours to any member can be
     alive.
  3. *No lease after a vote*, until its outcome is known (a configuration of that epoch or a later one), or the candidate
@@ -53,6 +54,11 @@ Restarts: leases live in a sentinel's memory, and the one node it may have lease
 written before the first lease to a new one); after a restart that node counts as leased for one lease period, during
 which the sentinel votes in no failover of the shard.
 
+Planned failovers. A primary that has paused its writers answers GUARD with the id of its heir behind the rest; with
+that answer it holds no lease of ours any more, and the heir gets one, before it is elected. It keeps that until a view
+shows it as the primary, until the primary answers without an heir (the failover failed: first the heir's lease has to
+end), or until the primary is down. Rules 1 and 2 are as ever: the heir is a member like others.
+
 What is assumed: the drift bound, and that a refused connection means a dead process (a firewall that forges a reset
 for a process that lives breaks it). Nodes of stock know no leases; a stock primary is promoted over as stock Sentinel
 does it.
@@ -60,8 +66,10 @@ does it.
 
 from __future__ import annotations
 
+import re
+
 from slotmesh.cluster.epochs import is_credible
-from slotmesh.cluster.numbers import INT64_MAX
+from slotmesh.cluster.numbers import INT64_MAX, to_uint
 from slotmesh.sentinel.effects import WARNING, Reply
 from slotmesh.sentinel.instance import REPLICA, Hold, Instance, Unit
 from slotmesh.sentinel.links import GUARD, NODE_ID, Links, ping_period_ms
@@ -70,6 +78,10 @@ from slotmesh.sentinel.state import Context
 MIN_DRIFT_MS = 20
 DRIFT_PART = 100
 """Two clocks may drift apart by a hundredth of the measured time: a hundred times more than a sick quartz does."""
+
+
+CALL = b"guard,"
+_CALL = re.compile(rb"guard,([0-9A-Za-z_-]{1,64}),([0-9]{1,19})")
 
 
 def drift_ms(lease_ms: int) -> int:
@@ -95,7 +107,10 @@ class Leases:
     def may_grant(self, unit: Unit, instance: Instance) -> bool:
         """Rules 1 and 3."""
         held = unit.hold_until_ms > self._ctx.now_ms
-        claimed = instance is unit.primary and instance.role_reported != REPLICA
+        if unit.heir is not None:
+            claimed = instance is unit.heir and not unit.primary.sdown
+        else:
+            claimed = instance is unit.primary and instance.role_reported != REPLICA
         return claimed and not held and self.clear_at_ms(unit, besides=instance) == 0
 
     def on_node_id(self, instance: Instance, reply: Reply) -> bool:
@@ -168,7 +183,9 @@ class Leases:
         """When the next GUARD is to be sent to a guarded node of ours."""
         due = instance.lease.sent_ms + ping_period_ms(self._ctx, instance)
         unit = instance.unit
-        if unit is None or instance is not unit.primary or instance.lease.granted_until_ms > self._ctx.now_ms:
+        if unit is None or instance.lease.granted_until_ms > self._ctx.now_ms:
+            return due
+        if instance is not (unit.heir or unit.primary):
             return due
         # A primary without a lease cannot serve: lease it as soon as the rules allow.
         lease = instance.lease
@@ -243,14 +260,41 @@ class Leases:
         first = lease.echo_ms == 0
         lease.echo_ms, lease.echo_heard_ms = echo_ms, now
         self._learn_fence(instance, fence_epoch)
-        if not granted and self._nothing_later(instance):
+        heir = reply[4] if len(reply) > 4 else b""
+        if (not granted or heir) and self._nothing_later(instance):
             # Replies come in order: the node has seen all our leases, and then this end of them.
             lease.granted_until_ms = lease.grant_conn_id = 0
             if instance.unit is not None:
                 self._ctx.touch_unit(instance.unit)
         unit = instance.unit
+        if unit is not None and instance is unit.primary:
+            self._follow_heir(unit, heir.decode("utf-8", "surrogateescape") if isinstance(heir, bytes) else "")
         if first and unit is not None:
             if instance is unit.primary:
                 lease.sent_ms = 0  # lease it now that there is an echo
                 self._ctx.touch(instance)
             self._ctx.touch(unit)  # an order to this node may have waited for its clock
+
+    def _follow_heir(self, unit: Unit, node_id: str) -> None:
+        """The primary names its heir, or (an empty id) has none."""
+        before = unit.heir
+        unit.heir = next((member for member in unit.replicas.values() if node_id and member.node_id == node_id), None)
+        if unit.heir is not before:
+            for member in (before, unit.heir):
+                if member is not None:
+                    self.renew(member)  # ends the lease of the one, and gives the other its own if the rules allow it
+            self._ctx.touch_unit(unit)
+
+    def on_call(self, payload: bytes) -> None:
+        """A node says on the hello channel that it wants a GUARD now; anything else is ignored."""
+        called = _CALL.fullmatch(payload)
+        clock_ms = to_uint(called[2].decode()) if called is not None else None
+        if called is None or clock_ms is None:
+            return
+        node_id = called[1].decode()
+        for unit in self._ctx.units.values():
+            node, lease = unit.primary, unit.primary.lease
+            news = lease.called_ms < clock_ms and lease.echo_ms <= clock_ms
+            if node.guard is not None and node.node_id == node_id and news:
+                lease.called_ms = clock_ms  # many nodes pass the call on
+                self.renew(node)

@@ -160,7 +160,7 @@ class Links:
             link.heard_ms = self._ctx.now_ms
             self._write(channel, self._words(instance, "SUBSCRIBE", HELLO_CHANNEL))
         else:
-            instance.lease.echo_ms = 0
+            instance.lease.echo_ms = instance.lease.called_ms = 0
             self.ping(instance)
         return instance
 

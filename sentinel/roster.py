@@ -181,6 +181,7 @@ class Roster:
         """Judge every member afresh, as if it had just been found."""
         now = self._ctx.now_ms
         unit.odown, unit.odown_since_ms, unit.ask_gap_ms = False, 0, 0
+        unit.heir = None
         for member in unit.members():
             member.sdown, member.sdown_since_ms = False, 0
             member.rebooted_ms = 0

@@ -323,7 +323,7 @@ def cmd_saveconfig(client: Client, argv: list[bytes]) -> Any:
 def cmd_guard(client: Client, argv: list[bytes]) -> Any:
     """`GUARD <name> <sentinel-id> <sentinel-epoch> <lease-ms> <voters> <echo-ms> [WATCH]`.
 
-    The reply is [clock-ms, fence-epoch, armed, fenced]; the rules are in `cluster/guard.py` and `sentinel/leases.py`.
+    The reply is [clock-ms, fence-epoch, armed, fenced], and the id of the heir where there is one; the rules are in `cluster/guard.py` and `sentinel/leases.py`.
     """
     host = host_of(client)
     lease_ms, voters, echo_ms = (integer_between(arg, 0, INT64_MAX, errors.NOT_INTEGER) for arg in argv[5:8])
@@ -336,7 +336,8 @@ def cmd_guard(client: Client, argv: list[bytes]) -> Any:
     except ClusterRefusal as refusal:
         raise CommandError(f"ERR {refusal}") from None
     host.bus.settle()
-    return [reply.clock_ms, reply.fence_epoch, int(reply.armed), int(reply.fenced)]
+    heir = [reply.heir.encode()] if reply.heir else []
+    return [reply.clock_ms, reply.fence_epoch, int(reply.armed), int(reply.fenced), *heir]
 
 
 @command(

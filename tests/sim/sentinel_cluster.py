@@ -179,7 +179,8 @@ class GuardedNode(SimNode):
         name, sentinel = args[0].decode(), args[1].decode()
         watch = len(args) > 6
         reply = self.core.on_guard(self.clock_ms(), name, sentinel, lease_ms, voters, echo_ms, watch=watch)
-        return [reply.clock_ms, reply.fence_epoch, int(reply.armed), int(reply.fenced)]
+        heir = [reply.heir.encode()] if reply.heir else []
+        return [reply.clock_ms, reply.fence_epoch, int(reply.armed), int(reply.fenced), *heir]
 
     def _failover(self, args: tuple[bytes, ...]) -> Any:
         words = [word.upper() for word in args]

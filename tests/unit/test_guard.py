@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from slotmesh.cluster.effects import ElectionStarted, Persist
+from slotmesh.cluster.effects import DeliverPublish, ElectionStarted, Persist
 from slotmesh.cluster.errors import ClusterRefusal, Condition
-from slotmesh.cluster.events import Tick
-from slotmesh.cluster.guard import NEVER_MS, Fence, GuardReply
-from slotmesh.cluster.messages import AuthRequest, Fail
+from slotmesh.cluster.events import Tick, WritesPaused
+from slotmesh.cluster.guard import HEIR_MS, NEVER_MS, Fence, GuardReply
+from slotmesh.cluster.messages import AuthRequest, Fail, ManualFailoverStart, Publish
 from tests.support.lone_core import START_MS, TIMEOUT_MS, LoneCore, node_id
 
 LEASE_MS = 1000
@@ -297,3 +297,78 @@ def test_replica_that_a_majority_watches_leaves_elections_to_the_sentinels() -> 
     lone.now_ms += LEASE_MS
     lone.core.step(lone.now_ms, Tick())
     assert not lone.core.guard.rules_elections(), "they fell silent"
+
+
+# The heir in a planned failover
+
+
+def handing_over() -> LoneCore:
+    lone = armed("P2")
+    lone.say("R2", ManualFailoverStart(lone.header("R2")))
+    lone.drain()
+    lone.step(WritesPaused(512))
+    return lone
+
+
+def calls(lone: LoneCore) -> list[bytes]:
+    """What the sentinels are told on their channel, here and through the other nodes."""
+    here = [each.payload for each in lone.wanted(DeliverPublish)]
+    assert {each.payload for each in lone.sent(Publish)} == set(here)
+    return here
+
+
+def test_paused_primary_calls_the_sentinels_and_names_its_heir_to_each() -> None:
+    lone = handing_over()
+    assert calls(lone) == [b"guard,%b,%d" % (node_id("P2").encode(), lone.now_ms)]
+    assert not lone.core.is_fenced(lone.now_ms), "until the sentinels lease the heir, the leases are its own"
+    reply = guard(lone, "s1", lone.now_ms)
+    assert reply.heir == node_id("R2")
+    assert reply.fenced, "one of two leases has ended with this answer"
+    assert lone.core.guard.lease_count(lone.now_ms) == 1
+
+
+def test_primary_whose_planned_failover_failed_wants_its_leases_back() -> None:
+    lone = handing_over()
+    guard(lone, "s1", lone.now_ms)
+    lone.drain()
+    lone.pass_ms(5200, silent=())
+    assert len(calls(lone)) == 1
+    for sentinel in ("s1", "s2"):
+        assert guard(lone, sentinel, lone.now_ms).heir == ""
+    assert not lone.core.is_fenced(lone.now_ms)
+
+
+def test_primary_that_was_succeeded_names_the_new_one_for_a_while() -> None:
+    lone = handing_over()
+    lone.hear("R2", primary_id="", flags=1, config_epoch=4, current_epoch=4, slots=lone.share("P2"))
+    assert lone.core.view.myself.is_replica
+    assert guard(lone, "s1", lone.now_ms).heir == node_id("R2")
+    lone.pass_ms(HEIR_MS + 100, silent=())
+    assert guard(lone, "s1", lone.now_ms).heir == ""
+
+
+def test_primary_that_is_one_again_has_no_heir_any_more() -> None:
+    lone = handing_over()
+    lone.hear("R2", primary_id="", flags=1, config_epoch=4, current_epoch=4, slots=lone.share("P2"))
+    lone.order("failover", takeover=True)
+    assert lone.core.view.myself.is_primary
+    for sentinel in ("s1", "s2"):
+        assert guard(lone, sentinel, lone.now_ms).heir == ""
+    assert not lone.core.is_fenced(lone.now_ms)
+
+
+def test_unguarded_primary_has_no_heir() -> None:
+    lone = LoneCore("P2")
+    lone.replicate_to(100)
+    lone.greet()
+    lone.say("R2", ManualFailoverStart(lone.header("R2")))
+    lone.step(WritesPaused(512))
+    assert calls(lone) == []
+
+
+def test_heir_is_leased_as_a_replica_and_writable_when_it_takes_over() -> None:
+    lone = armed("R2")
+    assert lone.core.guard.lease_count(lone.now_ms) == 2
+    lone.order("failover", takeover=True)
+    assert lone.core.view.myself.is_primary
+    assert not lone.core.is_fenced(lone.now_ms)

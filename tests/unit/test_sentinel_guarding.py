@@ -50,6 +50,7 @@ class Cluster:
         self.sent: list[tuple[int, tuple[bytes, ...]]] = []
         self.events: list[str] = []
         self.clock_ms = NODE_CLOCK_MS
+        self.heirs: dict[str, str] = {}
 
     def run(self, ms: int) -> list[str]:
         """Let time pass with all living nodes answering at once; the events of that time."""
@@ -85,10 +86,11 @@ class Cluster:
             [b"nodes", [[b"id", one.encode()] for one in members], b"id", shard_id]
             for members, shard_id in zip(((A, C), (B, D)), self.shard_ids, strict=False)
         ]
+        heir: list[Reply] = [0, self.heirs[node].encode()] if node in self.heirs else []
         answers: dict[str, Reply] = {
             "PING": b"PONG",
             "INFO": info("slave" if primary else "master", **facts).replace(b"a" * 40, node.encode()),
-            "GUARD": [self.clock_ms, self.fence_epoch, 1] if self.ours else ErrorReply("ERR unknown subcommand"),
+            "GUARD": [self.clock_ms, self.fence_epoch, 1, *heir] if self.ours else ErrorReply("ERR unknown subcommand"),
             "MYID": node.encode(),
             "NODES": nodes_text(node, self.owners),
             "EPOCHS": b"cluster_current_epoch:9\r\n",
@@ -412,6 +414,64 @@ def test_end_of_a_lease_that_the_node_confirmed_frees_the_next_one() -> None:
     assert old.lease.granted_until_ms == 0
     assert cluster.guards_to(C)[-1][-1] != b"WATCH"
     assert cluster.bench.now_ms - started_ms < DOWN_AFTER_MS
+
+
+def handing_over() -> Cluster:
+    """A names C as its heir, and has called for a GUARD."""
+    cluster = Cluster()
+    cluster.run(600)
+    cluster.heirs[A] = C
+    cluster.bench.hear(7002, f"guard,{A},{cluster.clock_ms}")
+    return cluster
+
+
+def test_heir_is_leased_as_soon_as_the_primary_has_answered_the_call() -> None:
+    cluster = handing_over()
+    assert cluster.guards_to(C)[-1][-1] == b"WATCH", "not before the primary itself has said so"
+    cluster.run(0)
+    unit = cluster.bench.core.ctx.units["shop/1111aaaa"]
+    assert unit.primary.lease.granted_until_ms == 0
+    assert cluster.guards_to(C)[-1][-1] != b"WATCH"
+    history = cluster.bench.history
+    to_heir = {conn_id for conn_id, port in cluster.bench.ports.items() if port == PORTS[C]}
+    guards = [(at, e) for at, e in enumerate(history) if isinstance(e, Send) and e.argv[1:2] == (b"GUARD",)]
+    leased = next(at for at, e in guards if e.conn_id in to_heir and e.argv[-1] != b"WATCH")
+    saved = [e.content for e in history[:leased] if isinstance(e, Persist)][-1]
+    assert f" {C}\n" in saved.split("known-shard shop 1111aaaa", 1)[1], "the holder is on disk first"
+    cluster.run(900)
+    assert cluster.guards_to(A)[-1][-1] == b"WATCH"
+    assert cluster.bench.core.leases.may_vote_at_ms(unit) > cluster.bench.now_ms, "the lease of an heir counts"
+
+
+def test_primary_without_an_heir_is_leased_when_the_lease_of_the_last_one_has_ended() -> None:
+    cluster = handing_over()
+    cluster.run(40)
+    cluster.heirs.clear()
+    before = len(cluster.sent)
+    cluster.bench.hear(7002, f"guard,{A},{cluster.clock_ms + 1}")
+    cluster.run(40)
+    later = [(port, argv) for port, argv in cluster.sent[before:] if argv[1:2] == (b"GUARD",)]
+    ended = next(at for at, (port, argv) in enumerate(later) if port == PORTS[C] and argv[-1] == b"WATCH")
+    leased = next(at for at, (port, argv) in enumerate(later) if port == PORTS[A] and argv[-1] != b"WATCH")
+    assert ended < leased
+
+
+def test_heir_of_a_dead_primary_is_leased_no_longer() -> None:
+    cluster = handing_over()
+    cluster.run(40)
+    cluster.kill(A)
+    cluster.run(600)
+    assert cluster.guards_to(C)[-1][-1] == b"WATCH"
+    assert cluster.bench.core.ctx.units["shop/1111aaaa"].failover.active
+
+
+@pytest.mark.parametrize("word", ["guard", "guard,", f"guard,{A}", f"guard,{A},x", f"guard,{B},5,6", "guard,\0,1"])
+def test_what_is_no_call_is_ignored(word: str) -> None:
+    cluster = Cluster()
+    cluster.run(600)
+    before = len(cluster.guards_to(A))
+    cluster.bench.hear(7002, word)
+    assert len(cluster.guards_to(A)) == before
 
 
 def test_restarted_sentinel_votes_only_after_one_lease_period() -> None:
