@@ -63,8 +63,8 @@ class GuardReply:
     """Answer to a guard ping, to be sent after the effects of the ping are carried out.
 
     ``clock_ms`` is to be echoed in the next ping. With an ``heir`` (a node id) this node holds no lease of the sentinel
-    any more, and the heir is to be leased in its place. While ``armed`` is false, writes are not tied to leases yet: do not
-    promote a successor on the strength of leases that ran out.
+    any more, and the heir is to be leased in its place. While ``armed`` is false, writes are not tied to leases yet:
+    do not promote a successor on the strength of leases that ran out.
     """
 
     clock_ms: int

@@ -323,7 +323,8 @@ def cmd_saveconfig(client: Client, argv: list[bytes]) -> Any:
 def cmd_guard(client: Client, argv: list[bytes]) -> Any:
     """`GUARD <name> <sentinel-id> <sentinel-epoch> <lease-ms> <voters> <echo-ms> [WATCH]`.
 
-    The reply is [clock-ms, fence-epoch, armed, fenced], and the id of the heir where there is one; the rules are in `cluster/guard.py` and `sentinel/leases.py`.
+    The reply is [clock-ms, fence-epoch, armed, fenced], and the id of the heir where there is one; the rules are in
+    `cluster/guard.py` and `sentinel/leases.py`.
     """
     host = host_of(client)
     lease_ms, voters, echo_ms = (integer_between(arg, 0, INT64_MAX, errors.NOT_INTEGER) for arg in argv[5:8])

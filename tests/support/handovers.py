@@ -3,9 +3,9 @@
     python -m tests.support.handovers --mode cluster --times 10
     python -m tests.support.handovers --mode plain --times 10
 
-`cluster`: a guarded cluster, by turns CLUSTER FAILOVER on the replica and SENTINEL FAILOVER. `plain`: a primary with two
-replicas without a cluster, SENTINEL FAILOVER. A few clients write one key after the other, each with a key of its own,
-to whoever takes it. The gap is the longest time between two acknowledgements that any client had in a row; so it holds
+`cluster`: a guarded cluster, by turns CLUSTER FAILOVER on the replica and SENTINEL FAILOVER. `plain`: a primary with
+two replicas without a cluster, SENTINEL FAILOVER. A few clients write one key after the other, each with keys of its
+own, to whoever takes it. The gap is the longest time between two acknowledgements that any client had in a row; so it holds
 what the client takes to find the new primary.
 """
 
