@@ -16,7 +16,7 @@ CHAOS  ?= --keep-going
 # A checkout of Valkey, with src/valkey-server built as the yardstick.
 SUITE  ?= ../valkey
 
-.PHONY: setup run stop test lint type sim soak fuzz suite kills chaos-sequence bench bench-clusters bench-idle docs clean compose-check
+.PHONY: setup run stop test lint type sim soak fuzz suite kills chaos-sequence bench bench-clusters bench-idle docs house clean compose-check
 
 setup: $(STAMP) $(BYTECODE)
 
@@ -103,6 +103,10 @@ bench: setup
 
 docs: setup
 	$(BIN)/python -m slotmesh.tools.docs
+
+# Circles of imports, arrows against the order of the rooms, long modules and functions, functions that nothing calls.
+house: setup
+	@$(BIN)/python -m slotmesh.tools.house
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info node/compiled/*.so

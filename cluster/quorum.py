@@ -22,11 +22,6 @@ def majority(voters: int) -> int:
     return voters // 2 + 1
 
 
-def has_majority(votes: int, voters: int) -> bool:
-    """Whether `votes` distinct voters out of `voters` may authorise something."""
-    return votes >= majority(voters)
-
-
 def votes_to_win(voters: int, quorum: int) -> int:
     """Votes a failover leader needs: the majority, and never fewer than the configured quorum."""
     return max(majority(voters), quorum)

@@ -61,8 +61,3 @@ def role_of(flags: int) -> int:
     """The role bit of a flags field; 0 where none is set, and where both are."""
     role = flags & (FLAG_PRIMARY | FLAG_REPLICA)
     return role if role != FLAG_PRIMARY | FLAG_REPLICA else 0
-
-
-def encode_role(is_replica: bool) -> str:
-    """The word of ROLE, INFO and CLUSTER SHARDS for the role."""
-    return "slave" if is_replica else "master"

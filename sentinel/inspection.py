@@ -10,7 +10,7 @@ from slotmesh.sentinel.effects import NOTICE, VERBOSE, Reply
 from slotmesh.sentinel.failover import Failover
 from slotmesh.sentinel.guarding import Guarding
 from slotmesh.sentinel.info import InfoFacts, parse_info
-from slotmesh.sentinel.instance import PRIMARY, RECONF, REPLICA, SENTINEL, WAIT_PROMOTION, Instance, Unit, wire_role
+from slotmesh.sentinel.instance import PRIMARY, RECONF, REPLICA, WAIT_PROMOTION, Instance, Unit, wire_role
 from slotmesh.sentinel.links import DISCARD, Links, transact
 from slotmesh.sentinel.roster import Roster
 from slotmesh.sentinel.state import Context
@@ -179,8 +179,3 @@ class Inspector:
 
     def _not_down_for(self, instance: Instance, ms: int) -> bool:
         return instance.sdown_since_ms == 0 or self._ctx.now_ms - instance.sdown_since_ms > ms
-
-
-def wants_info(instance: Instance) -> bool:
-    """Sentinels are not asked for INFO."""
-    return instance.role != SENTINEL

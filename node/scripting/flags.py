@@ -100,8 +100,3 @@ def check_name(name: bytes) -> None:
     """Names of libraries and functions are plain words. Raises CommandError."""
     if not name or not _WORD.issuperset(name):
         raise CommandError(_BAD_NAME)
-
-
-def flag_names(flags: int) -> list[bytes]:
-    """The names of the flags set."""
-    return [name for flag, name in NAMES if flags & flag]

@@ -16,7 +16,6 @@ from slotmesh.cluster.terms import (
     FLAG_REPLICA,
     decode_flags,
     encode_flags,
-    encode_role,
 )
 
 
@@ -42,7 +41,3 @@ def test_flags_without_a_word_are_not_written() -> None:
 def test_unknown_word_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="'boss'"):
         decode_flags("master,boss")
-
-
-def test_role_words_are_master_and_slave() -> None:
-    assert (encode_role(False), encode_role(True)) == ("master", "slave")

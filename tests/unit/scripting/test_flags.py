@@ -80,8 +80,3 @@ def test_script_that_declares_nothing_may_write_and_needs_memory() -> None:
 def test_script_that_writes_nothing_is_stopped_by_neither_replica_nor_memory() -> None:
     judged = flags.command_flags(registry.STALE, flags.NO_WRITES | flags.ALLOW_STALE)
     assert judged == registry.STALE
-
-
-def test_flag_names_come_in_stock_order() -> None:
-    declared = flags.ALLOW_CROSS_SLOT | flags.NO_WRITES | flags.NO_CLUSTER
-    assert flags.flag_names(declared) == [b"no-writes", b"no-cluster", b"allow-cross-slot-keys"]
