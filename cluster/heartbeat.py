@@ -1,9 +1,9 @@
 """Messages this node says about itself: the header of every message, and PING, PONG and MEET.
 
 A heartbeat describes its sender in full (header) and a few others in brief (gossip): a tenth of the known nodes, at
-least three, chosen at random, plus every node suspected of failing, so that failure reports spread fast. Two nodes
-exchange at least four heartbeats in the validity time of a report, so a tenth is enough for a report about one node to
-reach the majority (stock's argument).
+least three, chosen at random, plus every node suspected of failing, so that failure reports spread fast, and every new
+one. Two nodes exchange at least four heartbeats in the validity time of a report, so a tenth is enough for a report
+about one node to reach the majority (stock's argument).
 
 Extensions: the hostname goes to everybody, as stock 7.0 does it. The others go only to nodes that have shown, by the
 flag in their headers, that they understand extensions: 7.0 would log a line for each. Open slots are for the nodes of
@@ -20,6 +20,10 @@ from slotmesh.cluster.terms import MESSAGE_EXTENSIONS, MESSAGE_PAUSED, MESSAGE_S
 from slotmesh.cluster.view import ClusterView
 
 MIN_GOSSIP_ENTRIES = 3
+NEWS_MS = 3000
+MAX_NEWS = 64
+"""A member that we met so recently is gossiped to everybody, up to so many at a time. By chance alone the last few
+pairs of fifty new nodes would find each other seconds after the rest."""
 
 
 def build_header(view: ClusterView, message_flags: int = 0) -> Header:
@@ -66,20 +70,23 @@ def choose_gossip(view: ClusterView, receiver: Member | None) -> tuple[GossipEnt
     members = view.members
     candidates: list[Member] = []
     suspects: list[Member] = []
+    news: list[Member] = []
     for member in members:
         if member.is_myself or member is receiver or member.in_handshake or member.no_address:
             continue
         if member.pfail:
             suspects.append(member)
+        elif view.now_ms - member.created_ms < NEWS_MS and len(news) < MAX_NEWS:
+            news.append(member)
         elif member.link is not None or member.slots:
             candidates.append(member)
-    wanted = max(MIN_GOSSIP_ENTRIES, len(members) // 10)
+    wanted = max(0, max(MIN_GOSSIP_ENTRIES, len(members) // 10) - len(news))
     if wanted < len(candidates):
         for chosen in range(wanted):
             other = chosen + int(view.rng.random() * (len(candidates) - chosen))
             candidates[chosen], candidates[other] = candidates[other], candidates[chosen]
         del candidates[wanted:]
-    return tuple(map(_entry, candidates + suspects))
+    return tuple(map(_entry, news + candidates + suspects))
 
 
 def build_extensions(view: ClusterView, receiver: Member | None) -> Extensions:

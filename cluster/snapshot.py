@@ -130,7 +130,8 @@ def _restore_member(node: SavedNode, now_ms: int) -> Member:
     flags = node.flags
     role = flags & (FLAG_PRIMARY | FLAG_REPLICA)
     address = node.address
-    member = Member(node.node_id, now_ms, role, address.ip, address.port, address.cport, hostname=address.hostname)
+    met_ms = now_ms if flags & FLAG_HANDSHAKE else 0  # the others are no news
+    member = Member(node.node_id, met_ms, role, address.ip, address.port, address.cport, hostname=address.hostname)
     member.is_myself = bool(flags & FLAG_MYSELF)
     member.no_address = bool(flags & FLAG_NOADDR)
     member.pfail = bool(flags & FLAG_PFAIL)

@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from slotmesh.cluster.gossip import OWN_LINK_FACTOR
+from slotmesh.cluster.heartbeat import MIN_GOSSIP_ENTRIES, NEWS_MS
 from slotmesh.cluster.messages import Extensions, ForgottenNode, GossipEntry, Meet, Ping, Pong
 from slotmesh.cluster.terms import FLAG_HANDSHAKE, FLAG_NOADDR, FLAG_PFAIL, MESSAGE_EXTENSIONS
 from tests.support.lone_core import START_MS, TIMEOUT_MS, LoneCore, ip_of, node_id
@@ -62,6 +63,7 @@ def test_gossip_holds_a_tenth_of_a_large_cluster() -> None:
     for number in range(30):
         lone.hear("P2", GossipEntry(f"{number:040x}", 0, 0, f"10.9.0.{number}", 7000, 17000, 1))
     assert len(lone.core.view.members) == 57
+    lone.now_ms += NEWS_MS
     assert len(latest_pong(lone).gossip) == 5
 
 
@@ -119,6 +121,21 @@ def test_every_member_is_pinged_once_its_answer_is_a_ping_interval_old(settings:
     assert (set(lone.receivers(Ping)) == set(lone.others())) is pinged
     lone.pass_ms(100, silent=())
     assert set(lone.receivers(Ping)) == set(lone.others())
+
+
+def test_new_member_is_gossiped_to_everybody_for_a_while() -> None:
+    lone = LoneCore("P1", primaries=9)
+    lone.greet()
+    lone.hear("P2", lone.about("X1"))
+    for _ in range(5):
+        lone.hear("P3")
+        assert node_id("X1") in [entry.node_id for entry in latest_pong(lone).gossip]
+    lone.pass_ms(NEWS_MS + 1000, silent=("X1",))
+    told = set()
+    for _ in range(5):
+        lone.hear("P3")
+        told.add(len(latest_pong(lone).gossip))
+    assert max(told) <= MIN_GOSSIP_ENTRIES + 1, "chosen by chance again, and those that may be failing"
 
 
 def test_member_that_pings_is_not_pinged_but_our_link_to_it_is_tried_now_and_then() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from slotmesh.cluster.plan import Address, Layout
 from slotmesh.cluster.slot_set import SlotSet
 from slotmesh.tools.clusterctl.agreement import open_links, poll_until, wait_for_agreement, wait_for_state_ok
-from slotmesh.tools.clusterctl.connect import Access, NodeLink, ip_of, words
+from slotmesh.tools.clusterctl.connect import Access, NodeLink, for_each, ip_of, words
 from slotmesh.tools.clusterctl.errors import Refused, ServerError
 from slotmesh.tools.clusterctl.view import Node, ask_node, parse_info, parse_nodes
 
@@ -49,16 +49,22 @@ def form_cluster(layout: Layout, access: Access) -> Mapping[str, SlotSet]:
     members = primaries + [replica for shard in layout.shards for replica in shard.replicas]
     with open_links(members, access) as links:
         by_address = {link.address: link for link in links}
-        ids = {link.address: words(link.call("CLUSTER", "MYID")) for link in links}
-        for epoch, link in enumerate(links, start=1):
+        slots_of = {shard.primary: shard.slots for shard in layout.shards}
+
+        def prepare(numbered: tuple[int, NodeLink]) -> str:
+            epoch, link = numbered
             link.call("CLUSTER", "SET-CONFIG-EPOCH", epoch)
-        for shard in layout.shards:
-            by_address[shard.primary].call("CLUSTER", "ADDSLOTS", *shard.slots)
+            if slots := slots_of.get(link.address):
+                link.call("CLUSTER", "ADDSLOTS", *slots)
+            return words(link.call("CLUSTER", "MYID"))
+
+        # Every node saves what it is told, so side by side: the syncs of all take hardly longer than that of one.
+        told = for_each(enumerate(links, start=1), prepare)
+        ids = dict(zip((link.address for link in links), told, strict=True))
         introduce(links)
         poll_until(lambda: not_yet_met(links), FORM_DEADLINE_S)
-        for shard in layout.shards:
-            for replica in shard.replicas:
-                follow(by_address[replica], ids[shard.primary])
+        pairs = [(replica, shard.primary) for shard in layout.shards for replica in shard.replicas]
+        for_each(pairs, lambda pair: follow(by_address[pair[0]], ids[pair[1]]))
         owned = {ids[shard.primary]: shard.slots for shard in layout.shards}
     wait_for_agreement(members, access, owned, FORM_DEADLINE_S)
     replicas = [replica for shard in layout.shards for replica in shard.replicas]
