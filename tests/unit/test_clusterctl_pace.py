@@ -8,7 +8,9 @@ import threading
 import pytest
 
 from slotmesh.cluster.plan import Address
+from slotmesh.tools.clusterctl import mover
 from slotmesh.tools.clusterctl.connect import Access
+from slotmesh.tools.clusterctl.errors import CannotConnect
 from slotmesh.tools.clusterctl.pace import (
     LONG_WAIT_S,
     MAX_CALLS_AT_ONCE,
@@ -78,3 +80,19 @@ def test_watch_counts_a_wait_that_is_not_over() -> None:
             assert 0 < first < second, "the same wait, a little longer"
             answer.set()
         thread.join(30)
+
+
+def test_step_of_a_move_is_repeated_when_the_connection_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mover, "_RECONNECT_PAUSE_S", 0.0)
+    tries: list[int] = []
+
+    def step(failures: int) -> str:
+        tries.append(1)
+        if len(tries) <= failures:
+            raise CannotConnect("closed")
+        return "done"
+
+    assert mover.reconnecting(lambda: step(3)) == "done"
+    tries.clear()
+    with pytest.raises(CannotConnect):
+        mover.reconnecting(lambda: step(1_000))

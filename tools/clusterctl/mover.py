@@ -25,7 +25,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import attrs
 
@@ -44,11 +45,15 @@ _SAMPLES_PER_SLOT = 4
 _LIST_CHUNK = 4_096
 _MAX_STALLED_ROUNDS = 50
 _STALL_PAUSE_S = 0.1
+_RECONNECTS = 12
+_RECONNECT_PAUSE_S = 0.25
 
 _PASSING_ERRORS = ("CLUSTERDOWN", "TRYAGAIN", "LOADING", "BUSY ")
 """States of the target that pass: a node that has just joined needs a moment until it serves."""
 
 NOT_A_PRIMARY = "SETSLOT only with masters"
+
+T = TypeVar("T")
 
 Progress = Callable[[int, int], None]
 """Called with (slots, keys) that have arrived since the last call; from the thread that moves."""
@@ -122,6 +127,20 @@ def _all_good(replies: Sequence[object]) -> Sequence[int]:
         if isinstance(reply, ServerError):
             raise reply
     return replies  # type: ignore[return-value]
+
+
+def reconnecting(step: Callable[[], T]) -> T:
+    """Do a step of a move, once more from its start whenever the connection breaks, for a few seconds.
+
+    A node drops all its clients when its leases ran out in the middle of a pass, and serves them again a moment later.
+    Every step may be done twice: SETSLOT says what is to be, and keys that have gone are not listed again.
+    """
+    for _ in range(_RECONNECTS):
+        try:
+            return step()
+        except CannotConnect:
+            time.sleep(_RECONNECT_PAUSE_S)
+    return step()
 
 
 class KeyDrain:
@@ -271,12 +290,12 @@ class ClassicMover:
             for window in self._windows(slots, pace):
                 if self._stop.is_set():
                     break
-                set_slots(to_link, window, "IMPORTING", source.id)
-                set_slots(from_link, window, "MIGRATING", target.id)
+                reconnecting(partial(set_slots, to_link, window, "IMPORTING", source.id))
+                reconnecting(partial(set_slots, from_link, window, "MIGRATING", target.id))
                 opening_s = watch.longest_s()
-                moved = drain.run(window, lambda keys: progress(0, keys))
-                set_slots(to_link, window, "NODE", target.id)
-                tell_giver(from_link, window, target.id)
+                moved = reconnecting(partial(drain.run, window, lambda keys: progress(0, keys)))
+                reconnecting(partial(set_slots, to_link, window, "NODE", target.id))
+                reconnecting(partial(tell_giver, from_link, window, target.id))
                 others = tell_owner(others, window, target.id)
                 time.sleep(pace.note_slots(max(opening_s, watch.longest_s())))
                 progress(len(window), 0)

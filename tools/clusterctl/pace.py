@@ -112,7 +112,7 @@ class WaitWatch:
                 except ServerError:
                     pass  # an answer all the same
                 except CannotConnect:
-                    return  # the mover meets the same, and says so
+                    self._stop.wait(PROBE_PERIOD_S * 10)  # the mover meets the same, and says so when it lasts
                 finally:
                     with self._lock:
                         del self._asked[address]
