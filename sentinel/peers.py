@@ -49,12 +49,16 @@ class Peers:
         """When the next hello through an instance is due.
 
         In a large cluster the units take turns: every node gets every hello, and a few are enough to be found by. The
-        sentinels that we know get one for each unit and period, over their own connections.
+        sentinels that we know get one for each unit and period, over their own connections. A unit that has none yet
+        does not wait for its turn: those that started with us may not have listened yet when it was told first.
         """
         return instance.hello_sent_ms + self._period_ms(instance) + 1
 
     def _period_ms(self, instance: Instance) -> int:
-        turns = 1 if instance.guard is None else -(-len(instance.guard.units) // UNITS_PER_PERIOD)
+        unit = instance.unit
+        if instance.guard is None or unit is None or not unit.sentinels:
+            return self._ctx.timing.publish_period
+        turns = -(-len(instance.guard.units) // UNITS_PER_PERIOD)
         return max(1, turns) * self._ctx.timing.publish_period
 
     def say_again(self, instance: Instance) -> None:

@@ -594,6 +594,11 @@ def test_shards_of_a_large_cluster_take_turns_in_saying_hello(monkeypatch: pytes
     cluster.run(5_000)
     assert 18 <= published(cluster, 20_000) <= 20, "two shards, each in every period"
     monkeypatch.setattr(peers, "UNITS_PER_PERIOD", 1)
+    assert 18 <= published(cluster, 20_000) <= 20, "who knows no other sentinel waits for no turn"
+    for unit in cluster.bench.core.ctx.units.values():
+        place = f"{unit.primary.address.host},{unit.primary.address.port}"
+        cluster.bench.hear(7002, f"10.0.1.2,26001,{'e' * 40},0,{unit.name},{place},0")
+        assert unit.sentinels
     cluster.run(5_000)
     assert 9 <= published(cluster, 20_000) <= 15
     cluster.bench.core.failover.announce_soon(cluster.bench.core.ctx.units["shop/1111aaaa"])
