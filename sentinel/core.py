@@ -50,6 +50,7 @@ from slotmesh.sentinel.links import (
     DOWN,
     EPOCHS,
     GUARD,
+    HAND_OVER,
     HELLO,
     INFO,
     NODE_ID,
@@ -212,6 +213,8 @@ class SentinelCore:
             self.guarding.on_epochs(instance, value)
         elif kind == SHARDS:
             self.guarding.on_shards(instance, value)
+        elif kind == HAND_OVER:
+            self.failover.on_hand_over_reply(instance, value)
         elif kind == ORDER:
             self.failover.on_order_reply(instance, value)
 

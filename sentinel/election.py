@@ -164,7 +164,7 @@ class Election:
         ctx.persist()
         failover.enter(WAIT_START, ctx.now_ms)
         failover.epoch = ctx.current_epoch
-        failover.forced = failover.order_sent = False
+        failover.forced = failover.order_sent = failover.hand_over_refused = False
         failover.deferred_to = ""
         failover.start_ms = ctx.now_ms
         ctx.emit_raw(WARNING, "+new-epoch", unit, str(ctx.current_epoch))

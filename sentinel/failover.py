@@ -9,7 +9,11 @@ everybody. Up to the order an attempt ends as soon as its reason is gone (the pr
 -failover-abort-master-is-back); up to the confirmation it can be aborted; from here on it is finished, by timeout if
 need be. reconf_slaves: point the other replicas at the new primary, `parallel-syncs` at a time. update_config: switch.
 
-A plain primary is failed over exactly as by stock. In a guarded cluster
+A plain primary is failed over as by stock. Only when an operator asks for it, both ends are ours and the primary is
+well, is it a coordinated one: FAILOVER to the primary, which pauses its writers until the replica has everything, becomes
+its replica and tells it to be the primary. Then both save their roles, and the old primary's clients are disconnected.
+
+In a guarded cluster
 
 - the order is CLUSTER FAILOVER TAKEOVER. Our nodes get FENCE <epoch of the election> <smallest config epoch to take>
   <last moment on the node's clock> behind it: a node refuses an order of an older election than one it has obeyed, and
@@ -43,7 +47,7 @@ from slotmesh.sentinel.instance import (
     Unit,
 )
 from slotmesh.sentinel.leases import Leases
-from slotmesh.sentinel.links import DISCARD, ORDER, Links, transact
+from slotmesh.sentinel.links import DISCARD, HAND_OVER, ORDER, Links, transact
 from slotmesh.sentinel.roster import Roster
 from slotmesh.sentinel.selection import facts_awaited, promotable_at_ms, select_replica
 from slotmesh.sentinel.state import Context
@@ -59,6 +63,10 @@ CONFIRM_MS = 1_000
 
 GRACEFUL_MS = 10_000
 """How long a coordinated cluster failover may take (stock's own limit for it is 5 s) before it counts as failed."""
+
+
+HAND_OVER_MS = 5_000
+"""How long a plain primary waits, its writers paused, for its replica: the limit that cluster nodes have."""
 
 
 class Failover:
@@ -194,6 +202,8 @@ class Failover:
         """Send the promotion order; False when the replica cannot be reached now."""
         guard = unit.guard
         if guard is None:
+            if self._hands_over(unit, replica):
+                return self._order_hand_over(unit, replica)
             return transact(self._links, replica, ORDER, "SLAVEOF", "NO", "ONE")
         if unit.failover.forced and not unit.primary.sdown:
             unit.failover.graceful_until_ms = self._ctx.now_ms + GRACEFUL_MS
@@ -206,6 +216,37 @@ class Failover:
             guard.max_cluster_epoch += 1  # the node may take it and die before any view shows it: never twice
             words += ["FENCE", unit.failover.epoch, guard.max_cluster_epoch, void_ms]
         return self._links.send(replica, ORDER, *words)
+
+    @staticmethod
+    def _hands_over(unit: Unit, replica: Instance) -> bool:
+        """Whether the plain primary itself is asked to let the replica take its place."""
+        failover, primary = unit.failover, unit.primary
+        well = not primary.sdown and primary.link.commands.up
+        return failover.forced and not failover.hand_over_refused and well and primary.ours and replica.ours
+
+    def _order_hand_over(self, unit: Unit, replica: Instance) -> bool:
+        unit.failover.graceful_until_ms = self._ctx.now_ms + GRACEFUL_MS
+        address = replica.address
+        words = ("FAILOVER", "TO", address.ip or address.host, address.port, "TIMEOUT", HAND_OVER_MS)
+        return self._links.send(unit.primary, HAND_OVER, *words)
+
+    def on_hand_over_reply(self, primary: Instance, reply: Reply) -> None:
+        """The primary answered FAILOVER. When it may not or cannot do it at all, the replica is promoted as by stock."""
+        unit = primary.unit
+        if unit is None or unit.primary is not primary or unit.failover.state != WAIT_PROMOTION:
+            return
+        replica = unit.failover.promoted
+        assert replica is not None, "an order without a selected replica"
+        if not isinstance(reply, ErrorReply):
+            replica.info_wanted = True
+            self._ctx.touch(replica)
+            return
+        self._ctx.log(f"{unit.name} refuses to hand over: {reply.text}")
+        unit.failover.graceful_until_ms = 0
+        unit.failover.hand_over_refused = True
+        if not self._order(unit, replica):
+            unit.failover.order_sent = False
+            self.abort(unit, "slave-timeout")
 
     def on_order_reply(self, replica: Instance, reply: Reply) -> None:
         """The replica answered the order: look at once whether it is a primary now."""
@@ -229,7 +270,8 @@ class Failover:
             over_ms = min(over_ms, failover.start_ms + self._ctx.leader_time_ms + CONFIRM_MS)
         promoted = failover.promoted
         assert promoted is not None, "an order without a selected replica"
-        if self._ctx.now_ms > over_ms or promoted.sdown:
+        orphaned = failover.graceful_until_ms and unit.primary.sdown  # nobody hands anything over any more
+        if self._ctx.now_ms > over_ms or promoted.sdown or orphaned:
             self.abort(unit, "slave-timeout")
             return NEVER
         return over_ms + 1
@@ -243,6 +285,9 @@ class Failover:
         failover.enter(RECONF, ctx.now_ms)
         ctx.persist()
         ctx.emit(WARNING, "+promoted-slave", replica)
+        if unit.guard is None and failover.graceful_until_ms:
+            for server in (replica, unit.primary):
+                transact(self._links, server, DISCARD)
         if ctx.crash_after_promotion:
             self._crash()
         ctx.emit(WARNING, "+failover-state-reconf-slaves", unit)

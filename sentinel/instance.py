@@ -243,7 +243,8 @@ class FailoverState:
     attempts: int = 0  # lost elections in a row
     hopeless: bool = False  # our last attempt found nobody to promote
     order_sent: bool = False  # the promotion went out; its confirmation is awaited
-    graceful_until_ms: int = 0  # a coordinated cluster failover may take until then
+    graceful_until_ms: int = 0  # a coordinated failover may take until then
+    hand_over_refused: bool = False  # the plain primary cannot be asked to let the replica take its place
 
     @property
     def active(self) -> bool:

@@ -16,8 +16,8 @@ what replicas get, and primaries that we must not lease.
 Three rules, kept by every sentinel on its own:
 
  1. *One lease per shard.* A node is leased only while it is the shard's primary as far as we know, or the heir that
-    this primary named in a planned failover, and only when no lease of ours to another member can be alive (it ran out, the
-    member confirmed its end, or the process is dead).
+    this primary named in a planned failover, and only when no lease of ours to another member can be alive (it ran
+    out, the member confirmed its end, or the process is dead).
  2. *No vote over a live lease.* We vote in a failover of the shard only when no lease of ours to any member can be
     alive.
  3. *No lease after a vote*, until its outcome is known (a configuration of that epoch or a later one), or the candidate

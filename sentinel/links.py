@@ -21,7 +21,7 @@ from slotmesh.sentinel.instance import SENTINEL, Address, Channel, Instance, Lin
 from slotmesh.sentinel.state import REFUSED_RETRY_MS, Context
 
 # What a reply is for.
-DISCARD, PING, INFO, HELLO, DOWN, GUARD, NODE_ID, NODES, EPOCHS, SHARDS, ORDER = range(11)
+DISCARD, PING, INFO, HELLO, DOWN, GUARD, NODE_ID, NODES, EPOCHS, SHARDS, ORDER, HAND_OVER = range(12)
 
 MAX_PENDING = 100
 """Periodic commands stop at this many unanswered ones: a silent peer must not make us hoard memory."""
@@ -263,6 +263,7 @@ class Links:
 
 def transact(links: Links, instance: Instance, kind: int, *order: str | int) -> bool:
     """Change a server's role in one transaction; False when it cannot be reached. The reply of EXEC comes as `kind`.
+    Without an order its role has changed already.
 
     Behind the order: CONFIG REWRITE, so that a restart keeps the role, and CLIENT KILL, so that every client of the
     server connects anew and asks where the primary is.
@@ -270,7 +271,8 @@ def transact(links: Links, instance: Instance, kind: int, *order: str | int) -> 
     if not instance.link.commands.up:
         return False
     links.send(instance, DISCARD, "MULTI")
-    links.send(instance, DISCARD, *order)
+    if order:
+        links.send(instance, DISCARD, *order)
     links.send(instance, DISCARD, "CONFIG", "REWRITE")
     links.send(instance, DISCARD, "CLIENT", "KILL", "TYPE", "normal")
     links.send(instance, DISCARD, "CLIENT", "KILL", "TYPE", "pubsub")

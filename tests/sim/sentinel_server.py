@@ -148,6 +148,8 @@ class SimServer(SimHost):
             return self._info()
         if name == b"PUBLISH":
             return self._publish(argv[1], argv[2])
+        if name == b"FAILOVER" and self.ours and not self.clustered:
+            return self._hand_over(argv[2])
         if name == b"SLAVEOF":
             return self._replica_of(argv[1], argv[2])
         if name == b"CLIENT" and argv[1].upper() == b"KILL":
@@ -173,6 +175,21 @@ class SimServer(SimHost):
             self.primary = next(peer for peer in self.peers if peer.address == host.decode())
         self.link_up, self.link_down_ms = False, 0
         return OK
+
+    def _hand_over(self, host: bytes) -> Any:
+        """The coordinated failover of a plain primary: with everything at the replica, the roles change."""
+        heir = next(peer for peer in self.peers if peer.address == host.decode())
+        cut = self.network.is_cut(self, heir) or self.network.is_cut(heir, self)
+        if self.primary is not None or heir.primary is not self or not heir.link_up or cut or not heir.up:
+            return ErrorReply("ERR FAILOVER target HOST and PORT is not a replica.")
+        self.primary, self.link_up, self.link_down_ms = heir, False, 0
+        self.network.after(1 + int(self.rng.random() * 5), heir.offer, heir._succeed, self.offset)
+        return OK
+
+    def _succeed(self, offset: int) -> None:
+        self.offset = offset
+        self.primary = None
+        self.link_up, self.link_down_ms = False, 0
 
     def _publish(self, channel: bytes, message: bytes) -> int:
         for peer in self.peers if self.clustered else [self]:

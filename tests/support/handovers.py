@@ -5,8 +5,8 @@
 
 `cluster`: a guarded cluster, by turns CLUSTER FAILOVER on the replica and SENTINEL FAILOVER. `plain`: a primary with
 two replicas without a cluster, SENTINEL FAILOVER. A few clients write one key after the other, each with keys of its
-own, to whoever takes it. The gap is the longest time between two acknowledgements that any client had in a row; so it holds
-what the client takes to find the new primary.
+own, to whoever takes it. The gap is the longest time between two acknowledgements that any client had in a row; so it
+holds what the client takes to find the new primary.
 """
 
 from __future__ import annotations

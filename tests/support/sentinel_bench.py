@@ -173,7 +173,18 @@ class SentinelBench:
         return contents[-1]
 
 
-KINDS = {1: "PING", 2: "INFO", 4: "DOWN", 5: "GUARD", 6: "MYID", 7: "NODES", 8: "EPOCHS", 9: "SHARDS", 10: "ORDER"}
+KINDS = {
+    1: "PING",
+    2: "INFO",
+    4: "DOWN",
+    5: "GUARD",
+    6: "MYID",
+    7: "NODES",
+    8: "EPOCHS",
+    9: "SHARDS",
+    10: "ORDER",
+    11: "HAND_OVER",
+}
 
 
 def info(role: str = "master", **fields: object) -> bytes:

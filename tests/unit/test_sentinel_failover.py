@@ -281,6 +281,57 @@ def test_ordered_failover_needs_no_vote_and_no_fallen_primary() -> None:
     assert reply == ErrorReply("INPROG Failover already in progress")
 
 
+HAND_OVER = (b"FAILOVER", b"TO", b"10.0.0.3", b"6381", b"TIMEOUT", b"5000")
+
+
+def handing_over() -> SentinelBench:
+    """Three servers of ours, and an operator who wants another primary."""
+    bench = watched()
+    unit = bench.core.ctx.units["m"]
+    for member in unit.members():
+        member.ours = True
+    bench.call("SENTINEL", "FAILOVER", "m")
+    return bench
+
+
+def test_ordered_failover_between_two_of_ours_is_the_primarys_own() -> None:
+    bench = handing_over()
+    assert HAND_OVER in bench.sent()
+    bench.answer(PRIMARY, {"HAND_OVER": b"OK"})
+    bench.advance(2)
+    effects = bench.answer(SECOND, {"PING": b"PONG", "INFO": info("master")})
+    assert "+promoted-slave" in bench.events(effects)
+    sent = bench.sent(effects)
+    assert sent.count((b"CONFIG", b"REWRITE")) >= 2, "both save their new roles"
+    assert sent.count((b"CLIENT", b"KILL", b"TYPE", b"normal")) >= 2
+    assert not any(argv[:2] == (b"SLAVEOF", b"NO") for argv in bench.sent(bench.history))
+
+
+@pytest.mark.parametrize("stock", [PRIMARY, SECOND])
+def test_ordered_failover_with_a_stock_server_is_that_of_stock(stock: int) -> None:
+    bench = watched()
+    unit = bench.core.ctx.units["m"]
+    for member in unit.members():
+        member.ours = member.address.port != stock
+    bench.call("SENTINEL", "FAILOVER", "m")
+    assert (b"SLAVEOF", b"NO", b"ONE") in bench.sent()
+    assert HAND_OVER not in bench.sent()
+
+
+def test_primary_that_cannot_hand_over_is_replaced_as_by_stock() -> None:
+    bench = handing_over()
+    effects = bench.answer(PRIMARY, {"HAND_OVER": ErrorReply("NOPERM User sentinel has no permissions")})
+    assert (b"SLAVEOF", b"NO", b"ONE") in bench.sent(effects)
+
+
+def test_primary_that_dies_while_it_hands_over_is_failed_over_at_once() -> None:
+    bench = handing_over()
+    bench.answer(PRIMARY, {"HAND_OVER": b"OK"})
+    assert "-failover-abort-slave-timeout" in kill_primary(bench)
+    events = bench.events(bench.advance(1100))
+    assert events.count("+try-failover") == 1
+
+
 def test_newer_configuration_of_another_sentinel_is_adopted() -> None:
     bench = watched()
     bench.hear(PRIMARY, f"10.0.1.2,26001,{'a' * 40},9,m,10.0.0.3,6381,9")
