@@ -55,6 +55,7 @@ from slotmesh.sentinel.effects import (
     Send,
     Stored,
     Tick,
+    split_free,
 )
 from slotmesh.sentinel.wire import Wire, connect
 
@@ -98,6 +99,8 @@ class Driver:
         self._poller = Poller(self._end_pass)
         self._in_pass = False
         self._carrying = False
+        self._held: set[int] = set()
+        """Connections on which something waits for the saving that is under way."""
         self._work = trio.Event()
         self._timer = trio.Event()
         self._armed_ms = 0
@@ -120,7 +123,11 @@ class Driver:
         self._in_pass = False
         ctx = self.core.ctx
         if ctx.dirty or self._carrying:
-            self._work.set()
+            if self._carrying:
+                for send in ctx.take_free(self._held):
+                    self._carry_out_one(send, saved=True)
+            if not ctx.idle:
+                self._work.set()
         elif not ctx.idle:
             for effect in self.core.take_effects():
                 self._carry_out_one(effect, saved=True)
@@ -202,12 +209,17 @@ class Driver:
         `after_failure`: the batch before could not be saved, and this one was decided before the core knew that.
         """
         saved, failed = not after_failure, False
+        if effects and isinstance(effects[0], Persist):
+            free, effects = split_free(effects, self._held)
+            for send in free:
+                self._carry_out_one(send, saved=True)
         for effect in effects:
             if isinstance(effect, Persist):
                 saved = await self._persist(effect.content)
                 failed = not saved
             else:
                 self._carry_out_one(effect, saved)
+        self._held.clear()
         return failed
 
     def _carry_out_one(self, effect: Effect, saved: bool) -> None:

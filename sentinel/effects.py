@@ -1,8 +1,10 @@
 """What goes into the sentinel core and what comes out of it.
 
 The core never touches a socket, a file or a clock. Its driver (trio, or the simulator) turns the outside world into the
-events below, calls `step`, and then carries out `take_effects()` strictly in order. A `Persist` always comes before
-every other effect of its batch: what a vote or an order rests on is on disk before anybody can see it.
+events below, calls `step`, and then carries out `take_effects()` in order. A `Persist` always comes before every other
+effect of its batch: what a vote or an order rests on is on disk before anybody can see it. Only what is `free`, a
+question or the renewal of a lease, waits for no disk: `split_free` says what may overtake a `Persist`. Else a disk that
+is slow for a second, in one failover, would end the leases of all shards.
 
 Connections are numbered by the core: a number is used for one TCP connection and never again, so an event of a
 connection that the core has given up is recognised by its number and ignored. Replies arrive in the order of the
@@ -11,6 +13,7 @@ commands.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Union
 
 from attrs import frozen
@@ -135,8 +138,11 @@ class Disconnect:
 
 @frozen
 class Send:
+    """`free`: it rests on nothing that has yet to be saved."""
+
     conn_id: int
     argv: tuple[bytes, ...]
+    free: bool = False
 
 
 @frozen
@@ -186,3 +192,21 @@ class Exit:
 
 
 Effect = Persist | Connect | Disconnect | Send | Respond | Emit | Log | Resolve | RunScript | KillScript | Exit
+
+
+def split_free(effects: Sequence[Effect], held: set[int]) -> tuple[list[Send], list[Effect]]:
+    """What of `effects` may be carried out at once although something has to be saved first, and the rest.
+
+    What goes over one connection keeps its order: nothing overtakes on those in `held`, to which those of the rest are
+    added.
+    """
+    free: list[Send] = []
+    rest: list[Effect] = []
+    for effect in effects:
+        if isinstance(effect, Send) and effect.free and effect.conn_id not in held:
+            free.append(effect)
+            continue
+        rest.append(effect)
+        if isinstance(effect, Send | Connect | Disconnect):
+            held.add(effect.conn_id)
+    return free, rest

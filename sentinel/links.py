@@ -23,6 +23,10 @@ from slotmesh.sentinel.state import REFUSED_RETRY_MS, Context
 # What a reply is for.
 DISCARD, PING, INFO, HELLO, DOWN, GUARD, NODE_ID, NODES, EPOCHS, SHARDS, ORDER, HAND_OVER = range(12)
 
+_QUESTIONS = frozenset((PING, INFO, GUARD, NODE_ID, NODES, EPOCHS, SHARDS))
+"""What may be sent while something is being saved. A GUARD promises something, too, but a lease that needs the disk,
+the first one to a node, leaves the state to be saved when it is sent."""
+
 MAX_PENDING = 100
 """Periodic commands stop at this many unanswered ones: a silent peer must not make us hoard memory."""
 
@@ -227,10 +231,10 @@ class Links:
 
     def _send_on(self, channel: Channel, instance: Instance, kind: int, argv: tuple[bytes, ...], note: int = 0) -> None:
         channel.pending.append(Pending(kind, instance, note))
-        self._write(channel, argv)
+        self._write(channel, argv, free=kind in _QUESTIONS and not self._ctx.dirty)
 
-    def _write(self, channel: Channel, argv: tuple[bytes, ...]) -> None:
-        self._ctx.effect(Send(channel.conn_id, argv))
+    def _write(self, channel: Channel, argv: tuple[bytes, ...], *, free: bool = False) -> None:
+        self._ctx.effect(Send(channel.conn_id, argv, free))
 
     def _words(self, instance: Instance, *words: str | int) -> tuple[bytes, ...]:
         """A command as bytes, its first word translated if the operator renamed it."""

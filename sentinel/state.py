@@ -14,7 +14,7 @@ from random import Random
 from attrs import Factory, define, field
 
 from slotmesh.cluster.addresses import is_host_name, is_ip
-from slotmesh.sentinel.effects import WARNING, Effect, Emit, Log, Persist, Resolve
+from slotmesh.sentinel.effects import WARNING, Effect, Emit, Log, Persist, Resolve, Send, split_free
 from slotmesh.sentinel.instance import PRIMARY, Address, Channel, Guard, Instance, Link, Unit, wire_role
 from slotmesh.sentinel.scripts import ScriptQueue
 
@@ -110,6 +110,11 @@ class Context:
     def persist(self) -> None:
         """The state on disk is out of date: it is written before any effect of this batch."""
         self.dirty = True
+
+    def take_free(self, held: set[int]) -> list[Send]:
+        """The effects that may be carried out while something is being saved that what is `held` waits for."""
+        free, self._effects = split_free(self._effects, set(held))
+        return free
 
     def drain(self, content: str | None) -> list[Effect]:
         """All effects since the last call, with `content` to persist in front when there is any."""

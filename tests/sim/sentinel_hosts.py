@@ -36,6 +36,7 @@ from slotmesh.sentinel.effects import (
     Send,
     Stored,
     Tick,
+    split_free,
 )
 from slotmesh.sentinel.instance import Unit
 from tests.sim.network import Connection, Network
@@ -237,8 +238,20 @@ class SimSentinel(SimHost):
             effects: list[Effect | VoteSaved] = list(self.core.take_effects())
             effects[1:1] = self._new_votes
             self._new_votes.clear()
+            if self._storing or isinstance(effects[0], Persist):
+                free, effects = self._overtaking(effects)
+                for effect in free:
+                    self.watch(self, effect)
+                    self._do(effect)
             self._queue.extend(effects)
             self._carry_out()
+
+    def _overtaking(self, effects: list[Effect | VoteSaved]) -> tuple[list[Send], list[Effect | VoteSaved]]:
+        """What need not wait for the disk, as in the driver; all else, in its order."""
+        held = {one.conn_id for one in self._queue if isinstance(one, Send | Connect | Disconnect)}
+        free, _ = split_free([one for one in effects if not isinstance(one, VoteSaved)], held)
+        sent = {id(one) for one in free}
+        return free, [one for one in effects if id(one) not in sent]
 
     def _carry_out(self) -> None:
         while self._queue and not self._storing:
