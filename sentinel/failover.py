@@ -10,8 +10,9 @@ everybody. Up to the order an attempt ends as soon as its reason is gone (the pr
 need be. reconf_slaves: point the other replicas at the new primary, `parallel-syncs` at a time. update_config: switch.
 
 A plain primary is failed over as by stock. Only when an operator asks for it, both ends are ours and the primary is
-well, is it a coordinated one: FAILOVER to the primary, which pauses its writers until the replica has everything, becomes
-its replica and tells it to be the primary. Then both save their roles, and the old primary's clients are disconnected.
+well, is it a coordinated one: FAILOVER to the primary, which pauses its writers until the replica has everything,
+becomes its replica and tells it to be the primary. Then both save their roles, and the clients of both are
+disconnected.
 
 In a guarded cluster
 
@@ -231,7 +232,7 @@ class Failover:
         return self._links.send(unit.primary, HAND_OVER, *words)
 
     def on_hand_over_reply(self, primary: Instance, reply: Reply) -> None:
-        """The primary answered FAILOVER. When it may not or cannot do it at all, the replica is promoted as by stock."""
+        """The primary answered FAILOVER. When it may not or cannot do it, the replica is promoted as by stock."""
         unit = primary.unit
         if unit is None or unit.primary is not primary or unit.failover.state != WAIT_PROMOTION:
             return

@@ -2,6 +2,12 @@
 
 First the facts are noted, then - not in TILT - acted upon. The waiting times before a stray is brought back are
 stock's: they give the sentinel that leads a failover time to tell what it did, before another one undoes it.
+
+There is one stray that nobody has promoted: a process of ours that was gone, and that says it is a primary since it is
+back. It takes writes that will be lost, so it is made a replica at once, provided that
+
+- the primary we know, also ours, says after that that it is one, and
+- most of the sentinels have said hello lately: what any of them did would have reached us (they say it at once).
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from slotmesh.sentinel.roster import Roster
 from slotmesh.sentinel.state import Context
 
 CONVERT_PUBLISH_PERIODS = 4
+RECENT_HELLO_PERIODS = 2
 PROMOTION_INFO_MS = 100
 RECONF_INFO_MS = 250
 FAST_INFO_MS = 1_000
@@ -75,6 +82,7 @@ class Inspector:
                 if instance.role == PRIMARY and instance.settings.reboot_down_after_ms:
                     instance.rebooted_ms = now
                 instance.link.born_ms = now
+                instance.returned_ms = now if facts.role == PRIMARY else 0
             instance.run_id = facts.run_id
         instance.ours = facts.ours
         if instance.role == PRIMARY and instance.guard is None and instance.unit is not None:
@@ -93,7 +101,7 @@ class Inspector:
         if facts.role and facts.role != instance.role_reported:
             instance.role_reported, instance.role_reported_ms = facts.role, now
             if facts.role == REPLICA:
-                state.conf_change_ms = now
+                state.conf_change_ms, instance.returned_ms = now, 0
             sign = "+" if facts.role == instance.role else "-"
             ctx.emit(VERBOSE, f"{sign}role-change", instance, f" new reported role is {wire_role(facts.role)}")
         ctx.touch(instance)
@@ -111,6 +119,9 @@ class Inspector:
     def _act(self, instance: Instance, unit: Unit, facts: InfoFacts) -> None:
         """Plain units."""
         if instance.role != REPLICA:
+            for replica in unit.replicas.values():
+                if self._returned(replica, unit):
+                    self._bring_back(replica, unit, 0)
             return
         if facts.role == PRIMARY:
             if self._confirms(instance, unit):
@@ -138,9 +149,25 @@ class Inspector:
     def _maybe_convert(self, instance: Instance, unit: Unit) -> None:
         """A replica says it is a primary: our configuration is right unless somebody tells otherwise in time."""
         wait_ms = self._ctx.timing.publish_period * CONVERT_PUBLISH_PERIODS
-        settled = self._ctx.now_ms - instance.role_reported_ms > wait_ms
-        if settled and self._follow(instance, unit, wait_ms):
+        if self._ctx.now_ms - instance.role_reported_ms > wait_ms:
+            self._bring_back(instance, unit, wait_ms)
+        elif instance.returned_ms:
+            unit.primary.info_wanted = True  # if it leads, the other one is brought back without that wait
+            self._ctx.touch(unit.primary)
+
+    def _bring_back(self, instance: Instance, unit: Unit, wait_ms: int) -> None:
+        if self._follow(instance, unit, wait_ms):
+            instance.returned_ms = 0
             self._ctx.emit(NOTICE, "+convert-to-slave", instance)
+
+    def _returned(self, instance: Instance, unit: Unit) -> bool:
+        """Whether a replica of ours came back as a primary that nobody can have promoted."""
+        since_ms, primary = instance.returned_ms, unit.primary
+        if not since_ms or unit.failover.active or not (instance.ours and primary.ours):
+            return False
+        heard_ms = self._ctx.now_ms - RECENT_HELLO_PERIODS * self._ctx.timing.publish_period
+        hearing = 1 + sum(peer.peer.hello_heard_ms > heard_ms for peer in unit.sentinels.values())
+        return primary.info_heard_ms > since_ms and 2 * hearing > unit.voters
 
     def _maybe_fix(self, instance: Instance, unit: Unit) -> None:
         """A replica follows somebody else."""

@@ -170,6 +170,7 @@ class Instance:
     role_reported: str = ""
     role_reported_ms: int = 0
     rebooted_ms: int = 0  # 0: no reboot under suspicion
+    returned_ms: int = 0  # when it was seen as a primary after a restart that we noticed, and as nothing else since
     hello_sent_ms: int = 0
     # Of the cluster, when guarded.
     guard: Guard | None = None

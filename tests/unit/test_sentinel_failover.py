@@ -382,6 +382,54 @@ def test_old_primary_that_comes_back_as_primary_is_made_a_replica() -> None:
     assert (b"SLAVEOF", b"10.0.0.3", b"6381") in sent
 
 
+BACK = (b"SLAVEOF", b"10.0.0.3", b"6381")
+
+
+def returned(*, ours: bool = True, silent_ms: int = 0) -> tuple[SentinelBench, bytes]:
+    """6381 is the primary; the process at 6379 was gone, and is back as a primary. And what each says of itself.
+
+    No other sentinel has said hello for `silent_ms`.
+    """
+    bench = watched()
+    says = info("master", **({"server_name": "slotmesh"} if ours else {}))
+    bench.hear(PRIMARY, f"10.0.1.2,26001,{'a' * 40},9,m,10.0.0.3,6381,9")
+    bench.hear(PRIMARY, f"10.0.1.3,26001,{'b' * 40},9,m,10.0.0.3,6381,9")
+    bench.advance(2 + silent_ms)
+    bench.answer(SECOND, {"PING": b"PONG", "INFO": says})
+    bench.drop(PRIMARY)
+    bench.advance(200)
+    bench.accept(PRIMARY)
+    bench.advance(2)
+    bench.core.ctx.units["m"].replicas["10.0.0.1:6379"].info_wanted = True
+    bench.advance(2)
+    bench.answer(PRIMARY, {"PING": b"PONG", "INFO": says.replace(b"a" * 40, b"c" * 40)})
+    bench.advance(2)
+    return bench, says
+
+
+def test_primary_that_comes_back_is_a_replica_as_soon_as_its_successor_says_that_it_leads() -> None:
+    bench, says = returned()
+    assert BACK not in bench.sent(bench.history)
+    effects = bench.answer(SECOND, {"PING": b"PONG", "INFO": says})
+    assert "+convert-to-slave" in bench.events(effects)
+    assert BACK in bench.sent(effects)
+
+
+def test_returning_primary_is_not_touched_when_its_successor_follows_somebody() -> None:
+    bench, _ = returned()
+    bench.answer(SECOND, {"PING": b"PONG", "INFO": replica_info(1, "10.0.0.1", 6379)})
+    assert BACK not in bench.sent(bench.history)
+
+
+@pytest.mark.parametrize(("ours", "silent_ms"), [(False, 0), (True, 5_000)])
+def test_returning_primary_of_stock_or_without_word_of_the_others_has_the_time_of_stock(
+    ours: bool, silent_ms: int
+) -> None:
+    bench, says = returned(ours=ours, silent_ms=silent_ms)
+    bench.answer(SECOND, {"PING": b"PONG", "INFO": says})
+    assert BACK not in bench.sent(bench.history)
+
+
 def test_replica_of_a_stranger_is_brought_back_after_the_failover_timeout() -> None:
     bench = watched()
     events: list[str] = []
