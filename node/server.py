@@ -53,6 +53,7 @@ from slotmesh.node.serving import dispatch
 from slotmesh.node.serving.cron import Cron
 from slotmesh.node.serving.data_plane import DataPlane
 from slotmesh.node.serving.fibers import Fibers
+from slotmesh.node.serving.file_saves import FileSaves
 from slotmesh.node.serving.http_guard import HttpGuard
 from slotmesh.node.serving.listeners import Listeners, address_text, is_local, set_keepalive
 from slotmesh.node.serving.propagation import Propagation
@@ -138,6 +139,7 @@ class Server:
         self.shutdown = Shutdown(self)
         self.listeners = Listeners(self)
         self.oom_score = OomScore(config)
+        self.file_saves = FileSaves(self)
         self._wire_observers()
         self.replication.wire()
         self.replication.refresh_expiry_mode()
@@ -366,6 +368,7 @@ class Server:
                 self.replication.restore(self.persistence.loader.aux, self.persistence.loader.dropped)
                 tasks.start("replication", self.replication.run)
                 tasks.start("the housekeeping", self.cron.run)
+                tasks.start("saving files", self.file_saves.run)
                 if self.cluster is not None:
                     tasks.start("the cluster", self.cluster.run)
                 log.info("The hot path of commands is %s.", HOT_PATH)

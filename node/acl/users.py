@@ -23,7 +23,7 @@ from slotmesh.node.base.errors import CommandError
 from slotmesh.node.clients.client import GATE_ACL, GATE_AUTH, KIND_PUBSUB, Client
 from slotmesh.node.config.configuration import Config
 from slotmesh.node.config.kinds import ConfigFileError, bytes_of, text_of
-from slotmesh.node.config.rewrite import replace_file
+from slotmesh.node.config.rewrite import Draft
 from slotmesh.node.spec import registry
 
 if TYPE_CHECKING:
@@ -351,9 +351,9 @@ class Acl:
                     syntax_told = True
         return problems
 
-    def save_file(self) -> None:
-        """ACL SAVE. Raises OSError; the old file is intact then."""
-        replace_file(self._config.aclfile, b"".join(line + b"\n" for line in self.lines()))
+    def saved_file(self) -> Draft:
+        """ACL SAVE: the file with all users, still to be put in place. Raises OSError; the old file is intact then."""
+        return Draft(self._config.aclfile, b"".join(line + b"\n" for line in self.lines()))
 
 
 def close_client(client: Client, caller: Client | None) -> None:

@@ -4,9 +4,9 @@ There are four forms, because patterns come from anybody and may have any length
 
 - A pattern without anything special is a text to compare with.
 - One with stars only before and behind a text asks whether a text begins or ends with it, or holds it.
-- Another short pattern becomes a regular expression, so that KEYS spends 0.3 us on a key, not several. Each `*` but the last
-  is an atomic group that ends at the first place where the text up to the next `*` fits; earlier stars are never
-  reconsidered, which is all a glob needs. So matching takes O(pattern * text) at worst, as in stock.
+- Another short pattern becomes a regular expression, so that KEYS spends 0.3 us on a key, not several. Each `*` but
+  the last is an atomic group that ends at the first place where the text up to the next `*` fits; earlier stars are
+  never reconsidered, which is all a glob needs. So matching takes O(pattern * text) at worst, as in stock.
 - A long one is walked over, text by text, as stock does it: compiling a megabyte would take seconds and hundreds of
   megabytes, and most texts end after a few letters. Only its least length is computed.
 

@@ -207,13 +207,19 @@ def cmd_acl_save(client: Client, argv: list[bytes]) -> Any:
     if not client.server.config.aclfile:
         raise CommandError(_NO_FILE)
     try:
-        client.server.acl.save_file()
+        draft = client.server.acl.saved_file()
     except OSError as error:
-        log.warning("ACL SAVE failed: %s", error)
-        raise CommandError(
-            "ERR There was an error trying to save the ACLs. Please check the server logs for more information"
-        ) from error
-    return OK
+        raise CommandError(_saved(error)) from error
+    return client.server.file_saves.save(client, draft, _saved)
+
+
+def _saved(error: OSError | None) -> Any:
+    if error is None:
+        return OK
+    log.warning("ACL SAVE failed: %s", error)
+    return ErrorReply(
+        "ERR There was an error trying to save the ACLs. Please check the server logs for more information"
+    )
 
 
 # -- categories, passwords, log ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.node.base import errors
-from slotmesh.node.base.errors import CommandError
+from slotmesh.node.base.errors import CommandError, ErrorReply
 from slotmesh.node.commands.help import help_reply
 from slotmesh.node.observe.client_info import is_local
 from slotmesh.node.resp.values import OK
@@ -68,13 +68,19 @@ def cmd_config_set(client: Client, argv: list[bytes]) -> Any:
 )
 def cmd_config_rewrite(client: Client, argv: list[bytes]) -> Any:
     try:
-        client.server.config.rewrite()
+        draft = client.server.config.rewrite()
     except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        log.warning("CONFIG REWRITE failed: %s", reason)
-        raise CommandError(f"ERR Rewriting config file: {reason}") from error
-    log.info("CONFIG REWRITE executed with success.")
-    return OK
+        raise CommandError(_rewritten(error)) from error
+    return client.server.file_saves.save(client, draft, _rewritten)
+
+
+def _rewritten(error: OSError | None) -> Any:
+    if error is None:
+        log.info("CONFIG REWRITE executed with success.")
+        return OK
+    reason = os.strerror(error.errno or 0)
+    log.warning("CONFIG REWRITE failed: %s", reason)
+    return ErrorReply(f"ERR Rewriting config file: {reason}")
 
 
 @command(

@@ -237,7 +237,7 @@ def _protocol(client: Client, argv: list[bytes]) -> Any:
 
 
 def _rewrite_config(client: Client, argv: list[bytes]) -> Any:
-    client.server.config.rewrite(everything=True)
+    client.server.config.rewrite(everything=True).put_in_place()
     return OK
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.compat import COMPAT
@@ -30,6 +30,10 @@ __all__ = ["Config", "ConfigError", "ConfigFileError"]
 
 Listener = Callable[[Any], None]
 _GLOB_LETTERS = frozenset(b"[*?")
+
+
+if TYPE_CHECKING:
+    from slotmesh.node.config.rewrite import Draft
 
 
 class Config(ConfigValues):
@@ -164,16 +168,17 @@ class Config(ConfigValues):
         for callback in self._listeners.get(directive.name, ()):
             callback(value)
 
-    def rewrite(self, *, everything: bool = False) -> None:
-        """CONFIG REWRITE: bring the file up to date. Raises CommandError without a file, OSError when it fails.
+    def rewrite(self, *, everything: bool = False) -> Draft:
+        """CONFIG REWRITE: the file brought up to date, still to be put in place. Raises CommandError without a file,
+        OSError when it cannot be written.
 
         `everything`: write what has its default value, too.
         """
-        from slotmesh.node.config.rewrite import rewrite_file  # as with `load`
+        from slotmesh.node.config.rewrite import draft_of  # as with `load`
 
         if self.path is None:
             raise CommandError("ERR The server is running without a config file")
-        rewrite_file(self, self.path, everything=everything)
+        return draft_of(self, self.path, everything=everything)
 
 
 def change_directory(path: str) -> None:

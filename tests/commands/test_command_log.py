@@ -124,7 +124,7 @@ def test_files_may_use_the_newer_names(tmp_path: Path) -> None:
     config = Config.load([str(path)])
     assert (config.slowlog_log_slower_than, config.commandlog_request_larger_than) == (123, -1)
     config.set([(b"commandlog-execution-slower-than", b"456"), (b"commandlog-large-reply-max-len", b"7")])
-    config.rewrite()
+    config.rewrite().put_in_place()
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
     assert sum("slower-than" in line for line in lines) == 1
     again = Config.load([str(path)])

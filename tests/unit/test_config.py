@@ -18,7 +18,7 @@ from slotmesh.node.config.directives import ALL_DIRECTIVES, BY_NAME, DIRECTIVES
 from slotmesh.node.config.effects import EFFECTS, NONE, PARTLY
 from slotmesh.node.config.kinds import ConfigError as KindError
 from slotmesh.node.config.kinds import format_memory, parse_memory
-from slotmesh.node.config.rewrite import SIGNATURE, replace_file, rewrite_file, rewritten
+from slotmesh.node.config.rewrite import SIGNATURE, draft_of, replace_file, rewritten
 from slotmesh.node.config.values import ConfigValues
 from slotmesh.node.types.limits import LIMITS
 from tests.support.inprocess import InProcessNode
@@ -368,7 +368,7 @@ def test_rewrite_of_its_own_result_changes_nothing() -> None:
 def test_rewrite_gives_a_file_that_loads_to_the_same_values() -> None:
     config = load('port 7001\nrequirepass "a b\\x00"\nbind 127.0.0.1\nnotify-keyspace-events KEA\nsave ""\n')
     config.maxmemory_clients, config.client_output_buffer_limit = -5, ((1, 2, 3), (4, 5, 6), (7, 8, 9))
-    config.rewrite()
+    config.rewrite().put_in_place()
     again = Config.load(["test.conf"])
     for directive in ALL_DIRECTIVES:
         assert again.value(directive) == config.value(directive), directive.name
@@ -396,7 +396,7 @@ def test_rewrite_that_fails_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(OSError, match="full"):
-        config.rewrite()
+        config.rewrite().put_in_place()
     assert Path("test.conf").read_text() == "port 7000\n"
     assert os.listdir() == ["test.conf"]
 
@@ -406,7 +406,7 @@ def test_rewritten_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "redis.conf"
     path.write_text("requirepass secret\n")
     path.chmod(mode)
-    rewrite_file(Config.load([str(path)]), str(path))
+    draft_of(Config.load([str(path)]), str(path)).put_in_place()
     assert path.stat().st_mode & 0o777 == mode
 
 
