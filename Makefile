@@ -46,7 +46,8 @@ run: $(BYTECODE)
 stop: $(BYTECODE)
 	@$(BIN)/clusterctl down
 
-test: setup
+# Style and types first: they are the quickest to say no.
+test: lint type
 	@$(BIN)/python -m slotmesh.tools.ensure_stock
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 

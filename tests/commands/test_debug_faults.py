@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slotmesh.node.serving.dispatch import SERVER_LOADING
-from tests.support.inprocess import InProcessNode
+from tests.support.inprocess import InProcessNode, write_bytes
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_writes_to_the_log_can_be_slowed_down(node: InProcessNode) -> None:
     log = node.server.persistence.aof
     client.call("DEBUG", "AOF-FLUSH-SLEEP", "30000")
     assert log.write_delay_us == 30_000
-    log.open_at_start(lambda path: Path(path).write_bytes(b"base"))
+    log.open_at_start(lambda path: write_bytes(path, b"base"))
     started = time.perf_counter()
     log.feed(0, [b"SET", b"k", b"v"])
     log.flush()
@@ -65,7 +65,7 @@ def test_reply_buffers_are_whatever_is_said_of_them(node: InProcessNode) -> None
     assert client.raw("DEBUG", "REPLYBUFFER", "GROWING", "1").startswith(b"-ERR")
 
 
-def test_clients_are_told_of_loading_while_debug_reloads(node: InProcessNode) -> None:
+def test_clients_are_told_of_loading_while_debug_reloads(node: InProcessNode, monkeypatch: pytest.MonkeyPatch) -> None:
     client = node.client()
     seen = []
     client.call("SET", "k", "v")
@@ -77,7 +77,7 @@ def test_clients_are_told_of_loading_while_debug_reloads(node: InProcessNode) ->
         seen.append(node.server.gates & SERVER_LOADING)
         yield from steps(path, drop_expired=drop_expired, replace=replace)
 
-    loader.rdb_steps = spying_steps
+    monkeypatch.setattr(loader, "rdb_steps", spying_steps)
     assert client.call("DEBUG", "RELOAD", "NOSAVE") == b"OK"
     assert seen == [SERVER_LOADING]
     assert not node.server.gates & SERVER_LOADING

@@ -173,7 +173,7 @@ def test_message_that_cannot_be_encoded_costs_the_listener_not_the_publisher(
     listener.call("HELLO", protocol)
     listener.call("SUBSCRIBE", "c")
     second.call("SUBSCRIBE", "c")
-    real = node_client.encode
+    from slotmesh.node.resp.encoder import encode as real
 
     def encode(out: list[bytes], value: Any, resp3: bool) -> None:
         if out is listener.served.out:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from slotmesh.node.observe.info_sections import memory_fields
 from slotmesh.node.observe.stats import Stats
-from tests.support.inprocess import InProcessClient, InProcessNode
+from tests.support.inprocess import InProcessClient, InProcessNode, write_bytes
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def test_connections_of_migrate_are_counted(node: InProcessNode) -> None:
 
 def test_unwritten_bytes_of_the_log_are_counted(node: InProcessNode) -> None:
     log = node.server.persistence.aof
-    log.open_at_start(lambda path: Path(path).write_bytes(b""))
+    log.open_at_start(lambda path: write_bytes(path, b""))
     assert dict(memory_fields(node.server))["mem_aof_buffer"] == 0
     log.feed(-1, [b"PING"])
     assert dict(memory_fields(node.server))["mem_aof_buffer"] == len(b"*1\r\n$4\r\nPING\r\n")

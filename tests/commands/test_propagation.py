@@ -26,7 +26,7 @@ def _line(argv: list[bytes]) -> str:
 
 
 #: commands that prepare, the command, what it propagates as (a list), None: nothing
-PROPAGATION = (
+PROPAGATION: tuple[tuple[list[str], str, list[str] | None], ...] = (
     ([], "SET k v", ["SET k v"]),
     ([], "SET k v EX 10", [f"SET k v PXAT {START_MS + 10_000}"]),
     (["SET k v"], "SET k w XX GET", ["SET k w XX"]),
@@ -96,7 +96,7 @@ def test_command_is_propagated_in_its_stable_form(
 
 
 #: the same at compat-level 7.2
-NEWER_PROPAGATION = (
+NEWER_PROPAGATION: tuple[tuple[list[str], str, list[str]], ...] = (
     ([], f"SET k v pxat {START_MS + 5}", [f"SET k v pxat {START_MS + 5}"]),
     ([], "SET k v px 5", [f"SET k v PXAT {START_MS + 5}"]),
     (["SET k v"], f"SET k w IFEQ v PXAT {START_MS + 5}", [f"SET k w PXAT {START_MS + 5}"]),
@@ -139,7 +139,7 @@ def test_pop_of_many_members_is_propagated_in_batches_at_the_newer_level(level: 
 
 
 #: commands that prepare, the command, its events
-EVENTS = (
+EVENTS: tuple[tuple[list[str], str, list[str]], ...] = (
     ([], "SET k v EX 10", ["new k", "set k", "expire k"]),
     (["SET k v"], "GETSET k w", ["set k"]),
     (["SET k v"], "APPEND k w", ["append k"]),

@@ -7,6 +7,7 @@ must say the same after it was read again, and whatever it sends, logs and saves
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 from slotmesh.cluster.addresses import is_host_name, is_ip
 from slotmesh.sentinel import statements
@@ -137,7 +138,7 @@ class Liar:
             ]
             for shard, node in ((0, 0), (1, 1), (0, 2), (1, 3))
         ]
-        return {
+        answers: dict[Any, Reply] = {
             PING: b"PONG",
             INFO: self.info(teller),
             DOWN: [self.rng.choice((0, 1, 7)), self.bytes_of(self.run_id()), number],
@@ -146,7 +147,8 @@ class Liar:
             NODES: self.nodes(teller),
             EPOCHS: f"cluster_current_epoch:{self.number(4)}\r\n".encode(),
             SHARDS: shard_ids,
-        }.get(kind, b"OK")
+        }
+        return answers.get(kind, b"OK")
 
     def command(self) -> tuple[bytes, ...]:
         """What a client may ask for; it is allowed all of it."""
@@ -243,7 +245,7 @@ def state_of(core: SentinelCore, original: SentinelCore) -> list[tuple[str, ...]
     """
     bare = {name for name, guard in original.ctx.guards.items() if not guard.units}
     epochs = [core.ctx.current_epoch, *(unit.config_epoch for unit in core.ctx.units.values())]
-    state = [("current-epoch", str(max(epochs)))]
+    state: list[tuple[str, ...]] = [("current-epoch", str(max(epochs)))]
     for words in statements.dump(core):
         of_guard = len(words) > 1 and words[1] in original.ctx.guards
         if words[0] in ("config-epoch", "leader-epoch") and words[1] in bare:

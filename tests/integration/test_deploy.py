@@ -232,7 +232,7 @@ def test_services_of_the_compose_file_form_one_cluster_that_survives_down_and_up
     (lost / "monitored-from-environment").unlink()
     assert "already" in composed.up()
     client = connect()
-    assert [int(client.get(f"key:{number}")) for number in range(60)] == list(range(60))
+    assert [int(client.get(f"key:{number}") or -1) for number in range(60)] == list(range(60))
     assert sorted(node["node_id"] for node in client.cluster_nodes().values()) == ids
     client.close()
 
@@ -279,8 +279,8 @@ def test_node_keeps_the_role_that_a_sentinel_gave_it(tmp_path: Path) -> None:
     with entrypoint("node", tmp_path, first) as environment:
         wait_until(lambda: not health("node", environment), 30, "a healthy node")
         assert node.info("replication")["role"] == "slave"
-        node.replicaof("NO", "ONE")  # type: ignore[no-untyped-call]
-        node.config_rewrite()  # type: ignore[no-untyped-call]
+        node.replicaof("NO", "ONE")
+        node.config_rewrite()
     with entrypoint("node", tmp_path, first) as environment:
         wait_until(lambda: not health("node", environment), 30, "a healthy node")
         assert node.info("replication")["role"] == "master"

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def test_histories_of_many_clients_are_linearizable_per_key(node: ServerHandle) 
                 started = time.monotonic()
                 answer = one.set(key, value) if is_write else one.get(key)
                 ended = time.monotonic()
-                seen = value if is_write else None if answer is None else int(answer)  # type: ignore[arg-type]
+                seen = value if is_write else None if answer is None else int(answer)
                 mine.append((key, Operation(started, ended, is_write, seen)))
         return mine
 
@@ -92,7 +92,7 @@ def test_transactions_and_scripts_are_never_seen_by_halves(node: ServerHandle) -
         sums = set()
         with connect(node) as one:
             while not done.is_set():
-                sums.add(sum(int(part) for part in one.mget("debit", "credit")))  # type: ignore[arg-type]
+                sums.add(sum(int(part) for part in one.mget("debit", "credit")))
         return sums
 
     with ThreadPoolExecutor(20) as pool:
@@ -155,7 +155,7 @@ def test_replies_of_a_pipeline_come_in_the_order_of_its_requests(node: ServerHan
     node.call("RPUSH", "long", *[str(number) for number in range(2000)])
     requests, replies = b"", b""
     whole = b"*2000\r\n" + b"".join(b"$%d\r\n%d\r\n" % (len(str(n)), n) for n in range(2000))
-    kinds = (
+    kinds: tuple[tuple[bytes, Callable[[int], bytes]], ...] = (
         (b"ECHO %d\r\n", lambda n: b"$%d\r\n%d\r\n" % (len(str(n)), n)),
         (b"LRANGE long 0 -1 %d\r\n", lambda n: b"-ERR wrong number of arguments for 'lrange' command\r\n"),
         (b"LRANGE long 0 %d\r\n", lambda n: whole),
@@ -284,7 +284,8 @@ def test_scan_begun_on_a_primary_ends_on_the_replica_that_replaced_it(tmp_path: 
         with client.pipeline(transaction=False) as pipeline:
             for key in sorted(keys):
                 pipeline.set(key, b"v")
-            pipeline.sadd("set", *members).execute()
+            pipeline.sadd("set", *members)
+            pipeline.execute()
         wait_in_step(primary, replica)
         found: set[bytes] = set()
         met: set[bytes] = set()

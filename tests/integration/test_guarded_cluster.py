@@ -41,7 +41,7 @@ def test_killed_primary_is_replaced_and_comes_back_as_replica(guarded: Guarded) 
     message = wait_until(lambda: listener.get_message(timeout=0.2), 10, "+switch-master")
     assert message["data"].decode() == f"{unit} 127.0.0.1 {primary.port} 127.0.0.1 {replica.port}"
     wait_until(lambda: stock_client.discover_master(unit) == ("127.0.0.1", replica.port), 10, "redis-py follows")
-    listener.close()  # type: ignore[no-untyped-call]
+    listener.close()
 
     primary.restart()
     wait_until(lambda: primary.info("replication").get("master_link_status") == "up", 30, "the old one replicates")

@@ -6,16 +6,33 @@ import os
 import signal
 import socket
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 import redis
 from redis.cache import CacheConfig
 
-from tests.support.processes import OUR_NODE, PROJECT_ROOT, free_ports, start_node, start_server, wait_until
+from tests.support.processes import (
+    OUR_NODE,
+    PROJECT_ROOT,
+    ServerHandle,
+    free_ports,
+    start_node,
+    start_server,
+    wait_until,
+)
 
 DEBIAN_CONF = Path("/etc/redis/redis.conf")
 _ENV = os.environ | {"PYTHONPATH": str(PROJECT_ROOT)}
+
+
+def _has_links(node: ServerHandle, count: int) -> bool:
+    return len(node.call("CLUSTER", "LINKS")) == count
+
+
+def _refused(node: ServerHandle, times: int) -> bool:
+    return bool(node.log().count("can't exit") == times)
 
 
 @pytest.mark.stock
@@ -172,7 +189,7 @@ def test_debug_breaks_the_bus_on_purpose_and_mends_it(tmp_path: Path) -> None:
         assert b"cluster_known_nodes:1\r" in second.call("CLUSTER", "INFO")
         second.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "-1")
         for node in (first, second):
-            wait_until(lambda node=node: len(node.call("CLUSTER", "LINKS")) == 2, 20, "both know each other")
+            wait_until(partial(_has_links, node, 2), 20, "both know each other")
         assert first.info("clients")["cluster_connections"] == "2"
         assert int(first.info("memory")["mem_cluster_links"]) > 0
         assert b"cluster_stats_messages_meet_received:" in second.call("CLUSTER", "INFO"), "a dropped message counts"
@@ -236,7 +253,7 @@ def test_interrupt_after_a_refused_shutdown_is_a_first_one_again(tmp_path: Path)
         node.call("SET", "k", "v")
         for times in (1, 2):
             os.kill(node.pid, signal.SIGINT)
-            wait_until(lambda times=times: node.log().count("can't exit") == times, 10, "the shutdown is refused")
+            wait_until(partial(_refused, node, times), 10, "the shutdown is refused")
         assert node.call("GET", "k") == b"v"
 
 

@@ -25,7 +25,7 @@ def role(node: ServerHandle) -> str:
 
 def takes_writes(node: ServerHandle) -> bool:
     try:
-        return node.call("SET", "k", "v") == b"OK"
+        return bool(node.call("SET", "k", "v") == b"OK")
     except (redis.RedisError, OSError):
         return False
 

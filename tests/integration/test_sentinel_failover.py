@@ -69,7 +69,7 @@ class World:
 
     def client(self) -> Sentinel:
         addresses = [("127.0.0.1", one.port) for one in self.sentinels]
-        return Sentinel(addresses, socket_timeout=2)  # type: ignore[no-untyped-call]
+        return Sentinel(addresses, socket_timeout=2)
 
 
 def fields(flat: Any) -> dict[str, str]:
@@ -112,9 +112,9 @@ def world(
 
 def test_killed_primary_is_replaced_and_clients_of_redis_py_keep_writing(tmp_path: Path) -> None:
     with world(tmp_path) as made:
-        listener = made.sentinels[1].client().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        listener = made.sentinels[1].client().pubsub(ignore_subscribe_messages=True)
         listener.psubscribe("*")
-        client = made.client().master_for(NAME, socket_timeout=2)  # type: ignore[no-untyped-call]
+        client = made.client().master_for(NAME, socket_timeout=2)
         client.set("before", "1")
         made.primary.client().wait(2, 5000)
         old = made.primary.port

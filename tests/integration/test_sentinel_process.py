@@ -191,7 +191,7 @@ def test_both_protocols_and_inline_commands_are_spoken(sentinel: ServerHandle) -
 
 
 def test_events_reach_subscribers_by_channel_and_by_pattern(sentinel: ServerHandle) -> None:
-    listener = sentinel.client().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    listener = sentinel.client().pubsub(ignore_subscribe_messages=True)
     listener.subscribe("+set")
     listener.psubscribe("+s*")
     wait_until(lambda: sentinel.call("CLIENT", "LIST", "TYPE", "pubsub").count(b"sub=1 psub=1") == 1, 5, "subscribed")

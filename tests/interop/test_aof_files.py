@@ -45,7 +45,10 @@ def _compare(source: Path, target: Path, start: Start, expected: dict[bytes, obj
 def test_log_of_commands_loads_on_the_other_server(tmp_path: Path, start_source: Start, start_target: Start) -> None:
     with start_source(tmp_path / "source", *LOG) as source:
         datasets.fill(source)
-        source.client().pipeline(transaction=True).set("multi:1", 1).incr("multi:1").execute()
+        pipe = source.client().pipeline(transaction=True)
+        pipe.set("multi:1", 1)
+        pipe.incr("multi:1")
+        pipe.execute()
         expected = datasets.everything(source, replayed=True)
         source.kill9()
     check_log(tmp_path / "source")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,8 @@ from tests.support.processes import ServerHandle, free_ports, start_node, start_
 pytestmark = pytest.mark.stock
 
 Pair = tuple[ServerHandle, ServerHandle]
+
+Start = Callable[[Path], ServerHandle]
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +142,7 @@ def test_migrate_kept_connection_that_died_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", [start_node, start_stock_server])
-def test_migrate_to_nobody_fails_and_keeps_the_key(tmp_path: Path, start: type[ServerHandle]) -> None:
+def test_migrate_to_nobody_fails_and_keeps_the_key(tmp_path: Path, start: Start) -> None:
     with start(tmp_path) as server:
         server.call("SET", "k", "v")
         port = free_ports(1)[0]
@@ -150,7 +152,7 @@ def test_migrate_to_nobody_fails_and_keeps_the_key(tmp_path: Path, start: type[S
 
 
 @pytest.mark.parametrize("start", [start_node, start_stock_server])
-def test_migrate_to_a_silent_target_times_out_and_keeps_the_key(tmp_path: Path, start: type[ServerHandle]) -> None:
+def test_migrate_to_a_silent_target_times_out_and_keeps_the_key(tmp_path: Path, start: Start) -> None:
     with start(tmp_path) as server, socket.create_server(("127.0.0.1", 0)) as listener:
         server.call("SET", "k", "v")
         with pytest.raises(redis.ResponseError, match="IOERR error or timeout reading to target instance"):

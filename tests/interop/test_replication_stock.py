@@ -130,7 +130,8 @@ def test_link_cut_at_any_moment_under_load_loses_nothing(
     ):
         follow(replica, link.port)
         for number in range(60):
-            batch = [("INCRBY", f"n{i}", number) for i in range(200)] + [("APPEND", "log", f"{number} " * 50)]
+            batch: list[tuple[str | int, ...]] = [("INCRBY", f"n{i}", number) for i in range(200)]
+            batch.append(("APPEND", "log", f"{number} " * 50))
             run_pipeline(primary, batch, transaction=bool(number % 2))
             if not number % 4:
                 link.cut()

@@ -119,7 +119,7 @@ def test_our_heartbeat_is_taken_by_stock_with_all_extensions(peer: Peer) -> None
 
 
 def test_our_publish_reaches_the_subscribers_of_stock(peer: Peer) -> None:
-    subscriber = peer.stock.client().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    subscriber = peer.stock.client().pubsub(ignore_subscribe_messages=True)
     subscriber.subscribe("news")
     assert wait_until(lambda: peer.stock.call("PUBSUB", "NUMSUB", "news")[1] == 1, 10, "subscribed")
     peer.outgoing.send(Publish(peer.header, b"news", b"\x00payload\r\n"))

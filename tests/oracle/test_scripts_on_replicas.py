@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import OUR_NODE, STOCK_SERVER, ClusterHandle, have_stock, start_cluster, wait_until
+from tests.support.processes import (
+    OUR_NODE,
+    STOCK_SERVER,
+    ClusterHandle,
+    ServerHandle,
+    have_stock,
+    start_cluster,
+    wait_until,
+)
 from tests.support.twins import Wire
 
 pytestmark = [pytest.mark.stock, pytest.mark.skipif(not have_stock(), reason="no stock redis-server on PATH")]
@@ -95,6 +104,10 @@ CONVERSATIONS: list[list[list[str]]] = [
 ]
 
 
+def _has_all(replica: ServerHandle) -> bool:
+    return bool(replica.call("FUNCTION", "LIST")) and replica.call("DBSIZE") == 1
+
+
 @pytest.fixture(scope="module")
 def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ClusterHandle, ClusterHandle]]:
     def folder(name: str) -> Path:
@@ -110,9 +123,7 @@ def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster
             primary.call("FUNCTION", "LOAD", LIBRARY)
             for script in CACHED:
                 replica.call("SCRIPT", "LOAD", script)
-            wait_until(
-                lambda r=replica: r.call("FUNCTION", "LIST") and r.call("DBSIZE") == 1, 20, "the replica has all"
-            )  # type: ignore[misc]
+            wait_until(partial(_has_all, replica), 20, "the replica has all")
         yield stock, ours
 
 

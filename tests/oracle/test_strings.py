@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 from hypothesis import strategies as st
@@ -59,11 +59,11 @@ indexes = st.sampled_from(INDEXES)
 expiry = st.tuples(st.sampled_from(("EX", "px", "EXAT", "PxAt")), st.sampled_from(EXPIRIES) | st.just("99999999999"))
 
 
-def flat(groups: tuple[object, ...] | list[object]) -> list[str]:
+def flat(groups: Iterable[str | Sequence[str]]) -> list[str]:
     """Options, each a word or a tuple of words, as one list of words."""
     words: list[str] = []
     for group in groups:
-        words += group if isinstance(group, tuple) else (group,)  # type: ignore[arg-type]
+        words += (group,) if isinstance(group, str) else group
     return words
 
 

@@ -160,4 +160,4 @@ class RestartClusterWorld(RestartWorld, ClusterWorld):
     @property
     def limit_ms(self) -> int:
         """A node that saw too few others waits for a node timeout after that ended, and needs one to see it."""
-        return super().limit_ms + NODE_START_MS + 2 * self.servers[0].config.node_timeout_ms
+        return int(super().limit_ms + NODE_START_MS + 2 * self.servers[0].config.node_timeout_ms)

@@ -43,7 +43,7 @@ def environment(home: Path) -> dict[str, str]:
     return {**clean, "SLOTMESH_HOME": str(home), "PYTHONPATH": str(PROJECT_ROOT)}
 
 
-def start(home: Path, *args: str | int) -> subprocess.Popen[str]:
+def start(home: Path, *args: object) -> subprocess.Popen[str]:
     """clusterctl in the background, without a terminal, run in `home`."""
     home.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
@@ -57,7 +57,7 @@ def start(home: Path, *args: str | int) -> subprocess.Popen[str]:
     )
 
 
-def run(home: Path, *args: str | int, timeout_s: float = 240.0) -> Outcome:
+def run(home: Path, *args: object, timeout_s: float = 240.0) -> Outcome:
     """clusterctl to its end. No run may ever show a traceback."""
     with start(home, *args) as process:
         try:

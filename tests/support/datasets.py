@@ -43,7 +43,7 @@ def _containers() -> Iterator[Command]:
     yield "PEXPIREAT", "h:with-expiry", FAR_MS
     yield "ZADD", "z:small", 1, "one", "2.5", "two", "-inf", "low", "inf", "high", "1e300", "huge", "-0.001", "small"
     yield "ZADD", "z:int-members", 3, "3", 1, "1", 2**40, str(2**40)
-    yield "ZADD", "z:many", *(part for i in range(300) for part in (i / 7, f"member{i}"))
+    yield "ZADD", "z:many", *(part for i in range(300) for part in (str(i / 7), f"member{i}"))
     yield "ZADD", "z:long-member", 5, "m" * 65
     yield "PFADD", "hll", *range(500)
     yield "GEOADD", "geo", "13.361389", "38.115556", "Palermo", "15.087269", "37.502669", "Catania"

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -147,7 +148,7 @@ def cluster_handovers(directory: Path, times: int) -> Iterator[Handover]:
             old = _primary(shard)
             assert old is not None
             heir = shard[1 - shard.index(old)]
-            unit = wait_until(lambda now=old: _unit(world.sentinels, now), 30, "the sentinels know the primary")
+            unit = wait_until(partial(_unit, world.sentinels, old), 30, "the sentinels know the primary")
             orders = (heir, ("CLUSTER", "FAILOVER")), (world.sentinels[0], ("SENTINEL", "FAILOVER", unit))
             yield hand_over(shard, "a", " ".join(orders[turn % 2][1][:2]), orders[turn % 2])
 

@@ -11,6 +11,7 @@ import itertools
 import os
 import socket
 import tempfile
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -170,3 +171,8 @@ def to_bytes(arg: str | bytes | int) -> bytes:
     if isinstance(arg, bytes):
         return arg
     return str(arg).encode()
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Write a file; for callbacks that return nothing."""
+    Path(path).write_bytes(data)

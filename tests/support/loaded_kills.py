@@ -109,8 +109,8 @@ def _write(port: int, tag: bytes, connections: int, depth: int, parent: Connecti
     parent.send("began")
     while selector.get_map():
         for key, _ in selector.select():
+            assert isinstance(key.fileobj, socket.socket)
             sock, number = key.fileobj, key.data
-            assert isinstance(sock, socket.socket)
             try:
                 chunk = sock.recv(1 << 16)
                 if chunk:

@@ -53,7 +53,7 @@ def have_stock() -> bool:
     return shutil.which(STOCK_SERVER) is not None
 
 
-def wait_until(condition: Callable[[], T], deadline_s: float, what: str, poll_s: float = 0.01) -> T:
+def wait_until(condition: Callable[[], T | None], deadline_s: float, what: str, poll_s: float = 0.01) -> T:
     """Call `condition` until it returns something truthy and return that.
 
     Connection errors and error replies count as "not yet". Raises AssertionError naming `what` and the last value or
@@ -230,7 +230,7 @@ def raw_call(client: redis.Redis, *args: str | bytes | int) -> Any:
     pool = client.connection_pool
     connection = pool.get_connection()
     try:
-        connection.send_command(*args)  # type: ignore[no-untyped-call]
+        connection.send_command(*args)
         return connection.read_response()
     finally:
         pool.release(connection)
@@ -396,7 +396,7 @@ def start_node_cluster(directory: Path, *args: str, primaries: int = 3, replicas
 
 
 def _cluster_node(port: int) -> redis.cluster.ClusterNode:
-    return redis.cluster.ClusterNode("127.0.0.1", port)  # type: ignore[no-untyped-call]
+    return redis.cluster.ClusterNode("127.0.0.1", port)
 
 
 def _join(nodes: list[ServerHandle], primaries: int) -> None:

@@ -7,7 +7,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
@@ -151,7 +151,7 @@ class RandomWrites:
         return [next(commands) for _ in range(count)]
 
 
-def run_pipeline(server: ServerHandle, commands: list[Command], *, transaction: bool = False) -> list[Any]:
+def run_pipeline(server: ServerHandle, commands: Sequence[Command], *, transaction: bool = False) -> list[Any]:
     """Run commands in one go; errors are among the replies (random commands may make no sense)."""
     with server.client().pipeline(transaction=transaction) as pipe:
         for command in commands:

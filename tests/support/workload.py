@@ -58,7 +58,7 @@ class Workload:
             time.sleep(0.005)
 
     def _run(self, number: int) -> None:
-        nodes = [redis.cluster.ClusterNode("127.0.0.1", port) for port in self._ports]  # type: ignore[no-untyped-call]
+        nodes = [redis.cluster.ClusterNode("127.0.0.1", port) for port in self._ports]
         client = redis.RedisCluster(startup_nodes=nodes, socket_timeout=30)
         keys = [f"{self._tag}:{number}:{index}".encode() for index in range(self._keys_per_worker)]
         turn = 0
@@ -90,11 +90,7 @@ class Workload:
         """No error was seen, every counter has its last acknowledged value, and lives on exactly one primary."""
         assert not self.errors, self.errors[:5]
         assert self._acked, "the workload has not done anything"
-        nodes_list = [
-            redis.cluster.ClusterNode("127.0.0.1", node.port)  # type: ignore[no-untyped-call]
-            for node in nodes
-            if node.running
-        ]
+        nodes_list = [redis.cluster.ClusterNode("127.0.0.1", node.port) for node in nodes if node.running]
         client = redis.RedisCluster(startup_nodes=nodes_list, socket_timeout=30)
         try:
             for key, value in self._acked.items():

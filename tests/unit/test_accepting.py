@@ -41,8 +41,12 @@ class Door:
         self.fd = listener.fileno()
         self.acceptor.add(listener)
         stack.callback(self.acceptor.close)
-        stack.callback(lambda: [sock.close() for sock in self.admitted])
+        stack.callback(self._close_admitted)
         stack.enter_context(socket.create_connection(listener.getsockname()))
+
+    def _close_admitted(self) -> None:
+        for sock in self.admitted:
+            sock.close()
 
     def _admit(self, sock: socket.socket) -> None:
         if self.refuse:

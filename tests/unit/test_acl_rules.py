@@ -64,11 +64,11 @@ def refusal(*words: bytes) -> str:
 
 def test_database_rules_replace_each_other() -> None:
     assert selector().databases is None
-    assert selector(b"db=0,2").databases == {0, 2}
-    assert selector(b"db=0,2", b"DB=15").databases == {15}
+    assert selector(b"db=0,2").databases == frozenset({0, 2})
+    assert selector(b"db=0,2", b"DB=15").databases == frozenset({15})
     assert selector(b"db=0", b"alldbs").databases is None
     assert selector(b"resetdbs").databases == frozenset()
-    assert selector(b"resetdbs", b"db=1").databases == {1}
+    assert selector(b"resetdbs", b"db=1").databases == frozenset({1})
     assert user(b"db=1", b"reset").root.databases is None
 
 
@@ -103,7 +103,7 @@ def test_user_of_some_databases_is_limited() -> None:
     assert not user(*everything, b"db=0").unlimited
     twin = User(b"twin")
     twin.become(user(*everything, b"db=4"))
-    assert twin.root.databases == {4}
+    assert twin.root.databases == frozenset({4})
 
 
 # -- commands --------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ import pytest
 
 from slotmesh.node.base.clock import Clock
 from slotmesh.node.config.configuration import Config
-from slotmesh.node.persistence import aof as module
 from slotmesh.node.persistence.aof import BLOCKED_MS, MOST_HELD_MS, ON, WAITING, Aof, AofFailure
 from slotmesh.node.persistence.aof_manifest import read_manifest
 from slotmesh.node.persistence.errors import LoadError
+from tests.support.inprocess import write_bytes
 
 
 class Bench:
@@ -34,7 +35,7 @@ class Bench:
         self.syncs += 1
 
     def open(self) -> None:
-        self.aof.open_at_start(lambda path: Path(path).write_bytes(b"base"))
+        self.aof.open_at_start(lambda path: write_bytes(path, b"base"))
 
     def log(self) -> bytes:
         manifest = self.aof.files.manifest
@@ -81,7 +82,7 @@ def test_feed_timestamps_come_once_a_second(bench: Bench) -> None:
 
 def test_flush_always_syncs_before_it_returns(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bytes] = []
-    monkeypatch.setattr(module.os, "fdatasync", lambda fd: synced.append(bench.log()))
+    monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(bench.log()))
     bench.config.appendfsync = "always"
     bench.open()
     bench.aof.feed(0, [b"SET", b"k", b"v"])
@@ -114,7 +115,7 @@ def test_flush_everysec_asks_for_a_sync_once_a_second(bench: Bench) -> None:
 def blocking_writes(bench: Bench, monkeypatch: pytest.MonkeyPatch, blocked_ms: int) -> None:
     """From now on each write takes so long by the monotonic clock of the process."""
     times = itertools.count()
-    monkeypatch.setattr(module.time, "monotonic_ns", lambda: next(times) * blocked_ms * 1_000_000)
+    monkeypatch.setattr(time, "monotonic_ns", lambda: next(times) * blocked_ms * 1_000_000)
 
 
 def fed(bench: Bench) -> int:
@@ -208,7 +209,7 @@ def test_flush_failure_keeps_the_bytes_and_recovers(bench: Bench, monkeypatch: p
         room -= count
         return real_write(fd, data[:count])
 
-    monkeypatch.setattr(module.os, "write", full_disk)
+    monkeypatch.setattr(os, "write", full_disk)
     bench.aof.feed(0, [b"SET", b"k", b"v"])
     bench.aof.flush()
     assert bench.aof.write_error is not None
@@ -229,11 +230,11 @@ def test_flush_failure_under_always_is_fatal(bench: Bench, monkeypatch: pytest.M
     bench.open()
     bench.aof.feed(0, [b"SET", b"k", b"v"])
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "write", lambda fd, data: (_ for _ in ()).throw(OSError(28, "No space left")))
+        patch.setattr(os, "write", lambda fd, data: (_ for _ in ()).throw(OSError(28, "No space left")))
         with pytest.raises(AofFailure, match="always"):
             bench.aof.flush()
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "fdatasync", lambda fd: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        patch.setattr(os, "fdatasync", lambda fd: (_ for _ in ()).throw(OSError(5, "Input/output error")))
         with pytest.raises(AofFailure, match="Input/output error"):
             bench.aof.flush()
 

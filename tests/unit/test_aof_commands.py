@@ -51,7 +51,7 @@ def _shown(stream: StreamValue) -> Any:
     return list(stream), stream.last_id, stream.max_deleted_id, stream.entries_added, groups
 
 
-VALUES = {
+VALUES: dict[bytes, Any] = {
     b"string": b"\x00\xff",
     b"edited": bytearray(b"abc"),
     b"list": ListValue([b"%d" % i for i in range(300)]),

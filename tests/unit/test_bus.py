@@ -99,7 +99,8 @@ def run_bus(
         listener.setblocking(False)
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(bus.run, [listener])
+                listeners: list[socket.socket] = [listener]
+                nursery.start_soon(bus.run, listeners)
                 await act(bus, listener.getsockname())
                 for peer in bus.peers:
                     await peer.aclose()

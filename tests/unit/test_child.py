@@ -23,7 +23,11 @@ def _wait(child: Child) -> ChildResult:
 
 def test_child_result_of_good_work_is_a_success(tmp_path: Path) -> None:
     target = tmp_path / "written"
-    child = fork_child("test", lambda report: target.write_bytes(b"by the child") and None)
+
+    def work(report: Report) -> None:
+        target.write_bytes(b"by the child")
+
+    child = fork_child("test", work)
     result = _wait(child)
     assert result.error == ""
     assert target.read_bytes() == b"by the child"

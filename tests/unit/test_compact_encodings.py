@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -101,7 +102,7 @@ def test_ziplist_that_begins_its_last_entry_elsewhere_raises() -> None:
 
 
 @pytest.mark.parametrize(("decode", "packed"), [(decode_ziplist, ZIPLIST_2_5_HELLO), (decode_zipmap, ZIPMAP)])
-def test_old_encodings_damaged_raise_and_nothing_else(decode, packed: bytes) -> None:
+def test_old_encodings_damaged_raise_and_nothing_else(decode: Any, packed: bytes) -> None:
     for cut in range(len(packed)):
         with pytest.raises(FormatError):
             decode(packed[:cut])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +17,8 @@ class Machine:
         self.programs = programs
         self.works = works
         self.commands: list[list[str]] = []
-        monkeypatch.setattr(ensure_stock.shutil, "which", lambda name: name if name in self.programs else None)
-        monkeypatch.setattr(ensure_stock.os, "geteuid", lambda: uid)
+        monkeypatch.setattr(shutil, "which", lambda name: name if name in self.programs else None)
+        monkeypatch.setattr(os, "geteuid", lambda: uid)
         monkeypatch.setattr(ensure_stock, "_quiet", self.run)
 
     def run(self, command: Sequence[str], timeout_s: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 
@@ -113,7 +115,7 @@ def test_stranger_is_answered_but_its_gossip_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize(("settings", "pinged"), [({}, False), ({"ping_interval_ms": 300}, True)])
-def test_every_member_is_pinged_once_its_answer_is_a_ping_interval_old(settings: dict[str, int], pinged: bool) -> None:
+def test_every_member_is_pinged_once_its_answer_is_a_ping_interval_old(settings: dict[str, Any], pinged: bool) -> None:
     lone = LoneCore("P1", **settings)
     lone.greet()
     lone.drain()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,7 @@ IMPLEMENTATIONS = [(lzf.compress_pure, lzf.decompress_pure), (lzf.compress, lzf.
 
 @pytest.mark.parametrize(("compress", "decompress"), IMPLEMENTATIONS)
 @given(data=st.one_of(REPETITIVE, st.binary(max_size=300)))
-def test_compress_any_data_round_trips_through_both_decoders(compress, decompress, data: bytes) -> None:
+def test_compress_any_data_round_trips_through_both_decoders(compress: Any, decompress: Any, data: bytes) -> None:
     packed = compress(data)
     if packed is not None:
         assert len(packed) <= len(data) - lzf.MIN_GAIN
@@ -46,7 +47,7 @@ def test_compress_pure_matches_across_the_maximal_distance_and_length() -> None:
 
 
 @pytest.mark.parametrize("compress", [lzf.compress_pure, lzf.compress])
-def test_compress_incompressible_data_gives_none(compress) -> None:
+def test_compress_incompressible_data_gives_none(compress: Any) -> None:
     assert compress(bytes(range(200))) is None
     assert compress(b"aaaa") is None
 
@@ -62,13 +63,13 @@ def test_compress_incompressible_data_gives_none(compress) -> None:
         (b"\x02abc", 2),  # longer than announced
     ],
 )
-def test_decompress_malformed_input_raises(decompress, packed: bytes, size: int) -> None:
+def test_decompress_malformed_input_raises(decompress: Any, packed: bytes, size: int) -> None:
     with pytest.raises(FormatError):
         decompress(packed, size)
 
 
 @pytest.mark.parametrize("decompress", [lzf.decompress_pure, lzf.decompress])
-def test_decompress_random_bytes_never_fails_otherwise(decompress) -> None:
+def test_decompress_random_bytes_never_fails_otherwise(decompress: Any) -> None:
     for _ in range(2000):
         packed = _rng.randbytes(_rng.randrange(1, 40))
         with contextlib.suppress(FormatError):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from slotmesh.node.persistence.migrate_links import IDLE_MS, MAX_LINKS, LinkError, MigrateLinks
+from slotmesh.node.persistence.migrate_links import IDLE_MS, MAX_LINKS, Link, LinkError, MigrateLinks
 
 
 class Bench:
@@ -19,7 +19,7 @@ class Bench:
         self.port = b"%d" % self.listener.getsockname()[1]
         self.accepted: list[socket.socket] = []
 
-    def get(self) -> tuple[object, socket.socket]:
+    def get(self) -> tuple[Link, socket.socket]:
         link = self.links.get(b"127.0.0.1", self.port, 1000)
         self.listener.settimeout(0.05)
         with contextlib.suppress(TimeoutError):  # the kept connection was used

@@ -94,7 +94,7 @@ class Primary:
     async def serve(self, stream: trio.SocketStream) -> None:
         reader = hiredis.Reader()
         async for data in stream:
-            reader.feed(data)
+            reader.feed(bytes(data))
             while (command := reader.gets()) is not False:
                 self.pings += command == [b"PING"]
                 await stream.send_all(b"+PONG\r\n" if command == [b"PING"] else b"+OK\r\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ commands.load_all()
 SPECS = {spec.full_name.decode(): spec for spec in registry.every_spec()}
 
 
-def value(name: str, kind: str = "string", token: str = "", **flags: bool) -> Argument:
+def value(name: str, kind: str = "string", token: str = "", **flags: Any) -> Argument:
     return Argument(name, kind, token, **flags)
 
 

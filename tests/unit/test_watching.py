@@ -25,7 +25,7 @@ def survives(client: InProcessClient) -> bool:
     """Whether the transaction runs."""
     client.call("MULTI")
     client.call("PING")
-    return client.call("EXEC") == [b"PONG"]
+    return bool(client.call("EXEC") == [b"PONG"])
 
 
 def stop_expiry(node: InProcessNode) -> None:

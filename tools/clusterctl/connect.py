@@ -102,7 +102,7 @@ class NodeLink:
         """`reply_timeout_s` replaces the general timeout for replies (commands that may run long)."""
         self.address = address
         self.access = access
-        self._connection = redis.Connection(  # type: ignore[no-untyped-call]
+        self._connection = redis.Connection(
             host=address.host,
             port=address.port,
             username=access.username,
@@ -132,7 +132,7 @@ class NodeLink:
     def send(self, packed: bytes) -> None:
         """Write packed commands; every one must be answered by a `receive`."""
         with _ConnectionErrors(self.address):
-            self._connection.send_packed_command([packed], check_health=False)  # type: ignore[no-untyped-call]
+            self._connection.send_packed_command([packed], check_health=False)
 
     def receive(self, command_name: str) -> Any:
         """The next reply; an error reply is returned as a `ServerError`."""
@@ -145,7 +145,7 @@ class NodeLink:
                 return ServerError(str(self.address), command_name, error_text(error))
 
     def close(self) -> None:
-        self._connection.disconnect()  # type: ignore[no-untyped-call]
+        self._connection.disconnect()
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,8 +19,8 @@ class Tables:
         values = items.items() if isinstance(items, dict) else enumerate(items, 1)
         return {key: value for key, value in values if value is not None}
 
-    def status_table(self, text: bytes) -> Any:
-        return {b"ok": text}
+    def __init__(self) -> None:
+        self.status_table: Callable[[bytes], Any] = lambda text: {b"ok": text}
 
     def error_table(self, text: bytes, counted: bool) -> Any:
         return {b"err": text, b"ignore_error_stats_update": counted}
