@@ -33,6 +33,7 @@ _ADVICE: Final = {
     "aof-write-active-child": (_DISK, "Consider no-appendfsync-on-rewrite, which trades safety during rewrites."),
     "aof-write-alone": (_DISK,),
     "aof-write": (_DISK,),
+    "aof-rotate": (_DISK,),
     "aof-fsync-always": (_DISK, "appendfsync always waits for the disk; everysec loses at most a second of writes."),
     "aof-fstat": (_DISK,),
     "aof-rename": (_DISK,),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
 from slotmesh.node.persistence import aof as states
@@ -48,7 +50,8 @@ class AofRewriter:
         aof, extension = self._aof, self._aof.files.base_extension
         try:
             self._persistence.require_memory()
-            superseded = aof.rotate()
+            with self._on_the_loop("aof-rotate"):
+                superseded = aof.rotate()
             self._persistence.set_feeding(aof.is_open)
             child = self._persistence.start_child(
                 AOF,
@@ -62,6 +65,15 @@ class AofRewriter:
         self.rewrites += 1
         log.info("Background append only file rewriting started by pid %d", child.pid)
         return True
+
+    @contextlib.contextmanager
+    def _on_the_loop(self, event: str) -> Iterator[None]:
+        """Record in LATENCY how long everybody waits for the manifest: the next command may only go into the new file
+        once it is named there, and the old files may only go once they are not."""
+        began = perf_counter_ns()
+        yield
+        spent_ms = (perf_counter_ns() - began) // 1_000_000
+        self._server.latency.add(event, spent_ms, self._server.clock.now_ms // 1000)
 
     def write_base(self, path: str, extension: str, progress: Callable[[int], None] = lambda keys: None) -> None:
         """Write the present data set as a base file. Raises OSError."""
@@ -89,7 +101,8 @@ class AofRewriter:
                 self._note_failure()
             return
         try:
-            self._aof.install_base(temp_path, superseded, extension)
+            with self._on_the_loop("aof-rename"):
+                self._aof.install_base(temp_path, superseded, extension)
         except OSError as error:
             log.warning("Error trying to install the rewritten AOF: %s", error)
             remove_if_there(temp_path)

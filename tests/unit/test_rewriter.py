@@ -52,3 +52,15 @@ def test_child_that_does_not_fit_is_not_begun(
     assert client.raw("BGSAVE") == b"-ERR\r\n"
     assert "the child may need 30 MB and the container's memory limit leaves 10 MB" in caplog.text
     assert node.server.persistence.child is None
+
+
+def test_slow_change_of_the_manifest_shows_in_latency(node: InProcessNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewriter, client = _log_of(node, 5000, 100), node.client()
+    client.call("CONFIG", "SET", "latency-monitor-threshold", "10")
+    ticks = iter((0, 800_000_000))
+    monkeypatch.setattr("slotmesh.node.persistence.rewriter.perf_counter_ns", lambda: next(ticks))
+    with rewriter._on_the_loop("aof-rotate"):
+        pass
+    [[event, *_rest]] = client.call("LATENCY", "LATEST")
+    assert event == b"aof-rotate"
+    assert b"disk" in client.call("LATENCY", "DOCTOR").lower()
