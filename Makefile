@@ -16,7 +16,7 @@ CHAOS  ?= --keep-going
 # A checkout of Valkey, with src/valkey-server built as the yardstick.
 SUITE  ?= ../valkey
 
-.PHONY: setup run stop test lint type sim soak fuzz suite kills chaos-sequence bench bench-clusters bench-idle docs house clean compose-check
+.PHONY: setup run stop test lint type sim soak fuzz suite kills handovers chaos-sequence bench bench-clusters bench-idle docs house clean compose-check
 
 setup: $(STAMP) $(BYTECODE)
 
@@ -82,6 +82,11 @@ suite: setup
 # kill -9 of guarded primaries under pipelined writes: nothing acknowledged may be lost. Wants a machine at rest.
 kills: setup
 	$(BIN)/python -m tests.support.loaded_kills --kills $(KILLS)
+
+# Planned failovers under writes, guarded and without a cluster: how long nobody writes, and what is lost.
+handovers: setup
+	$(BIN)/python -m tests.support.handovers --mode cluster
+	$(BIN)/python -m tests.support.handovers --mode plain
 
 # Random sequences of faults against real processes: kills, stops, partitions (as root), planned failovers, moves.
 chaos-sequence: setup

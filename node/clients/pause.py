@@ -2,8 +2,10 @@
 
 A pause has a purpose, a kind (all commands, or only those that may write) and an end; several may be in force, the
 strictest kind counts. Dispatch asks `holds_back`; what is held stays unanswered in `Client.commands` and runs when the
-last pause ends. While paused, nothing changes by itself either: keys do not expire, so that a replica that catches up
-sees the same data.
+last pause ends. What sentinels say to each other through this node passes while it hands its role over: behind a held
+PUBLISH their PINGs would wait as well, for seconds if the replica does not catch up, and they would take that for
+death. While paused, nothing changes by itself either: keys do not expire, so that a replica that catches up sees the
+same data.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ FAILOVER: Final = "failover"
 SHUTDOWN: Final = "shutdown"
 
 FOREVER_MS: Final = 1 << 62
+
+#: Where sentinels find each other.
+SENTINEL_CHANNEL: Final = b"__sentinel__:hello"
 
 
 class Pause:
@@ -68,14 +73,14 @@ class Pause:
             self.end(purpose)
         return bool(self._pauses)
 
-    def holds_back(self, client: Client, spec: CommandSpec) -> bool:
+    def holds_back(self, client: Client, spec: CommandSpec, argv: list[bytes]) -> bool:
         """Whether a command must wait."""
         self.check()
         kind = self.kind
         if kind != WRITES:
             return kind == ALL
         if spec.flags & (WRITE | MAY_REPLICATE):
-            return True
+            return not (spec.name == b"publish" and argv[1] == SENTINEL_CHANNEL and self._pauses.keys() == {FAILOVER})
         return spec.name == b"exec" and any(
             queued.judged(client, argv).flags & (WRITE | MAY_REPLICATE) for queued, argv in client.multi or ()
         )

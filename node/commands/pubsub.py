@@ -8,6 +8,7 @@ from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.base.errors import CommandError
 from slotmesh.node.base.glob import compile_glob
 from slotmesh.node.clients.client import GATE_SUBSCRIBED
+from slotmesh.node.clients.pause import FAILOVER
 from slotmesh.node.commands.help import help_reply
 from slotmesh.node.spec.key_specs import key_at, keys_from
 from slotmesh.node.spec.registry import (
@@ -147,7 +148,7 @@ def cmd_publish(client: Client, argv: list[bytes]) -> Any:
     receivers = server.pubsub.publish(argv[1], argv[2])
     if server.cluster is not None:
         server.cluster.publish(argv[1], argv[2], sharded=False)
-    else:
+    elif not server.pause.is_paused_for(FAILOVER):  # then the offset stands still; sentinels tell each node themselves
         server.propagation.to_replicas(client.db.index, argv)
     return receivers
 

@@ -206,7 +206,7 @@ def check_paused(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
         and client.sock is not None
         and client.replica is None
         and not client.gates & GATE_PRIMARY
-        and server.pause.holds_back(client, spec)
+        and server.pause.holds_back(client, spec, argv)
     ):
         raise Deferred
 
