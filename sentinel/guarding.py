@@ -32,7 +32,7 @@ from slotmesh.sentinel.topology import (
     parse_nodes,
     parse_shard_ids,
 )
-from slotmesh.sentinel.unit_names import UnitNames
+from slotmesh.sentinel.unit_names import NAMING_MS, UnitNames
 
 VIEW_PERIOD_MS = 1_000
 LARGE_CLUSTER = 50
@@ -74,10 +74,12 @@ class Guarding:
 
     # ------------------------------------------------------------------------------------------------- becoming a guard
 
-    def convert(self, unit: Unit) -> Guard:
-        """The watched primary turned out to be a cluster node: guard its cluster."""
+    def convert(self, unit: Unit, *, unnamed: bool = False) -> Guard:
+        """The watched primary turned out to be a cluster node: guard its cluster. ``unnamed``: nobody does yet."""
         ctx, node = self._ctx, unit.primary
         guard = self.add_guard(unit.name, node.address, unit.settings)
+        if unnamed:
+            guard.names_settled_ms = ctx.now_ms
         for other in [*unit.replicas.values(), *unit.sentinels.values()]:
             self._links.release(other)
         self._roster.forget_unit(unit)
@@ -91,6 +93,7 @@ class Guarding:
     def add_guard(self, name: str, seed: Address, settings: Settings) -> Guard:
         guard = Guard(name, settings, seed)
         guard.started_ms = self._ctx.now_ms
+        guard.names_settled_ms = self._ctx.now_ms + NAMING_MS
         self._ctx.guards[name] = guard
         self._ctx.touch(guard)
         self._ctx.persist()

@@ -32,6 +32,7 @@ class InfoFacts:
     announced: bool | None
     cluster_enabled: bool
     ours: bool
+    guarded: bool  # a node of ours that a majority of sentinels has guarded
 
 
 def parse_info(text: bytes) -> InfoFacts:
@@ -64,6 +65,7 @@ def parse_info(text: bytes) -> InfoFacts:
         announced=None if announced is None else announced != 0,
         cluster_enabled=fields.get("cluster_enabled") == "1",
         ours=fields.get("server_name") == OUR_SERVER_NAME,
+        guarded="cluster_guard_leases" in fields,
     )
 
 

@@ -64,7 +64,7 @@ class Inspector:
         self._note(instance, facts)
         if facts.cluster_enabled and instance.guard is None and instance.unit is not None:
             if instance is instance.unit.primary:
-                self._guarding.convert(instance.unit)
+                self._guarding.convert(instance.unit, unnamed=facts.ours and not facts.guarded)
             return
         if not self._ctx.tilt and instance.unit is not None:
             if instance.guard is not None:

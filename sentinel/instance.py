@@ -330,6 +330,7 @@ class Guard:
     asked_node: str = ""
     heard_ms: int = 0
     started_ms: int = 0
+    names_settled_ms: int = 0  # until then other sentinels are listened to, before a shard is given a name
     ask_again_ms: int = 0  # a view is wanted at this time, whatever the period
     due_ms: int = 0
     touched: bool = False

@@ -19,6 +19,10 @@ MAX_PEERS = 256
 """Other sentinels known per unit. Anybody may publish a hello, and each new sentinel costs a connection, a line of the
 file and a share of the majority; stock takes them without end."""
 
+NEW_MS, NEW_PERIOD_MS = 3_000, 250
+"""So often, and for so long, a sentinel that starts to guard a cluster says hello while it knows no other one: those
+that start with it may not listen yet."""
+
 UNITS_PER_PERIOD = 4
 """Of a guarded cluster about so many units say hello over the bus per publish period. Each one costs a message to every
 node: with 25 shards, three sentinels and a hello of each unit per period it was the most of what idle nodes did."""
@@ -55,11 +59,14 @@ class Peers:
         return instance.hello_sent_ms + self._period_ms(instance) + 1
 
     def _period_ms(self, instance: Instance) -> int:
-        unit = instance.unit
-        if instance.guard is None or unit is None or not unit.sentinels:
-            return self._ctx.timing.publish_period
-        turns = -(-len(instance.guard.units) // UNITS_PER_PERIOD)
-        return max(1, turns) * self._ctx.timing.publish_period
+        unit, guard, period_ms = instance.unit, instance.guard, self._ctx.timing.publish_period
+        if guard is None or unit is None:
+            return period_ms
+        turns = max(1, -(-len(guard.units) // UNITS_PER_PERIOD))
+        if unit.sentinels:
+            return turns * period_ms
+        is_new = self._ctx.now_ms - guard.started_ms < NEW_MS
+        return min(period_ms, turns * NEW_PERIOD_MS) if is_new else period_ms
 
     def say_again(self, instance: Instance) -> None:
         """The hello was not published: say it again before long."""

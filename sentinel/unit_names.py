@@ -3,8 +3,9 @@
 A unit is called NAME/<first 8 hex digits of the shard id>. Servers of stock 7.0 have no shard ids; there the id of the
 shard's first known primary serves, and stays when the primary changes. As two sentinels may have met the shard with
 different primaries, a sentinel that starts listens to the others' hello messages first (`NAMING_MS`) and takes over
-their names; should names differ after all (also: because a shard got another id), everybody moves to the
-alphabetically first one.
+their names as it hears them. It need not where no sentinel has guarded a node of ours yet: there is no name to take
+over, and those that start together find the same primaries. Should names differ after all (also: because a shard got
+another id), everybody moves to the alphabetically first one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from slotmesh.sentinel.topology import ShardView
 
 NAMING_MS = 2_500
 """How long a new guard listens for the names other sentinels use: one publish period and a bit."""
+
+HEARD_MS = 50
+"""When a name was heard, those of the other shards follow at once: the shards are looked at after so long."""
 
 UNIT_ID_LENGTH = 8
 _UNIT_ID = re.compile(r"[0-9A-Za-z]{1,40}")
@@ -41,9 +45,8 @@ class UnitNames:
         """The name for a shard that has no unit yet; None while it is too early to tell, or when it is taken."""
         unit_id = self._adopted_id(guard, shard)
         if unit_id is None:
-            settled_ms = guard.started_ms + NAMING_MS
-            if not shard.shard_id and self._ctx.now_ms < settled_ms:
-                guard.ask_again_ms = settled_ms
+            if not shard.shard_id and self._ctx.now_ms < guard.names_settled_ms:
+                guard.ask_again_ms = guard.names_settled_ms
                 return None
             unit_id = (shard.shard_id or shard.primary.node_id)[:UNIT_ID_LENGTH]
         name = f"{guard.name}/{unit_id}"
@@ -70,6 +73,9 @@ class UnitNames:
         if guard is None or not slash or _UNIT_ID.fullmatch(unit_id) is None:
             return None
         heard = self._heard.setdefault(guard_name, {})
+        if unit_id not in heard and guard.ask_again_ms > self._ctx.now_ms:  # a shard may wait for this name
+            guard.ask_again_ms = min(guard.ask_again_ms, self._ctx.now_ms + HEARD_MS)
+            self._ctx.touch(guard)
         if unit_id in heard or len(heard) < MAX_HEARD:
             heard[unit_id] = hello
         for unit in guard.units.values():

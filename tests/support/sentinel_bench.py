@@ -134,6 +134,8 @@ class SentinelBench:
         effects: list[Effect] = []
         channel = self.core.ctx.connections[self.commands_to(port)][0]
         for _ in range(len(channel.pending)):
+            if not channel.pending:
+                break  # an answer made the core end the connection
             kind = KINDS.get(channel.pending[0].kind, "")
             effects += self.step(Replied(channel.conn_id, answers.get(kind, b"OK")))
         self.batch = effects

@@ -40,9 +40,12 @@ TWO_SHARDS = {A: ("", 1), B: ("", 2), C: (A, 1), D: (B, 2)}
 class Cluster:
     """A bench with the nodes of a cluster behind it."""
 
-    def __init__(self, config: str = CONFIG, *, ours: bool = True, shard_ids: bool = True) -> None:
+    def __init__(
+        self, config: str = CONFIG, *, ours: bool = True, shard_ids: bool = True, guarded: bool = True
+    ) -> None:
         self.bench = SentinelBench(config)
         self.ours = ours
+        self.guarded = guarded
         self.shard_ids = (b"1111aaaa2222", b"3333bbbb4444") if shard_ids else ()
         self.fence_epoch = 0
         self.owners = dict(TWO_SHARDS)
@@ -80,6 +83,8 @@ class Cluster:
             return
         primary = self.owners[node][0]
         facts = {"cluster_enabled": 1, "server_name": "slotmesh" if self.ours else "redis"}
+        if self.ours and self.guarded:
+            facts["cluster_guard_leases"] = 2
         if primary:
             facts |= {"master_host": "10.0.0.1", "master_port": PORTS[primary], "slave_repl_offset": 5}
         shards: list[Reply] = [
@@ -144,10 +149,21 @@ def test_shards_without_ids_are_named_after_their_first_primary_once_others_were
     assert list(cluster.bench.core.ctx.units) == ["shop/aaaaaaaa", "shop/bbbbbbbb"]
 
 
-def test_name_that_another_sentinel_uses_is_taken_over() -> None:
+def test_shards_that_no_sentinel_has_guarded_yet_are_named_at_once() -> None:
+    cluster = Cluster(shard_ids=False, guarded=False)
+    cluster.run(300)
+    assert list(cluster.bench.core.ctx.units) == ["shop/aaaaaaaa", "shop/bbbbbbbb"]
+    stock = Cluster(shard_ids=False, ours=False)
+    stock.run(300)
+    assert list(stock.bench.core.ctx.units) == [], "a server of stock does not know whether it is guarded"
+
+
+def test_name_that_another_sentinel_uses_is_taken_over_when_it_is_heard() -> None:
     cluster = Cluster(shard_ids=False)
     cluster.run(300)
     cluster.bench.hear(7001, f"10.0.1.2,26001,{'e' * 40},0,shop/cccccccc,10.0.0.1,7001,0")
+    cluster.run(200)
+    assert list(cluster.bench.core.ctx.units) == ["shop/cccccccc"]
     cluster.run(3_000)
     assert list(cluster.bench.core.ctx.units) == ["shop/cccccccc", "shop/bbbbbbbb"]
 
