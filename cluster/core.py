@@ -58,6 +58,9 @@ from slotmesh.cluster.view import ClusterView, Rng, random_id
 TICK_MS = 100
 """How often the periodic work is done while something is going on."""
 
+STREAM_MS = 10
+"""How often a replica looks whether it has caught up in a manual failover: nobody can write meanwhile."""
+
 REST_MS = 1000
 """How often it is done at least, while nothing is."""
 
@@ -164,7 +167,8 @@ class ClusterCore:
 
     def next_deadline_ms(self) -> int:
         """When to step a ``Tick`` at the latest."""
-        return min(self._next_tick_ms, self.view.pong_due_ms or self._next_tick_ms)
+        due_ms = min(self._next_tick_ms, self.view.pong_due_ms or self._next_tick_ms)
+        return min(due_ms, self.view.now_ms + STREAM_MS) if self._manual.waits_for_stream else due_ms
 
     def _advance_clock(self, now_ms: int) -> None:
         if now_ms > self.view.now_ms:

@@ -193,6 +193,10 @@ class Guard:
             self._heir, self._heir_until_ms = node_id, self._view.now_ms + HEIR_MS
             self._call_sentinels()
 
+    def forget_heir(self) -> None:
+        """We are to take over from our primary, the heir that we named a moment ago perhaps: now we are its heir."""
+        self._heir = ""
+
     def end_hand_over(self) -> None:
         """The planned failover is over. If we are still the primary, we need our leases back."""
         if self._heir and self._view.myself.is_primary:

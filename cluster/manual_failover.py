@@ -49,10 +49,16 @@ class ManualFailover:
 
     # On the replica
 
+    @property
+    def waits_for_stream(self) -> bool:
+        """Whether we know how far our primary has come, and have not come that far."""
+        return self._primary_offset >= 0 and not self.may_start
+
     def start(self, *, force: bool) -> None:
         """An operator wants us to take over."""
         view = self._view
         self.reset()
+        self._guard.forget_heir()
         self._partner = view.myself.primary
         self.end_ms = view.now_ms + TIMEOUT_MS
         if force:

@@ -357,6 +357,16 @@ def test_primary_that_is_one_again_has_no_heir_any_more() -> None:
     assert not lone.core.is_fenced(lone.now_ms)
 
 
+def test_heir_of_its_own_heir_takes_the_leases() -> None:
+    lone = handing_over()
+    lone.hear("R2", primary_id="", flags=1, config_epoch=4, current_epoch=4, slots=lone.share("P2"))
+    assert guard(lone, "s1", lone.now_ms).heir == node_id("R2")
+    lone.order("failover")
+    for sentinel in ("s1", "s2"):
+        assert guard(lone, sentinel, lone.now_ms).heir == ""
+    assert lone.core.guard.lease_count(lone.now_ms) == 2
+
+
 def test_unguarded_primary_has_no_heir() -> None:
     lone = LoneCore("P2")
     lone.replicate_to(100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from slotmesh.cluster.core import STREAM_MS
 from slotmesh.cluster.effects import PauseWrites, ResumeWrites, RoleChanged
 from slotmesh.cluster.errors import ClusterRefusal, Condition
 from slotmesh.cluster.events import WritesPaused
@@ -98,6 +99,15 @@ def test_failover_of_a_primary_or_of_a_replica_of_nobody_is_refused() -> None:
     with pytest.raises(ClusterRefusal) as refused:
         lone.order("failover", takeover=True)
     assert refused.value.condition is Condition.FAILOVER_PRIMARY_UNKNOWN
+
+
+def test_replica_that_lags_behind_its_paused_primary_looks_often() -> None:
+    lone = replica()
+    lone.order("failover")
+    lone.hear("P2", offset=100, message_flags=MESSAGE_PAUSED)
+    assert lone.core.next_deadline_ms() - lone.now_ms <= STREAM_MS
+    lone.replicate_to(100)
+    assert lone.core.next_deadline_ms() - lone.now_ms > STREAM_MS
 
 
 # On the primary
