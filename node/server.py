@@ -139,7 +139,7 @@ class Server:
         self.shutdown = Shutdown(self)
         self.listeners = Listeners(self)
         self.oom_score = OomScore(config)
-        self.file_saves = FileSaves(self)
+        self.file_saves = FileSaves(self.blocking.complete)
         self._wire_observers()
         self.replication.wire()
         self.replication.refresh_expiry_mode()

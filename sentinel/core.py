@@ -15,10 +15,9 @@ does (it answers "not down" and starts nothing).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
-from slotmesh.sentinel import commands
 from slotmesh.sentinel.detector import NEVER, Detector
 from slotmesh.sentinel.effects import (
     DEBUG,
@@ -73,7 +72,9 @@ RETRY_STORE_MS = 1_000
 class SentinelCore:
     """One sentinel. `ctx` is its state; the parts are public for commands and tests."""
 
-    def __init__(self, rng: Random, now_ms: int) -> None:
+    def __init__(self, rng: Random, now_ms: int, execute: Callable[[SentinelCore, Sequence[bytes]], Reply]) -> None:
+        """`execute` runs a client's command on this core (`commands.execute`, which knows the core)."""
+        self._execute = execute
         ctx = Context(rng)
         ctx.now_ms = ctx.started_ms = now_ms
         self.ctx = ctx
@@ -152,7 +153,7 @@ class SentinelCore:
         elif isinstance(event, Closed):
             self._on_closed(event)
         elif isinstance(event, Request):
-            ctx.effect(Respond(event.request_id, commands.execute(self, event.argv)))
+            ctx.effect(Respond(event.request_id, self._execute(self, event.argv)))
         elif isinstance(event, Resolved):
             self._on_resolved(event)
         elif isinstance(event, ScriptStarted):

@@ -20,6 +20,7 @@ from slotmesh.node.config.load import read_files
 from slotmesh.node.process.background import daemonize, pid_file
 from slotmesh.sentinel import statements
 from slotmesh.sentinel.access import Access
+from slotmesh.sentinel.commands import execute
 from slotmesh.sentinel.config import ConfigFile, ConfigFileError, ConfigText, option_lines, parse_config
 from slotmesh.sentinel.core import SentinelCore
 from slotmesh.sentinel.driver import Driver, monotonic_ms
@@ -83,7 +84,7 @@ def _read_included(pattern: str) -> str:
 def _new_core(config: ConfigFile) -> SentinelCore:
     """A core with the state of the file. Raises ConfigFileError."""
     rng = Random(os.urandom(16))
-    core = SentinelCore(rng, monotonic_ms())
+    core = SentinelCore(rng, monotonic_ms(), execute)
     core.ctx.port, core.ctx.requirepass = config.options.port, config.options.requirepass
     core.executable = _executable
     _resolve_names(core, config)

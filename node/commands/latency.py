@@ -72,7 +72,8 @@ def cmd_latency_graph(client: Client, argv: list[bytes]) -> Any:
 
 @_declare("doctor", arity=2, complexity="O(1)", summary="Says what the spikes may come from.")
 def cmd_latency_doctor(client: Client, argv: list[bytes]) -> Any:
-    return Verbatim(report(client.server).encode())
+    server = client.server
+    return Verbatim(report(server.latency, server.clock.now_ms // 1000, server.config.slowlog_log_slower_than).encode())
 
 
 @_declare(

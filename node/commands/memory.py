@@ -19,7 +19,6 @@ from slotmesh.node.spec.registry import LOADING, READONLY, STALE, command, conta
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
-    from slotmesh.node.server import Server
 
 _TIPS: Final = (b"nondeterministic_output", b"request_policy:all_shards", b"response_policy:special")
 #: What a key costs besides its bytes and its value: its place in a dict, which is two thirds full on average.
@@ -123,10 +122,11 @@ def cmd_memory_stats(client: Client, argv: list[bytes]) -> Any:
     tips=_TIPS,
 )
 def cmd_memory_doctor(client: Client, argv: list[bytes]) -> Any:
-    return Verbatim(_doctor(client.server).encode())
+    return Verbatim(_doctor(client).encode())
 
 
-def _doctor(server: Server) -> str:
+def _doctor(client: Client) -> str:
+    server = client.server
     fields = server.info.fields("memory")
     used, peak, startup = fields["used_memory"], fields["used_memory_peak"], fields["used_memory_startup"]
     if used - startup < _LITTLE:
@@ -142,7 +142,7 @@ def _doctor(server: Server) -> str:
             "Fragmentation: the process holds much more memory than its data need. MEMORY PURGE, or a restart of this "
             "node after a failover, gives it back."
         )
-    clients = [client for client in server.clients.values() if client.replica is None]
+    clients = [other for other in server.clients.values() if other.replica is None]
     if clients and fields["mem_clients_normal"] / len(clients) > 200 * 1024:
         findings.append(
             "Clients: they keep more than 200 KB each waiting on average. CLIENT LIST (omem, qbuf) shows who reads too "

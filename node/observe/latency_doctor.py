@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from slotmesh.node.observe.latency import summarize
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.observe.latency import LatencyMonitor, summarize
 
 _DISK: Final = (
     "The disk was slow to take what we wrote. Look for other programs that use the same disk, prefer a local disk, "
@@ -42,9 +39,8 @@ _ADVICE: Final = {
 }
 
 
-def report(server: Server) -> str:
-    """The report for an operator."""
-    monitor = server.latency
+def report(monitor: LatencyMonitor, now_s: int, slower_than_us: int) -> str:
+    """The report for an operator; `slower_than_us` is slowlog-log-slower-than."""
     if not monitor.events:
         if not monitor.threshold_ms:
             return (
@@ -52,7 +48,6 @@ def report(server: Server) -> str:
                 "CONFIG SET latency-monitor-threshold <milliseconds> and come back when there was load.\n"
             )
         return f"No latency spike of {monitor.threshold_ms} ms or more was seen so far.\n"
-    now_s = server.clock.now_ms // 1000
     lines = ["These latency spikes were seen in this instance:", ""]
     advice: dict[str, None] = {}
     for number, (event, series) in enumerate(monitor.events.items(), 1):
@@ -63,8 +58,7 @@ def report(server: Server) -> str:
             f"{series.worst_ms}ms."
         )
         advice.update(dict.fromkeys(_ADVICE.get(event, ())))
-    slower_than = server.config.slowlog_log_slower_than
-    if "command" in monitor.events and not 0 <= slower_than // 1000 <= max(monitor.threshold_ms, 1):
+    if "command" in monitor.events and not 0 <= slower_than_us // 1000 <= max(monitor.threshold_ms, 1):
         wanted = monitor.threshold_ms * 1000
         advice[f"Let the slow log see these commands: CONFIG SET slowlog-log-slower-than {wanted}."] = None
     if advice:

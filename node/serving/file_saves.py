@@ -22,7 +22,6 @@ from slotmesh.node.config.rewrite import Draft
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
-    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 
@@ -33,8 +32,9 @@ Answer = Callable[[OSError | None], Any]
 class FileSaves:
     """The drafts of one node that are to be put in place."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, complete: Callable[[Client, Any], object]) -> None:
+        self._complete = complete
+        """Ends the wait of a client with a reply."""
         self._waiting: deque[tuple[Draft, Client | None, Block | None, Answer]] = deque()
         self._due = trio.Event()
         self._running = False
@@ -75,7 +75,7 @@ class FileSaves:
 
     def _tell(self, client: Client | None, block: Block | None, reply: Any) -> None:
         if client is not None and block is not None and client.blocked is block:
-            self._server.blocking.complete(client, reply)
+            self._complete(client, reply)
 
 
 def _place(draft: Draft) -> OSError | None:

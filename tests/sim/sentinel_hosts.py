@@ -19,6 +19,7 @@ from attrs import Factory, define, field, frozen
 
 from slotmesh.node.resp.values import NullArray, Status, Verbatim
 from slotmesh.sentinel import statements
+from slotmesh.sentinel.commands import execute
 from slotmesh.sentinel.config import ConfigText, parse_config
 from slotmesh.sentinel.core import SentinelCore
 from slotmesh.sentinel.effects import (
@@ -201,7 +202,7 @@ class SimSentinel(SimHost):
         self._storing = False
         self._requests.clear()
         self._backlog.clear()
-        self.core = core = SentinelCore(Random(self.rng.getrandbits(64)), self.mono_ms())
+        self.core = core = SentinelCore(Random(self.rng.getrandbits(64)), self.mono_ms(), execute)
         self.tune(core)
         self._note_votes(core)
         statements.load(core, config.statements, lambda path: True)

@@ -8,6 +8,7 @@ from random import Random
 from attrs import define, field
 
 from slotmesh.sentinel import statements
+from slotmesh.sentinel.commands import execute
 from slotmesh.sentinel.config import ConfigText, parse_config
 from slotmesh.sentinel.core import SentinelCore
 from slotmesh.sentinel.effects import (
@@ -45,7 +46,7 @@ class SentinelBench:
 
     def __attrs_post_init__(self) -> None:
         parsed = parse_config(self.config)
-        self.core = SentinelCore(Random(self.seed), self.now_ms)
+        self.core = SentinelCore(Random(self.seed), self.now_ms, execute)
         self.core.ctx.my_id = MY_ID
         statements.load(self.core, parsed.statements, lambda path: path.startswith("/ok"))
         content = ConfigText(parsed.lines)
