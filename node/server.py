@@ -98,8 +98,8 @@ class Server:
         self.propagation = Propagation()
         self.fibers = Fibers(self.complaints.fault)
         removed = self.propagation.removed
-        self.keyspace.on_expire_propagate = lambda db, key: removed(db, key, lazy=config.lazyfree_lazy_expire)
-        self.keyspace.on_evict_propagate = lambda db, key: removed(db, key, lazy=config.lazyfree_lazy_eviction)
+        self.keyspace.on_expire_propagate = lambda db, keys: removed(db, keys, lazy=config.lazyfree_lazy_expire)
+        self.keyspace.on_evict_propagate = lambda db, key: removed(db, [key], lazy=config.lazyfree_lazy_eviction)
         self.keyspace.field_expiry.on_propagate = self.propagation.feed
         self.blocking = Blocking(self.keyspace, dispatch.run_again)
         self.clients: dict[int, Client] = {}

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
 
 def expire_due(db: Database, limit: int) -> int:
-    """Remove up to `limit` keys that are due, each as `Database.expire_now` does; the number removed.
+    """Remove up to `limit` keys that are due, as `Database.expire_now` does; the number removed.
 
-    A step for many keys at once, because hundreds of thousands may be due at one moment: they leave the index together.
+    A step for many keys at once, because hundreds of thousands may be due at one moment: they leave the index, and are
+    made known, together.
     """
     keyspace, slots, expires, index = db.keyspace, db.slots, db.expires, db.index
-    clustered, access, on_expired = keyspace.clustered, keyspace.access, keyspace.on_expired
+    clustered, access, free = keyspace.clustered, keyspace.access, keyspace.lazy_free.add
     due = expires.due(keyspace.now_ms, limit)
     taken = 0
     try:
@@ -31,10 +32,12 @@ def expire_due(db: Database, limit: int) -> int:
             if not held:
                 slots[slot] = None
             if type(value) is not bytes:
-                keyspace.lazy_free.add(value)
+                free(value)
             if access is not None:
                 access.forget(index, key)
-            on_expired(index, key)
     finally:
-        expires.drop_due(due[:taken])
+        gone = due[:taken]
+        expires.drop_due(gone)
+        if gone:
+            keyspace.on_expired(index, gone)
     return len(due)

@@ -350,7 +350,7 @@ class Database:
     def expire_now(self, key: bytes) -> None:
         """Remove a key whose time has come: propagate a DEL, count it, tell observers."""
         if self.delete(key):
-            self.keyspace.on_expired(self.index, key)
+            self.keyspace.on_expired(self.index, [key])
 
     # -- whole database and slots ----------------------------------------------------------------------------
 

@@ -146,7 +146,7 @@ class Keyspace:
         #: The (database, key) pairs that somebody watches, and those that somebody waits for.
         self.watched_places: Callable[[], Iterable[tuple[int, bytes]]] = tuple
         self.waiting_places: Callable[[], Iterable[tuple[int, bytes]]] = tuple
-        self.on_expire_propagate: Callable[[int, bytes], None] = lambda db_index, key: None
+        self.on_expire_propagate: Callable[[int, list[bytes]], None] = lambda db_index, keys: None
         self.on_evict_propagate: Callable[[int, bytes], None] = lambda db_index, key: None
 
     def refresh_observed(self) -> None:
@@ -180,12 +180,13 @@ class Keyspace:
         if self.notify_mask & event_class:
             self.on_event(self.notify_mask, event, key, db_index)
 
-    def on_expired(self, db_index: int, key: bytes) -> None:
-        """A key was removed because its time had come."""
-        self.expired_keys += 1
-        self.on_expire_propagate(db_index, key)
+    def on_expired(self, db_index: int, keys: list[bytes]) -> None:
+        """Keys were removed because their time had come."""
+        self.expired_keys += len(keys)
+        self.on_expire_propagate(db_index, keys)
         if self.observed:
-            self.on_changed(db_index, key, EXPIRED, b"expired")
+            for key in keys:
+                self.on_changed(db_index, key, EXPIRED, b"expired")
 
     def on_evicted(self, db_index: int, key: bytes) -> None:
         """A key was removed to make room."""

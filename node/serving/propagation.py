@@ -73,11 +73,13 @@ class Propagation:
         else:
             self.replica_feed(db_index, argv)
 
-    def removed(self, db_index: int, key: bytes, *, lazy: bool) -> None:
-        """A key's time had come on this primary, or it had to make room (on a replica that evicts by itself, too: only
-        its log is a feed then, as its stream is that of its primary)."""
+    def removed(self, db_index: int, keys: list[bytes], *, lazy: bool) -> None:
+        """The time of keys had come on this primary, or they had to make room (on a replica that evicts by itself, too:
+        only its log is a feed then, as its stream is that of its primary)."""
         if self.feeds:
-            self.feed(db_index, [deletion(lazy=lazy), key])
+            command = deletion(lazy=lazy)
+            for key in keys:
+                self.feed(db_index, [command, key])
 
     @property
     def in_batch(self) -> bool:

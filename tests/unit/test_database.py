@@ -30,7 +30,7 @@ class _Watched:
         self.keyspace.access = self.access = AccessTimes(self.keyspace)
         self.keyspace.now_ms = 3000
         self.expired: list[bytes] = []
-        self.keyspace.on_expire_propagate = lambda _, key: self.expired.append(key)
+        self.keyspace.on_expire_propagate = lambda _, keys: self.expired.extend(keys)
 
     def state(self) -> dict[str, Any]:
         return {
