@@ -61,6 +61,7 @@ type: setup
 sim: setup
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)
 	$(BIN)/python -m tests.sim.sentinel_run --restarts --seeds $(SEEDS)
+	$(BIN)/python -m tests.sim.sentinel_run --restarts --cluster --seeds $$(($(SEEDS) / 5))
 
 # What takes too long for every test run: random histories beside the stock server, an hour of everything with a look at
 # memory, a million refused commands with another one, and many seeds.

@@ -25,6 +25,7 @@ from slotmesh.sentinel.failover import Failover
 from slotmesh.sentinel.instance import Hold, Unit
 from slotmesh.sentinel.leases import Leases
 from slotmesh.sentinel.state import Context
+from tests.sim.lag import Lag
 
 Bug = Callable[[], AbstractContextManager[None]]
 
@@ -188,6 +189,17 @@ def first_up_wins() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def undrained_promotion() -> Iterator[None]:
+    """A replica is promoted without what it has received and not applied yet (for the sentinels' worlds)."""
+
+    def drain(self: Lag, applied: int) -> int:
+        return applied
+
+    with patch.object(Lag, "drain", drain):
+        yield
+
+
 _planted = ""
 
 
@@ -222,6 +234,7 @@ SENTINEL_BUGS = _named(
         "outliving-hold": outliving_hold,
         "block-after-failure": block_after_failure,
         "first-up-wins": first_up_wins,
+        "undrained-promotion": undrained_promotion,
         "no-fence": no_fence,
     }
 )

@@ -244,10 +244,12 @@ class SimNode:
 
     def report_replication(self) -> None:
         """Tell the core how replication stands, when that changed."""
-        data = self.data
-        status = ReplicationStatus(data.offset, data.link_up, data.last_io_ms)
+        status = self._replication()
         if status != self.core.view.replication:
             self.core.step(self.clock_ms(), status)
+
+    def _replication(self) -> ReplicationStatus:
+        return ReplicationStatus(self.data.offset, self.data.link_up, self.data.last_io_ms)
 
     # Network side
 

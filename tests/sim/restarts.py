@@ -1,11 +1,13 @@
 """Restarts of everything, in any order and slowly, and the next fault soon after: recovery is judged by time.
 
+Some of the sentinels have slow disks, and some of the replicas apply the stream more slowly than they receive it.
+
 The worlds of `sentinel_world` and `sentinel_cluster` with other faults. All that happens is that processes die, alone
 or many at once, and start again each after a while of its own; wires and clocks are well. So it is known at each moment
 whether the shards can be served: a majority of the sentinels and a member of each shard run. From then on, and from the
 last death on, they must be writable within `limit_ms`, again and again, whatever failed before. A replica that started
 without its primary gives it a head start, and only then counts as such a member; that it is promoted sooner, while
-another member has more data, is a violation of safety.
+another member has more data, is a violation of safety. So is a successor that has not applied all it had received.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from slotmesh.sentinel.selection import HEAD_START_MS
+from tests.sim.lag import NO_LAG
 from tests.sim.sentinel_cluster import ClusterWorld, GuardedNode
 from tests.sim.sentinel_hosts import SimHost
 from tests.sim.sentinel_world import LEADER_MS, LivenessViolation, SafetyViolation, SentinelWorld
@@ -22,6 +25,10 @@ JUDGE_MS = 50
 SLOWEST_START_MS = 4_000
 SPARE_MS = 1_500
 """What messages, disks, elections and their first repetitions may take together."""
+
+DISKS_MS = (4, 4, 4, 60, 200)
+PACES = (NO_LAG, NO_LAG, 4, 1)
+"""How much a replica applies while its primary writes five."""
 
 NODE_START_MS = 2_000
 """A real node that starts as a primary refuses writes for so long, as stock does (`cluster.health`)."""
@@ -39,6 +46,10 @@ class RestartWorld(SentinelWorld):
         self.started_ms: dict[str, int] = {}
         self.since_ms = 0
         self.longest_ms = 0
+        for server in self.servers:
+            server.lag.pace = self.rng.choice(PACES)
+        for sentinel in self.sentinels:
+            sentinel.disk_ms = self.rng.choice(DISKS_MS)
 
     def _make_sentinel(self, index: int) -> Any:
         sentinel = super()._make_sentinel(index)
@@ -47,8 +58,9 @@ class RestartWorld(SentinelWorld):
 
     @property
     def limit_ms(self) -> int:
-        """Silence, then one leader that died with the votes, then one that did not."""
-        return self.down_after_ms + LEADER_MS + 1_000 + SPARE_MS
+        """Silence, then one leader that died with the votes, then one that did not; each saves an epoch and a vote."""
+        slowest_ms = max(sentinel.disk_ms for sentinel in self.sentinels)
+        return self.down_after_ms + LEADER_MS + 1_000 + SPARE_MS + 6 * slowest_ms
 
     # Faults
 
@@ -114,6 +126,7 @@ class RestartWorld(SentinelWorld):
         if not self.clustered:
             shards = [[one for one in self.servers if one.up]]
         majority = sum(sentinel.up for sentinel in self.sentinels) > len(self.sentinels) // 2
+        shards = [[one for one in members if not self._outdated(one)] for members in shards]
         if not majority or not all(shards):
             self.able_ms = None
             return
@@ -128,6 +141,20 @@ class RestartWorld(SentinelWorld):
         if now - since_ms > self.limit_ms:
             raise LivenessViolation(f"a majority and a member of each shard run since {since_ms} ms, but not writable")
 
+    def _outdated(self, server: Any) -> bool:
+        """A primary that has not heard of its successor: it lacks all that one wrote, and is not promoted."""
+        return self.clustered and server.leads is None and self._claim(server) < self._last_claim(server.shard)
+
+    @staticmethod
+    def _claim(server: Any) -> int:
+        """The config epoch with which it claims its shard."""
+        epoch: int = server.owners[server.shard][1]
+        return epoch
+
+    def _last_claim(self, shard: int) -> int:
+        """That of the last write."""
+        return self.writes.get(shard, (0, "", 0))[0]
+
     def _useful_ms(self, members: Sequence[Any]) -> int:
         """Since when one of these running members of a shard can be its primary."""
         return min(self.started_ms.get(one.address, 0) + (HEAD_START_MS if self._alone(one) else 0) for one in members)
@@ -138,6 +165,12 @@ class RestartWorld(SentinelWorld):
         if isinstance(server, GuardedNode):
             return server.leads is not None and not server.data.link_up and not server.data.last_io_ms
         return server.leads is not None and not server.link_up and not server.link_down_ms
+
+    def _on_write(self, server: Any) -> None:
+        super()._on_write(server)
+        if server.lag.received > _offset(server):
+            lost = server.lag.received - _offset(server)
+            raise SafetyViolation(f"{server.address} leads without {lost} bytes that it had received")
 
     def _on_ordered(self, server: Any) -> None:
         super()._on_ordered(server)
@@ -161,3 +194,11 @@ class RestartClusterWorld(RestartWorld, ClusterWorld):
     def limit_ms(self) -> int:
         """A node that saw too few others waits for a node timeout after that ended, and needs one to see it."""
         return int(super().limit_ms + NODE_START_MS + 2 * self.servers[0].config.node_timeout_ms)
+
+    @staticmethod
+    def _claim(server: Any) -> int:
+        epoch: int = server.core.view.myself.config_epoch
+        return epoch
+
+    def _last_claim(self, shard: int) -> int:
+        return self.last_writer.get(shard, (0, ""))[0]

@@ -16,8 +16,9 @@ from typing import Any
 from attrs import define, field
 
 from slotmesh.cluster.config import ClusterConfig
-from slotmesh.cluster.effects import DeliverPublish, Effect
+from slotmesh.cluster.effects import DeliverPublish, Effect, RoleChanged
 from slotmesh.cluster.errors import ClusterRefusal
+from slotmesh.cluster.events import ReplicationStatus
 from slotmesh.cluster.guard import Fence
 from slotmesh.cluster.messages import NodeAddress
 from slotmesh.cluster.slot_set import SlotSet
@@ -27,6 +28,7 @@ from slotmesh.cluster.terms import FLAG_MYSELF, FLAG_PRIMARY, FLAG_REPLICA
 from slotmesh.node.resp.values import OK, PONG
 from slotmesh.sentinel.effects import ErrorReply
 from tests.sim.checks import Safety
+from tests.sim.lag import Lag
 from tests.sim.network import Connection
 from tests.sim.node import BUS_PORT, CLIENT_PORT, EPOCH_MS, SimNode
 from tests.sim.sentinel_hosts import wire_value
@@ -43,6 +45,7 @@ class GuardedNode(SimNode):
     rate: float = 1.0
     peers: list[GuardedNode] = field(factory=list)
     run_id: str = ""
+    lag: Lag = field(factory=Lag)
     by_hand: list[int] = field(factory=list)
     """Config epochs that this node took by an operator's order, behind everybody's back."""
     on_ordered: Callable[[Any], None] = lambda node: None
@@ -84,6 +87,7 @@ class GuardedNode(SimNode):
     def start(self) -> None:
         self.run_id = f"{self.rng.getrandbits(160):040x}"
         self._subscribers.clear()
+        self.lag.restart(self.data.offset)
         super().start()
 
     def crash(self, *, lose_unsynced: bool = False) -> None:
@@ -104,6 +108,22 @@ class GuardedNode(SimNode):
         except ClusterRefusal as refusal:
             return ErrorReply(f"ERR {refusal}")
         return OK
+
+    # Data
+
+    def _to_succeed(self) -> int:
+        return self.lag.to_succeed(self.data.offset, linked=self.data.link_up)
+
+    def _replication(self) -> ReplicationStatus:
+        data = self.data
+        return ReplicationStatus(self._to_succeed() if data.follows else data.offset, data.link_up, data.last_io_ms)
+
+    def _on_role(self, effect: RoleChanged) -> None:
+        if self.data.follows and not effect.primary_id:
+            self.data.offset = self.lag.drain(self.data.offset)
+        super()._on_role(effect)
+        if effect.other_shard:
+            self.lag.restart(self.data.offset)
 
     # Commands
 
@@ -161,7 +181,7 @@ class GuardedNode(SimNode):
         else:
             link = "up" if self.data.link_up else "down"
             lines += ["role:slave", f"master_host:{me.primary.ip}", f"master_port:{me.primary.port}"]
-            lines += [f"master_link_status:{link}", f"slave_repl_offset:{self.data.offset}", "slave_priority:100"]
+            lines += [f"master_link_status:{link}", f"slave_repl_offset:{self._to_succeed()}", "slave_priority:100"]
             if not self.data.link_up:
                 down_s = (self.clock_ms() - self.data.last_io_ms) // 1000 if self.data.last_io_ms else -1
                 lines.append(f"master_link_down_since_seconds:{down_s}")
@@ -270,13 +290,14 @@ class ClusterWorld(SentinelWorld):
             self._replicate(node, node.leads)
 
     def _replicate(self, node: Any, primary: Any) -> None:
+        node.data.offset = node.lag.apply(node.data.offset)
         cut = self.network.is_cut(primary, node) or self.network.is_cut(node, primary)
         if cut or not primary.up or primary.frozen or primary.leads is not None:
             if node.data.link_up:
                 node.data.link_up, node.data.last_io_ms = False, node.clock_ms()
             return
         node.data.link_up, node.data.last_io_ms = True, node.clock_ms()
-        node.data.offset = primary.data.offset
+        node.data.offset = node.lag.receive(node.data.offset, primary.data.offset)
 
     # Checks
 

@@ -184,6 +184,8 @@ class SimSentinel(SimHost):
     tune: Callable[[SentinelCore], None] = lambda core: None
     watch: Callable[[SimSentinel, Effect | VoteSaved], None] = lambda host, effect: None
     wall_jump_ms: int = 0
+    disk_ms: int = 4
+    """How long its disk takes at most."""
     core: SentinelCore = field(init=False)
     _queue: deque[Effect | VoteSaved] = field(factory=deque, init=False)
     _new_votes: list[VoteSaved] = field(factory=list, init=False)
@@ -259,7 +261,7 @@ class SimSentinel(SimHost):
             effect = self._queue.popleft()
             if isinstance(effect, Persist):
                 self._storing = True
-                self.later(int(self.rng.random() * 4), self._stored, effect.content)
+                self.later(int(self.rng.random() * self.disk_ms), self._stored, effect.content)
                 return
             self.watch(self, effect)
             if not isinstance(effect, VoteSaved):

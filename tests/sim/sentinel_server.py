@@ -9,6 +9,7 @@ from attrs import Factory, define, field
 
 from slotmesh.node.resp.values import OK, PONG
 from slotmesh.sentinel.effects import ErrorReply
+from tests.sim.lag import Lag
 from tests.sim.sentinel_hosts import LEASE_MARGIN_MS, SERVER_PORT, SimHost
 
 REPLICATE_MS = 60
@@ -24,6 +25,7 @@ class SimServer(SimHost):
     ours: bool = True
     priority: int = 100
     offset: int = 0
+    lag: Lag = Factory(Lag)
     primary: SimServer | None = None  # whom we replicate, as a plain server
     owners: dict[int, tuple[str, int]] = Factory(dict)
     current_epoch: int = 0
@@ -50,6 +52,7 @@ class SimServer(SimHost):
         self._subscribers.clear()
         self._queued.clear()
         self.link_up, self.link_down_ms = False, 0
+        self.lag.restart(self.offset)
         self.later(int(self.rng.random() * REPLICATE_MS), self._work)
         if self.shard >= 0:
             self.later(int(self.rng.random() * GOSSIP_MS), self._gossip)
@@ -94,10 +97,16 @@ class SimServer(SimHost):
         linked = leader.up and not leader.frozen and leader.leads is None
         linked = linked and not network.is_cut(self, leader) and not network.is_cut(leader, self)
         if linked:
-            self.offset = leader.offset
-        elif self.link_up:
-            self.link_down_ms = self.clock_ms()
+            self.offset = self.lag.receive(self.offset, leader.offset)
+        else:
+            self.offset = self.lag.apply(self.offset)
+            if self.link_up:
+                self.link_down_ms = self.clock_ms()
         self.link_up = linked
+
+    def _begin_to_lead(self) -> None:
+        if self.leads is not None:
+            self.offset = self.lag.drain(self.offset)
 
     # Bus
 
@@ -170,6 +179,7 @@ class SimServer(SimHost):
         if self.clustered:
             return ErrorReply("ERR REPLICAOF not allowed in cluster mode.")
         if host.upper() == b"NO":
+            self._begin_to_lead()
             self.primary = None
         else:
             self.primary = next(peer for peer in self.peers if peer.address == host.decode())
@@ -216,7 +226,7 @@ class SimServer(SimHost):
             status = "up" if self.link_up else "down"
             lines += ["role:slave", f"master_host:{leader.address}", f"master_port:{SERVER_PORT}"]
             lines += [f"master_link_status:{status}", f"slave_priority:{self.priority}"]
-            lines += [f"slave_repl_offset:{self.offset}"]
+            lines += [f"slave_repl_offset:{self.lag.to_succeed(self.offset, linked=self.link_up)}"]
             if not self.link_up:
                 down_s = (self.clock_ms() - self.link_down_ms) // 1000 if self.link_down_ms else -1
                 lines.append(f"master_link_down_since_seconds:{down_s}")
@@ -267,7 +277,7 @@ class SimServer(SimHost):
         if not args:  # coordinated: only with a primary that answers, which stops writing first
             if not self.link_up or not leader.up or leader.frozen or leader.leads is not None:
                 return OK
-            self.offset = leader.offset
+            self.offset = self.lag.received = leader.offset
         self.take_over(least)
         if not args:
             leader._hear_bus(dict(self.owners), self.current_epoch)
@@ -275,6 +285,7 @@ class SimServer(SimHost):
 
     def take_over(self, least: int) -> None:
         """Take the shard, with a new config epoch of at least `least`."""
+        self._begin_to_lead()
         self.current_epoch = max(self.current_epoch + 1, least)
         self.owners[self.shard] = (self.node_id, self.current_epoch)
         self.tell_bus()

@@ -70,14 +70,23 @@ def test_restarts_in_any_order_leave_the_shards_writable_in_time(kind: type[Rest
     assert outages > seeds // 2, "hardly anything went away: there was little to recover from"
 
 
-@pytest.mark.parametrize("bug", ["outliving-hold", "block-after-failure", "first-up-wins"])
-def test_injected_bug_is_found_by_restarts_and_the_hint_replays_it(bug: str) -> None:
+RESTART_BUGS = [
+    ("outliving-hold", RestartWorld),
+    ("block-after-failure", RestartWorld),
+    ("first-up-wins", RestartWorld),
+    ("undrained-promotion", RestartWorld),
+    ("undrained-promotion", RestartClusterWorld),
+]
+
+
+@pytest.mark.parametrize(("bug", "kind"), RESTART_BUGS)
+def test_injected_bug_is_found_by_restarts_and_the_hint_replays_it(bug: str, kind: type[RestartWorld]) -> None:
     with SENTINEL_BUGS[bug]():
-        seed, failure = next((seed, said) for seed in range(40) if (said := sentinel_run.run_seed(RestartWorld, seed)))
-        assert failure.endswith(f"replay: python -m tests.sim.sentinel_run --restarts --bug {bug} --seed {seed}")
+        seed, failure = next((seed, said) for seed in range(60) if (said := sentinel_run.run_seed(kind, seed)))
+        assert failure.endswith(f"replay: python -m tests.sim.sentinel_run {kind.flags}--bug {bug} --seed {seed}")
         words = failure.rpartition("sentinel_run ")[2].split()
     assert sentinel_run.main(words) == 1
-    assert sentinel_run.run_seed(RestartWorld, seed) == "", "without the bug the same seed is green"
+    assert sentinel_run.run_seed(kind, seed) == "", "without the bug the same seed is green"
 
 
 # Scenarios
