@@ -48,9 +48,13 @@ def fit_for_promotion(replica: Instance, unit: Unit, timing: Timing, now_ms: int
 
 
 def head_start_over_ms(replica: Instance) -> int:
-    """When a replica that started without its primary may be promoted; 0: it has been linked, it may be at once."""
+    """When a replica that started without its primary may be promoted; 0: it has been linked, it may be at once.
+
+    A former primary that has not heard of its successor is such a one: it lacks all that the successor wrote.
+    """
     state = replica.replica
-    return replica.link.born_ms + HEAD_START_MS if state.never_linked and not state.primary_link_up else 0
+    alone = state.never_linked and not state.primary_link_up
+    return replica.link.born_ms + HEAD_START_MS if alone or replica.role_reported == PRIMARY else 0
 
 
 def preference(replica: Instance) -> tuple[int, int, bool, str]:

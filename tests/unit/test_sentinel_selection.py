@@ -131,6 +131,16 @@ def test_old_primary_of_a_cluster_that_missed_its_successor_is_not_promoted() ->
     assert select_replica(unit, TIMING, NOW_MS) is None
 
 
+def test_old_plain_primary_that_missed_its_successor_leaves_that_a_head_start() -> None:
+    unit = make_unit(1)
+    old = first(unit)
+    old.role_reported, old.link.born_ms = PRIMARY, NOW_MS - HEAD_START_MS + 1
+    assert select_replica(unit, TIMING, NOW_MS) is None
+    assert promotable_at_ms(unit, TIMING, NOW_MS) == NOW_MS + 1
+    old.link.born_ms -= 1
+    assert select_replica(unit, TIMING, NOW_MS) is old
+
+
 def test_facts_may_be_older_while_the_primary_is_up() -> None:
     unit = make_unit(1, down_for_ms=0)
     first(unit).info_heard_ms = NOW_MS - 3 * TIMING.info_period
