@@ -366,6 +366,8 @@ class Server:
                 tasks.start("persistence", self.persistence.run)
                 await self.persistence.load_at_start()
                 self.replication.restore(self.persistence.loader.aux, self.persistence.loader.dropped)
+                if self.cluster is not None:
+                    self.cluster.adopt_slots_of_keys()
                 tasks.start("replication", self.replication.run)
                 tasks.start("the housekeeping", self.cron.run)
                 tasks.start("saving files", self.file_saves.run)

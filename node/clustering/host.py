@@ -224,6 +224,13 @@ class ClusterHost:
             listener.setblocking(False)
             self._listeners.append(listener)
 
+    def adopt_slots_of_keys(self) -> None:
+        """After the data were loaded: `Admin.adopt_slots_of_keys` for what is there, in whichever database."""
+        held = SlotSet(slot for db in self.server.keyspace.dbs for slot, keys in enumerate(db.slots) if keys)
+        self.core.admin(self.clock.now_ms()).adopt_slots_of_keys(held)
+        self.bus.settle()
+        self.settled()
+
     async def run(self) -> None:
         """Serve the bus until cancelled."""
         async with trio.open_nursery() as nursery:
