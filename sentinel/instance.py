@@ -307,8 +307,9 @@ class Unit:
         return max((hold.until_ms for hold in self.holds.values()), default=0)
 
     def drop_settled_holds(self) -> None:
-        """The outcome of all elections up to `config_epoch` is known; a newer vote still counts."""
-        self.holds = {epoch: hold for epoch, hold in self.holds.items() if epoch > self.config_epoch}
+        """The election of `config_epoch` has its outcome. Votes in others still count: the candidate of an older one
+        may have the order in hand that our vote allows him, and send it as long as it is not void."""
+        self.holds.pop(self.config_epoch, None)
 
     @property
     def voters(self) -> int:

@@ -176,18 +176,29 @@ class VoteSaved:
     candidate: str
 
 
+@frozen
+class EpochsTold:
+    """The epochs as they were when a batch of effects was decided: whoever sees an effect of it may learn them."""
+
+    epochs: tuple[tuple[str, int], ...]
+
+
+#: What the simulator itself puts between the effects.
+Note = VoteSaved | EpochsTold
+
+
 @define(eq=False)
 class SimSentinel(SimHost):
     """A sentinel process: the real core over the simulated network."""
 
     disk: str = ""
     tune: Callable[[SentinelCore], None] = lambda core: None
-    watch: Callable[[SimSentinel, Effect | VoteSaved], None] = lambda host, effect: None
+    watch: Callable[[SimSentinel, Effect | Note], None] = lambda host, effect: None
     wall_jump_ms: int = 0
     disk_ms: int = 4
     """How long its disk takes at most."""
     core: SentinelCore = field(init=False)
-    _queue: deque[Effect | VoteSaved] = field(factory=deque, init=False)
+    _queue: deque[Effect | Note] = field(factory=deque, init=False)
     _new_votes: list[VoteSaved] = field(factory=list, init=False)
     _storing: bool = field(default=False, init=False)
     _requests: dict[int, int] = field(factory=dict, init=False)
@@ -238,10 +249,11 @@ class SimSentinel(SimHost):
     def _step(self, event: Any) -> None:
         self.core.step(max(self.mono_ms(), self.core.ctx.now_ms), event)
         if not self.core.ctx.idle:
-            effects: list[Effect | VoteSaved] = list(self.core.take_effects())
-            effects[1:1] = self._new_votes
+            effects: list[Effect | Note] = list(self.core.take_effects())
+            saved = int(isinstance(effects[0], Persist))
+            effects[saved:saved] = [EpochsTold(self._epochs()), *self._new_votes]
             self._new_votes.clear()
-            if self._storing or isinstance(effects[0], Persist):
+            if self._storing or saved:
                 free, effects = self._overtaking(effects)
                 for effect in free:
                     self.watch(self, effect)
@@ -249,10 +261,19 @@ class SimSentinel(SimHost):
             self._queue.extend(effects)
             self._carry_out()
 
-    def _overtaking(self, effects: list[Effect | VoteSaved]) -> tuple[list[Send], list[Effect | VoteSaved]]:
+    def _epochs(self) -> tuple[tuple[str, int], ...]:
+        ctx = self.core.ctx
+        units = ctx.units.values()
+        return (
+            ("current", ctx.current_epoch),
+            *((f"config {unit.name}", unit.config_epoch) for unit in units),
+            *((f"vote {unit.name}", unit.last_vote_epoch) for unit in units),
+        )
+
+    def _overtaking(self, effects: list[Effect | Note]) -> tuple[list[Send], list[Effect | Note]]:
         """What need not wait for the disk, as in the driver; all else, in its order."""
         held = {one.conn_id for one in self._queue if isinstance(one, Send | Connect | Disconnect)}
-        free, _ = split_free([one for one in effects if not isinstance(one, VoteSaved)], held)
+        free, _ = split_free([one for one in effects if not isinstance(one, Note)], held)
         sent = {id(one) for one in free}
         return free, [one for one in effects if id(one) not in sent]
 
@@ -264,7 +285,7 @@ class SimSentinel(SimHost):
                 self.later(int(self.rng.random() * self.disk_ms), self._stored, effect.content)
                 return
             self.watch(self, effect)
-            if not isinstance(effect, VoteSaved):
+            if not isinstance(effect, Note):
                 self._do(effect)
 
     def _stored(self, content: str) -> None:
@@ -327,9 +348,19 @@ class SimSentinel(SimHost):
                 self.later(0, self._ask_core, key, waiting[0])
 
 
-def emitted(effect: Effect | VoteSaved, channel: str) -> str | None:
+def emitted(effect: Effect | Note, channel: str) -> str | None:
     """The message of an event, if `effect` is that event."""
     return effect.message if isinstance(effect, Emit) and effect.channel == channel else None
 
 
-__all__ = ["EPOCH_MS", "ErrorReply", "SimHost", "SimSentinel", "VoteSaved", "emitted", "wire_value"]
+__all__ = [
+    "EPOCH_MS",
+    "EpochsTold",
+    "ErrorReply",
+    "Note",
+    "SimHost",
+    "SimSentinel",
+    "VoteSaved",
+    "emitted",
+    "wire_value",
+]

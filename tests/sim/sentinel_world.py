@@ -18,7 +18,16 @@ from slotmesh.sentinel.core import SentinelCore
 from slotmesh.sentinel.effects import Effect, Send
 from tests.sim.bugs import bug_option
 from tests.sim.network import Network
-from tests.sim.sentinel_hosts import SENTINEL_PORT, SERVER_PORT, SimHost, SimSentinel, VoteSaved, emitted
+from tests.sim.sentinel_hosts import (
+    SENTINEL_PORT,
+    SERVER_PORT,
+    EpochsTold,
+    Note,
+    SimHost,
+    SimSentinel,
+    VoteSaved,
+    emitted,
+)
 from tests.sim.sentinel_server import SimServer
 
 WARM_UP_MS = 4_000
@@ -333,7 +342,7 @@ class SentinelWorld:
 
     # ------------------------------------------------------------------------------------------------------- checking
 
-    def _on_effect(self, sentinel: SimSentinel, effect: Effect | VoteSaved) -> None:
+    def _on_effect(self, sentinel: SimSentinel, effect: Effect | Note) -> None:
         """Before an effect of a sentinel is carried out."""
         me = sentinel.core.ctx.my_id
         if isinstance(effect, VoteSaved):
@@ -341,6 +350,9 @@ class SentinelWorld:
             key = (me, effect.unit_name, effect.epoch)
             if self.votes.setdefault(key, effect.candidate) != effect.candidate:
                 raise SafetyViolation(f"{sentinel.address} voted twice in {effect.unit_name} in epoch {effect.epoch}")
+            return
+        if isinstance(effect, EpochsTold):
+            self._check_epochs(sentinel, effect)
             return
         if isinstance(effect, Send):
             self._check_order(sentinel, effect)
@@ -354,14 +366,10 @@ class SentinelWorld:
         vote = emitted(effect, "+vote-for-leader")
         if vote is not None and self.vote_ambush and vote.split()[0] != me:
             self.network.after(0, self._stop_candidate, vote.split()[0])
-        self._check_epochs(sentinel, me)
 
-    def _check_epochs(self, sentinel: SimSentinel, me: str) -> None:
-        ctx = sentinel.core.ctx
-        told = [("current", ctx.current_epoch)]
-        told += [(f"config {unit.name}", unit.config_epoch) for unit in ctx.units.values()]
-        told += [(f"vote {unit.name}", unit.last_vote_epoch) for unit in ctx.units.values()]
-        for name, epoch in told:
+    def _check_epochs(self, sentinel: SimSentinel, told: EpochsTold) -> None:
+        me = sentinel.core.ctx.my_id
+        for name, epoch in told.epochs:
             if epoch < self.epochs.get((me, name), 0):
                 raise SafetyViolation(f"{name} epoch of {sentinel.address} went back to {epoch}")
             self.epochs[me, name] = epoch

@@ -19,7 +19,7 @@ from tests.sim import sentinel_run
 from tests.sim.bugs import SENTINEL_BUGS, no_fence
 from tests.sim.restarts import RestartClusterWorld, RestartWorld
 from tests.sim.sentinel_cluster import ClusterWorld, run_cluster_seed
-from tests.sim.sentinel_hosts import SimSentinel, VoteSaved
+from tests.sim.sentinel_hosts import Note, SimSentinel, VoteSaved
 from tests.sim.sentinel_world import LEADER_MS, SafetyViolation, SentinelWorld, run_seed
 
 SEEDS_PER_BATCH = 25
@@ -106,7 +106,7 @@ def _at_first_vote(world: SentinelWorld, act: Callable[[VoteSaved], None], own: 
     watch = world.sentinels[0].watch
     votes: list[VoteSaved] = []
 
-    def on_effect(sentinel: SimSentinel, effect: Effect | VoteSaved) -> None:
+    def on_effect(sentinel: SimSentinel, effect: Effect | Note) -> None:
         watch(sentinel, effect)
         if isinstance(effect, VoteSaved) and not votes and (own or effect.candidate != sentinel.core.ctx.my_id):
             votes.append(effect)
