@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -304,7 +305,8 @@ def test_primary_that_answers_with_nonsense_is_left_alone_and_ends_nothing(tmp_p
                 peer, _ = server.accept()
                 with peer:
                     peer.sendall(nonsense)
-                    while peer.recv(65536):  # until the sentinel has had enough
-                        pass
+                    with contextlib.suppress(ConnectionResetError):  # it may leave some of the nonsense unread
+                        while peer.recv(65536):  # until the sentinel has had enough
+                            pass
             assert sentinel.call("PING") == b"PONG"
             assert "Traceback" not in sentinel.log()
