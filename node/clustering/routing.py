@@ -54,8 +54,7 @@ class Routing:
         self.served[:] = self.readable[:] = bytes(SLOT_COUNT)
         if view.cluster_ok and primary is not None:
             table = self.served if primary is view.myself else self.readable
-            for first, last in primary.slots.ranges():
-                table[first : last + 1] = b"\x01" * (last - first + 1)
+            table[:] = primary.slots.to_flags()
             for slot in open_slots:
                 table[slot] = 0
         return True

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from binascii import crc_hqx
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotmesh.cluster.slots import crc16_reference, hash_tag, key_slot
+from slotmesh.cluster.slot_set import SlotSet
+from slotmesh.cluster.slots import SLOT_COUNT, crc16_reference, hash_tag, key_slot
 
 
 @given(st.binary(max_size=200))
@@ -56,3 +58,12 @@ def test_key_slot_of_known_keys_is_that_of_stock(key: bytes, slot: int) -> None:
 def test_hash_tag_of_key_is_first_non_empty_braces(key: bytes, hashed: bytes) -> None:
     assert hash_tag(key) == hashed
     assert key_slot(key) == crc16_reference(hashed) % 16384
+
+
+@given(st.sets(st.integers(0, SLOT_COUNT - 1), max_size=200) | st.just(set(range(0, SLOT_COUNT, 2))))
+def test_runs_and_flags_of_any_set_say_what_is_in_it(slots: set[int]) -> None:
+    held = SlotSet(slots)
+    runs = held.ranges()
+    assert {slot for first, last in runs for slot in range(first, last + 1)} == slots
+    assert all(before[1] + 1 < after[0] for before, after in itertools.pairwise(runs))
+    assert held.to_flags() == bytes(slot in slots for slot in range(SLOT_COUNT))
