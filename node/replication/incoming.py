@@ -54,6 +54,9 @@ class Incoming:
         self._applier = Applier(server, stream, client)
         self._applier.take(rest)
         self.end: Exception | None = None
+        #: Called when bytes were received outside of the task that applies them: that one may be waiting for the
+        #: socket, which has no more to say.
+        self.wake: Callable[[], None] = lambda: None
 
     @property
     def unapplied(self) -> int:
@@ -65,8 +68,8 @@ class Incoming:
         """Whether there are commands to apply."""
         return self._applier.has_work
 
-    def receive(self) -> None:
-        """Take what the socket holds, without waiting for more."""
+    def receive(self) -> bool:
+        """Take what the socket holds, without waiting for more; whether there was anything."""
         applier, received = self._applier, 0
         while self.end is None and applier.waiting_bytes < MOST_UNAPPLIED:
             try:
@@ -83,6 +86,7 @@ class Incoming:
             applier.take(data)
         if received:
             self._on_received(received)
+        return received > 0
 
     def apply(self, budget_ns: int = SLICE_NS) -> None:
         """Apply what was received, for a while. Raises ProtocolError."""
@@ -94,7 +98,8 @@ class Incoming:
 
         Before that the primary works, and what is not applied yet is worth nothing.
         """
-        self.receive()
+        if self.receive():
+            self.wake()
         return self.unapplied if self.end is not None else 0
 
     def drain(self, *, patient: bool) -> None:

@@ -268,7 +268,7 @@ class PrimaryLink:
                 elif incoming.end is not None:
                     raise _broken_by(incoming.end)
                 else:
-                    await self._wait_for_more(stream)
+                    await self._wait_for_more(stream, incoming)
 
     async def _apply(self, incoming: Incoming) -> None:
         """Apply a slice of what was received. CLIENT PAUSE holds the primary's commands back as well."""
@@ -282,12 +282,14 @@ class PrimaryLink:
         self._server.data_plane.flush()
         await trio.lowlevel.checkpoint()
 
-    async def _wait_for_more(self, stream: trio.SocketStream) -> None:
-        """Until the primary says something. Raises LinkBroken when it is silent for too long."""
-        with trio.move_on_after(self._server.config.repl_timeout):
+    async def _wait_for_more(self, stream: trio.SocketStream, incoming: Incoming) -> None:
+        """Until the primary says something, or somebody else took what it said. Raises LinkBroken when it is silent for
+        too long."""
+        with trio.move_on_after(self._server.config.repl_timeout) as scope:
+            incoming.wake = scope.cancel
             await trio.lowlevel.wait_readable(stream.socket)
-            return
-        raise LinkBroken(_TIMEOUTS[CONNECTED])
+        if scope.cancelled_caught and trio.current_time() >= scope.deadline:
+            raise LinkBroken(_TIMEOUTS[CONNECTED])
 
     async def _acknowledge(self, stream: trio.SocketStream) -> None:
         """Tell how far we are, until the primary does not listen any more: what it has sent is still to be read."""

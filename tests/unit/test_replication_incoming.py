@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import trio
+import trio.testing
 
 from slotmesh.node.base.native import compiled
 from slotmesh.node.clients import pause
@@ -331,3 +332,34 @@ def test_link_ends_with_the_stream_and_has_applied_it(linked: Follower) -> None:
         trio.run(scenario)
     assert caught.value.split((LinkBroken, ConnectionResetError))[1] is None
     assert linked.node.client().call("GET", "n") == b"1000"
+
+
+def test_what_a_look_at_the_offset_received_is_applied_though_nothing_more_comes(linked: Follower) -> None:
+    """A primary that pauses its writers for a hand-over says nothing more until its replica has applied all."""
+    server = linked.node.server
+
+    async def scenario() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_follow, linked)
+            await trio.testing.wait_all_tasks_blocked()  # it waits for the socket
+            linked.primary.sendall(encoded([b"SET", b"k", b"v"]))
+            assert (
+                server.replication.offset_to_succeed() == 0
+            )  # takes in what came; the primary works, so it counts not yet
+            assert server.replication.unapplied
+            with trio.fail_after(20):
+                while server.replication.unapplied:
+                    await trio.sleep(0.001)
+            assert server.replication.link is not None
+            assert server.replication.link.state == CONNECTED
+            nursery.cancel_scope.cancel()
+
+    trio.run(scenario)
+    assert linked.node.client().call("GET", "k") == b"v"
+
+
+def test_primary_that_is_silent_for_too_long_is_given_up(linked: Follower) -> None:
+    linked.node.server.config.repl_timeout = 0
+    with pytest.raises(BaseExceptionGroup) as caught:
+        trio.run(_follow, linked)
+    assert caught.value.split(LinkBroken)[1] is None
