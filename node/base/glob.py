@@ -1,12 +1,11 @@
 """Glob patterns by the stock server's rules: `*`, `?`, `[abc]`, `[^abc]`, `[a-z]`, and `\\` to take a letter literally.
 
-There are four forms, because patterns come from anybody and may have any length:
+There are three forms, because patterns come from anybody and may have any length:
 
 - A pattern without anything special is a text to compare with.
-- One with stars only before and behind a text asks whether a text begins or ends with it, or holds it.
-- Another short pattern becomes a regular expression, so that KEYS spends 0.3 us on a key, not several. Each `*` but
-  the last is an atomic group that ends at the first place where the text up to the next `*` fits; earlier stars are
-  never reconsidered, which is all a glob needs. So matching takes O(pattern * text) at worst, as in stock.
+- A short pattern becomes a regular expression, so that KEYS spends 0.3 us on a key, not several. Each `*` but the
+  last is an atomic group that ends at the first place where the text up to the next `*` fits; earlier stars are never
+  reconsidered, which is all a glob needs. So matching takes O(pattern * text) at worst, as in stock.
 - A long one is walked over, text by text, as stock does it: compiling a megabyte would take seconds and hundreds of
   megabytes, and most texts end after a few letters. Only its least length is computed.
 
@@ -20,7 +19,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from operator import methodcaller
 from typing import Final
 
 from slotmesh.node.base.compat import COMPAT
@@ -62,8 +60,7 @@ class Glob:
         elif len(pattern) > _LONG or stars > _MANY_STARS:
             self.fits = _Walk(pattern, ignore_case, len(units.translate(None, b"*["))).fits
         else:
-            simple = None if ignore_case else _simple(pattern, units)
-            self.fits = _expression(pattern, ignore_case).fullmatch if simple is None else simple
+            self.fits = _expression(pattern, ignore_case).fullmatch
 
     def match(self, text: bytes) -> bool:
         """True when the whole of `text` fits."""
@@ -72,18 +69,6 @@ class Glob:
 
 def _unescaped(pattern: bytes) -> bytes:
     return re.sub(rb"\\(.)", rb"\1", pattern, flags=re.DOTALL) if b"\\" in pattern else pattern
-
-
-def _simple(pattern: bytes, units: bytes) -> Callable[[bytes], object] | None:
-    """For `text*`, `*text` and `*text*`: a test that runs without a frame of Python's or a match object."""
-    inner = units.strip(b"*")
-    if _STAR in inner or _ANY in inner or _OPEN in inner:
-        return None
-    behind = len(units) - len(units.rstrip(b"*"))
-    text = _unescaped(pattern[: len(pattern) - behind].lstrip(b"*"))
-    if not units.startswith(b"*"):
-        return methodcaller("startswith", text)
-    return methodcaller("__contains__" if behind else "endswith", text)
 
 
 def _fits_nothing(text: bytes) -> bool:
