@@ -71,9 +71,11 @@ class AofRewriter:
         """Record in LATENCY how long everybody waits for the manifest: the next command may only go into the new file
         once it is named there, and the old files may only go once they are not."""
         began = perf_counter_ns()
-        yield
-        spent_ms = (perf_counter_ns() - began) // 1_000_000
-        self._server.latency.add(event, spent_ms, self._server.clock.now_ms // 1000)
+        try:
+            yield
+        finally:
+            spent_ms = (perf_counter_ns() - began) // 1_000_000
+            self._server.latency.add(event, spent_ms, self._server.clock.now_ms // 1000)
 
     def write_base(self, path: str, extension: str, progress: Callable[[int], None] = lambda keys: None) -> None:
         """Write the present data set as a base file. Raises OSError."""
