@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from slotmesh.cluster.guard import SENTINEL_CHANNEL
 from slotmesh.node.serving.dispatch import SERVER_PAUSED
 from slotmesh.node.spec.registry import MAY_REPLICATE, WRITE
 
@@ -30,9 +31,6 @@ FAILOVER: Final = "failover"
 SHUTDOWN: Final = "shutdown"
 
 FOREVER_MS: Final = 1 << 62
-
-#: Where sentinels find each other.
-SENTINEL_CHANNEL: Final = b"__sentinel__:hello"
 
 
 class Pause:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.node.base.errors import CommandError
 from slotmesh.node.commands.help import help_reply
-from slotmesh.node.commands.stream_once import obey_remark
+from slotmesh.node.commands.stream_once import obey_marker
 from slotmesh.node.resp.values import OK
 from slotmesh.node.scripting.flags import command_flags
 from slotmesh.node.spec.key_specs import keys_counted
@@ -55,7 +55,7 @@ def _judged_by_script(client: Client, spec: CommandSpec, argv: list[bytes]) -> i
     judge=_judged_by_script,
 )
 def cmd_eval(client: Client, argv: list[bytes]) -> Any:
-    if argv[1].startswith(b"-- ") and obey_remark(client, argv):
+    if argv[1].startswith(b"-- ") and obey_marker(client, argv):
         return None
     return client.server.scripting.eval(client, _EVAL, argv, by_sha=False, read_only=False)
 

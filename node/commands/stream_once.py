@@ -184,13 +184,13 @@ def cmd_xidmprecord(client: Client, argv: list[bytes]) -> Any:
     return OK
 
 
-_REMARKS: Final = {b"XCFGSET": cmd_xcfgset, b"XIDMPRECORD": cmd_xidmprecord}
+_MARKERS: Final = {b"XCFGSET": cmd_xcfgset, b"XIDMPRECORD": cmd_xidmprecord}
 
 
-def obey_remark(client: Client, argv: list[bytes]) -> bool:
+def obey_marker(client: Client, argv: list[bytes]) -> bool:
     """Take an EVAL from our primary or from the log for the command that it stands for; False: it is a script."""
     told = marked(argv)
-    handler = None if told is None else _REMARKS.get(told[0])
+    handler = None if told is None else _MARKERS.get(told[0])
     if told is None or handler is None or not must_obey(client):
         return False
     handler(client, told)

@@ -128,7 +128,7 @@ def test_message_is_told_to_replicas_beside_its_entry(node: InProcessNode, clien
     ]
 
 
-def test_remark_of_a_client_is_a_script_that_does_nothing(node: InProcessNode, client: InProcessClient) -> None:
+def test_marker_of_a_client_is_a_script_that_does_nothing(node: InProcessNode, client: InProcessClient) -> None:
     text = _add(client, "p", "a")
     node.take_propagated()
     assert client.call("EVAL", "-- XIDMPRECORD", 1, "s", "p", "b", text) is None
