@@ -327,8 +327,11 @@ class Server:
         if self.cluster is not None:
             self.cluster.slot_stats.reset()
 
-    def before_replies(self) -> None:
-        """End of a pass, before anybody is answered: what was changed goes to the log and to the replicas."""
+    def before_replies(self) -> bool:
+        """End of a pass, before anybody is answered: what was changed goes to the log and to the replicas.
+
+        False when the log could not take it: what clients wrote must not be acknowledged.
+        """
         if self.cluster is not None:
             self.cluster.end_pass()
         try:
@@ -336,12 +339,13 @@ class Server:
             self.monitors.hand_out()
         except Exception:  # a bug of ours; without the log or the stream, below, nobody could be answered
             self.complaints.fault("telling clients what changed")
-        self.persistence.flush()
+        kept = self.persistence.flush() or self.replication.is_replica
         self.replication.flush()
         try:
             self.client_eviction.maybe_evict()
         except Exception:  # a bug of ours
             self.complaints.fault("the eviction of clients")
+        return kept
 
     def timers_changed(self) -> None:
         """A deadline was set that may come before all others."""

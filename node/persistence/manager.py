@@ -86,9 +86,11 @@ class Persistence:
         elif not on and self.aof.feed in feeds:
             feeds.remove(self.aof.feed)
 
-    def flush(self) -> None:
-        """End of a pass, before the replies. Raises AofFailure when they must not be sent."""
-        aof = self.aof
+    def flush(self) -> bool:
+        """End of a pass, before the replies. False when the disk has just stopped taking what is logged: what this pass
+        changed is in no file, and nobody may be told that it is kept. Raises AofFailure when the node must end.
+        """
+        aof, kept = self.aof, True
         if aof.is_open:
             before = aof.write_error
             started = perf_counter_ns()
@@ -99,7 +101,9 @@ class Persistence:
             if threshold_ms and nanos >= threshold_ms * 1_000_000:
                 self._note_slow_write(nanos // 1_000_000)
             if before is not aof.write_error:
+                kept = before is not None or aof.write_error is None
                 self._server.refresh_write_gate()
+        return kept
 
     def _note_slow_write(self, ms: int) -> None:
         """Everybody waited for the log: LATENCY names it as stock does."""

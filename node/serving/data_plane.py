@@ -16,6 +16,7 @@ eventfd.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import socket
@@ -34,6 +35,8 @@ from slotmesh.node.serving.output import IN, OUT, Output
 
 if TYPE_CHECKING:
     from slotmesh.node.server import Server
+
+log = logging.getLogger("node")
 
 SLICE_NS: Final = 2_000_000
 
@@ -198,7 +201,7 @@ class DataPlane:
         lost with this process, as far as the replicas' sockets take it."""
         self._serve_waiting()
         self._in_pass = True  # whoever is touched now is served below; no need to wake the loop
-        self.server.before_replies()
+        kept = self.server.before_replies()
         self._in_pass = False
         touched, self.touched = self.touched, []
         fed, self._fed_replicas = self._fed_replicas, []
@@ -206,6 +209,9 @@ class DataPlane:
         unsafe = cluster is not None and cluster.lease_outlasted()
         if fed:
             self._send(fed, unsafe)
+        if not kept:
+            log.warning("The clients of this moment are disconnected: what they wrote could not be logged")
+            unsafe = True
         if self._client_io is not None and not unsafe:
             touched = self._client_io.send(touched)
         self._send(touched, unsafe)
@@ -218,7 +224,7 @@ class DataPlane:
             if client.sock is None:
                 continue
             if unsafe:
-                self.drop(client)  # it may not be told of a write that the successor of this primary does not have
+                self.drop(client)  # it may not be told of a write that the successor or the log does not have
                 continue
             try:
                 self._output.send(client)

@@ -205,11 +205,12 @@ def test_promotion_ends_although_the_primary_goes_on_talking(follower: Follower)
     talked = 0
     incoming, receive = follower.incoming, follower.incoming.receive
 
-    def talk() -> None:
+    def talk() -> bool:
         nonlocal talked
-        receive()
+        received = receive()
         talked += 1
         follower.primary.sendall(encoded([b"INCR", b"n"]))
+        return received
 
     incoming.receive = talk  # type: ignore[method-assign]
     follower.replication.become_primary()
