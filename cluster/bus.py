@@ -215,10 +215,7 @@ class Bus:
                 with trio.move_on_after(wait_ms / 1000):
                     await self._rearm.wait()
                 continue  # the deadline may be another one by now
-            try:
-                self.step(Tick())
-            except Exception:  # a bug of ours
-                self._complaints.fault("a tick of the cluster")
+            if not self._step_or_complain(Tick()):
                 await trio.sleep(FAULT_PAUSE_S)  # the deadline may still stand
 
     async def _accept(self, listener: socket.socket) -> None:
@@ -241,11 +238,7 @@ class Bus:
                 continue
             self._accepted -= 1
             link = self._links[self._accepted] = BusLink(self._accepted, sock)
-            try:
-                self.step(LinkAccepted(link.number, address[0], local_ip))
-            except Exception:  # a bug of ours
-                self._fail(link)
-            self._watch(link)
+            self._begin(link, LinkAccepted(link.number, address[0], local_ip))
 
     @staticmethod
     def _prepare(sock: socket.socket) -> None:
@@ -278,16 +271,15 @@ class Bus:
         elif code:
             self._lose(link, reason, refused=code == errno.ECONNREFUSED)
         elif not link.closed:
-            try:
-                self.step(LinkUp(link.number))
-            except Exception:  # a bug of ours
-                self._fail(link)
-            self._watch(link)
+            self._begin(link, LinkUp(link.number))
 
     # Links
 
-    def _watch(self, link: BusLink) -> None:
-        """From now on the link is read; what could not be sent so far goes out when it can."""
+    def _begin(self, link: BusLink, event: Event) -> None:
+        """Tell the core of a link that is there. From now on it is read; what could not be sent goes out when it
+        can."""
+        if not self._step_or_complain(event):
+            self._lose(link, "internal error")
         if not link.closed:
             self._poller.watch(link.sock.fileno(), partial(self._on_ready, link))
             self._poller.want(link.sock.fileno(), writable=bool(link.out))
@@ -351,11 +343,14 @@ class Bus:
         self._complaints.fault(f"bus link {link.number}")
         self._lose(link, "internal error")
 
-    def _step_or_complain(self, event: Event) -> None:
+    def _step_or_complain(self, event: Event) -> bool:
+        """False when a bug of ours showed, which is logged: a task that many links or all timers need must go on."""
         try:
             self.step(event)
         except Exception:  # a bug of ours
             self._complaints.fault(f"an event of the cluster, {type(event).__name__},")
+            return False
+        return True
 
     def _drop(self, link: BusLink, message: Message) -> None:
         self.core.view.received_by_type[message.type_code] += 1  # it came, and is not heeded
