@@ -1,4 +1,5 @@
-"""Marker commands: what only our servers understand, said to logs and replicas in a command that does nothing elsewhere.
+"""Marker commands: what only our servers understand, said to logs and replicas in a command that does nothing
+elsewhere.
 
 A command that a stock server does not know cannot simply be sent: between MULTI and EXEC it makes a stock replica throw
 the whole transaction away, and a stock server loads no log that has it. So it is sent as a script that is nothing but a
