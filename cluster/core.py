@@ -38,6 +38,7 @@ from slotmesh.cluster.events import (
 )
 from slotmesh.cluster.gossip import Gossip
 from slotmesh.cluster.guard import Fence, Guard, GuardReply
+from slotmesh.cluster.guarded_member import GuardedMember
 from slotmesh.cluster.health import Health
 from slotmesh.cluster.heartbeat import broadcast, broadcast_pong, build_header
 from slotmesh.cluster.inbound import Inbound
@@ -85,7 +86,7 @@ class ClusterCore:
             slots = SlotMap(members)
             epochs = Epochs()
         self.view = view = ClusterView(config, rng, members, slots, epochs, now_ms)
-        self.guard = Guard(view)
+        self.guard = Guard(GuardedMember(view))
         self._extra_vars = foreign_vars(saved) if saved is not None else {}
         self._with_aux = saved is not None and saved.has_aux
         if saved is not None:

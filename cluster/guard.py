@@ -26,20 +26,19 @@ clock, at which it may be obeyed: the leader's voters lease the old primary agai
 
 A replica that a majority watches starts no election: the sentinels are at work. When they fall silent, the
 cluster's own elections are allowed again; that is safe, as the primary is fenced by then.
+
+The same rules hold for a node without a cluster (docs/adr/0053): what the guard must know of its node is `GuardedNode`.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 from attrs import define, frozen
 
-from slotmesh.cluster.effects import DeliverPublish
 from slotmesh.cluster.epochs import is_credible
 from slotmesh.cluster.errors import ClusterRefusal, Condition
-from slotmesh.cluster.heartbeat import broadcast, build_header
-from slotmesh.cluster.messages import Publish
-from slotmesh.cluster.view import ClusterView
 
 NEVER_MS = 2**63 - 1
 HEIR_MS = 10_000
@@ -91,6 +90,44 @@ class Fence:
     void_ms: int = 0
 
 
+class GuardedNode(Protocol):
+    """What a guard has to know of its node, and what it asks of it. Ids are those by which heirs are named."""
+
+    @property
+    def now_ms(self) -> int:
+        """The node's clock."""
+        ...
+
+    @property
+    def own_id(self) -> str:
+        """By which the sentinels know this process."""
+        ...
+
+    @property
+    def primary_id(self) -> str:
+        """Whom this node replicates; empty for a primary."""
+        ...
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether this primary has paused its writers for a planned failover."""
+        ...
+
+    @property
+    def newest_epoch(self) -> int:
+        """The greatest epoch heard of."""
+        ...
+
+    def save(self) -> None:
+        """Have the guard on disk, synced, before anything that follows is told."""
+
+    def notice(self, text: str) -> None:
+        """Something for the log."""
+
+    def publish(self, payload: bytes) -> None:
+        """Tell the sentinels on their channel."""
+
+
 class Guard:
     """The lease table and the fence of one node."""
 
@@ -100,7 +137,7 @@ class Guard:
         "_heir",
         "_heir_until_ms",
         "_leases",
-        "_view",
+        "_node",
         "_watched_until_ms",
         "fence_epoch",
         "name",
@@ -108,9 +145,9 @@ class Guard:
         "writable_until_ms",
     )
 
-    def __init__(self, view: ClusterView) -> None:
-        self._view = view
-        self._born_ms = view.now_ms
+    def __init__(self, node: GuardedNode) -> None:
+        self._node = node
+        self._born_ms = node.now_ms
         self._leases: dict[str, Lease] = {}
         self._candidate_name = ""
         self._heir = ""
@@ -142,7 +179,7 @@ class Guard:
 
     def rules_elections(self) -> bool:
         """Whether a majority of sentinels watches over this shard, so that failing over is up to them."""
-        return self.is_armed and self._view.now_ms < self._watched_until_ms
+        return self.is_armed and self._node.now_ms < self._watched_until_ms
 
     def on_guard(
         self, name: str, sentinel_id: str, lease_ms: int, voters: int, echo_ms: int, *, watch: bool = False
@@ -152,7 +189,7 @@ class Guard:
         With ``watch`` the sentinel only says that it is there, and a lease it gave us before ends now. So it does while
         we name an heir.
         """
-        view = self._view
+        node, now_ms = self._node, self._node.now_ms
         heir = self.heir
         if not GUARD_NAME.match(name) or not GUARD_NAME.match(sentinel_id) or lease_ms <= 0 or voters <= 0:
             raise ClusterRefusal(Condition.BAD_GUARD)
@@ -162,36 +199,35 @@ class Guard:
             self._candidate_name = name
             self._leases.clear()
         held = self._leases.get(sentinel_id) or Lease(0, 0, voters)
-        until_ms = echo_ms + lease_ms if self._born_ms <= echo_ms <= view.now_ms else 0
+        until_ms = echo_ms + lease_ms if self._born_ms <= echo_ms <= now_ms else 0
         expires_ms = 0 if watch or heir else max(until_ms, held.expires_ms)
         self._leases[sentinel_id] = Lease(expires_ms, max(until_ms, held.present_ms), voters)
-        if self.is_armed and voters != self.voters:
-            view.save(sync=True)
-        self.voters = voters
-        self._leases = {who: lease for who, lease in self._leases.items() if lease.present_ms > view.now_ms}
+        changed, self.voters = voters != self.voters, voters
+        if self.is_armed and changed:
+            node.save()
+        self._leases = {who: lease for who, lease in self._leases.items() if lease.present_ms > now_ms}
         self._watched_until_ms = self._majority_until_ms([lease.present_ms for lease in self._leases.values()])
-        if not self.is_armed and self._watched_until_ms > view.now_ms:
+        if not self.is_armed and self._watched_until_ms > now_ms:
             self.name = name
-            view.save(sync=True)
-            view.notice("guarded", f"guarded by the sentinels of {name}")
+            node.save()
+            node.notice(f"guarded by the sentinels of {name}")
         if self.is_armed:
             self.writable_until_ms = self._majority_until_ms([lease.expires_ms for lease in self._leases.values()])
-        return GuardReply(view.now_ms, self.fence_epoch, self.is_armed, self.is_fenced(view.now_ms), heir)
+        return GuardReply(now_ms, self.fence_epoch, self.is_armed, self.is_fenced(now_ms), heir)
 
     @property
     def heir(self) -> str:
         """The node id of the replica that is to hold the leases in our place; empty when there is none."""
-        me = self._view.myself
-        if me.is_primary:
-            return self._heir if self._view.paused_offset is not None else ""
-        succeeded = me.primary is not None and me.primary.node_id == self._heir
-        return self._heir if succeeded and self._view.now_ms < self._heir_until_ms else ""
+        node = self._node
+        if not node.primary_id:
+            return self._heir if node.hands_over else ""
+        return self._heir if node.primary_id == self._heir and node.now_ms < self._heir_until_ms else ""
 
     def name_heir(self, node_id: str) -> None:
         """Our writers are paused: this replica is to be leased in our place."""
         if self.is_armed:
-            self._heir, self._heir_until_ms = node_id, self._view.now_ms + HEIR_MS
-            self._call_sentinels()
+            self._heir, self._heir_until_ms = node_id, self._node.now_ms + HEIR_MS
+            self.call_sentinels()
 
     def forget_heir(self) -> None:
         """We are to take over from our primary, the heir that we named a moment ago perhaps: now we are its heir."""
@@ -199,16 +235,13 @@ class Guard:
 
     def end_hand_over(self) -> None:
         """The planned failover is over. If we are still the primary, we need our leases back."""
-        if self._heir and self._view.myself.is_primary:
+        if self._heir and not self._node.primary_id:
             self._heir = ""
-            self._call_sentinels()
+            self.call_sentinels()
 
-    def _call_sentinels(self) -> None:
-        """Have the sentinels ping us now. They listen to some nodes of the cluster; others take it for no hello."""
-        view = self._view
-        payload = encode_call(view.myself.node_id, view.now_ms)
-        view.emit(DeliverPublish(SENTINEL_CHANNEL, payload, False))
-        broadcast(view, Publish(build_header(view), SENTINEL_CHANNEL, payload))
+    def call_sentinels(self) -> None:
+        """Have the sentinels ping us now. Other listeners take it for no hello."""
+        self._node.publish(encode_call(self._node.own_id, self._node.now_ms))
 
     def _majority_until_ms(self, ends_ms: list[int]) -> int:
         """Until when a majority of what ends at ``ends_ms`` is valid; 0 when there is no majority."""
@@ -219,13 +252,17 @@ class Guard:
         """The sentinels of ``name`` no longer guard this node; true when they did."""
         if not self.name or name != self.name:
             return False
-        self._view.notice("guarded", f"released by the sentinels of {name}")
+        self._node.notice(f"released by the sentinels of {name}")
+        self.disarm()
+        self._node.save()
+        return True
+
+    def disarm(self) -> None:
+        """Nobody guards this node."""
         self.name, self.voters = "", 0
         self._leases.clear()
         self._watched_until_ms = 0
         self.writable_until_ms = NEVER_MS
-        self._view.save(sync=True)
-        return True
 
     def lease_count(self, now_ms: int) -> int:
         """How many sentinels' leases run at ``now_ms``."""
@@ -240,9 +277,9 @@ class Guard:
         """Accept an order's authority; ``ClusterRefusal`` when a newer one was obeyed before, it comes too late, or it
         cannot be one.
         """
-        if fence.void_ms and self._view.now_ms > fence.void_ms:
-            raise ClusterRefusal(Condition.LATE_ORDER, self._view.now_ms - fence.void_ms)
-        epochs = ((fence.epoch, self.fence_epoch), (fence.min_config_epoch, self._view.epochs.current_epoch))
+        if fence.void_ms and self._node.now_ms > fence.void_ms:
+            raise ClusterRefusal(Condition.LATE_ORDER, self._node.now_ms - fence.void_ms)
+        epochs = ((fence.epoch, self.fence_epoch), (fence.min_config_epoch, self._node.newest_epoch))
         for told, known in epochs:
             if not is_credible(told, known):
                 raise ClusterRefusal(Condition.EPOCH_INVALID, told)
@@ -250,4 +287,4 @@ class Guard:
             raise ClusterRefusal(Condition.STALE_FENCE, str(self.fence_epoch))
         if fence.epoch > self.fence_epoch:
             self.fence_epoch = fence.epoch
-            self._view.save(sync=True)
+            self._node.save()

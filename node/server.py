@@ -29,6 +29,8 @@ from slotmesh.node.clients.pause import Pause
 from slotmesh.node.clients.tracking import Tracking
 from slotmesh.node.clients.watching import Watching
 from slotmesh.node.clustering.host import ClusterHost
+from slotmesh.node.clustering.lease import Lease
+from slotmesh.node.clustering.plain_guard import PlainGuard
 from slotmesh.node.config.configuration import Config
 from slotmesh.node.config.live_limits import follow_config
 from slotmesh.node.keyspace.keyspace import Keyspace
@@ -114,6 +116,8 @@ class Server:
         self.served: bytearray | None = None
         self.readable: bytearray | None = None
         self.cluster: ClusterHost | None = None  # set below: the host looks at the parts above
+        #: Whether writes are tied to leases of sentinels; None for a node that none has guarded.
+        self.lease: Lease | None = None
         self.scripting = Scripting(self)
         self.persistence = Persistence(self)
         self.cron = Cron(self)
@@ -145,6 +149,23 @@ class Server:
         self.replication.refresh_expiry_mode()
         if config.cluster_enabled:
             self.cluster = ClusterHost(self)
+        self.plain_guard = None if config.cluster_enabled else self._guard_alone()
+
+    def _guard_alone(self) -> PlainGuard:
+        """What takes the leases of sentinels without a cluster."""
+        config, replication = self.config, self.replication
+        path = config.sentinel_guard_file or f"guard-{config.port}.conf"
+        plain = PlainGuard(path, self.run_id, replication, self.pubsub.publish, self._tie_writes)
+        replication.link_listeners.append(plain.look_at_role)
+        replication.failover.guard = plain
+        self.info.provide("cluster", plain.fields)
+        config.on_change("sentinel-guard", plain.allow)
+        plain.allow(config.sentinel_guard)
+        return plain
+
+    def _tie_writes(self, lease: Lease | None) -> None:
+        self.lease = lease
+        self.refresh_write_gate()
 
     def _wire_observers(self) -> None:
         """Connect what must hear of changed keys, changed settings and the passing of time."""
@@ -260,8 +281,8 @@ class Server:
     def write_refusal(self, spec: CommandSpec | None = None) -> ErrorReply | None:
         """Why this node takes no writes now, or None. Dispatch asks only while a gate that concerns writes is up."""
         refusal: ErrorReply | None = None
-        if self.cluster is not None:
-            refusal = self.cluster.write_refusal()
+        if self.lease is not None:
+            refusal = self.lease.write_refusal()
         if refusal is None:
             refusal = self.persistence.can_write()
         if refusal is None:

@@ -95,6 +95,14 @@ BAD_DUMP: Final = ErrorReply("ERR DUMP payload version or checksum are wrong")
 NO_CLUSTER: Final = ErrorReply("ERR This instance has cluster support disabled")
 
 
+def lost_leases(name: str, leases: int, needed: int) -> ErrorReply:
+    """A guarded primary without a cluster. READONLY has clients of sentinels ask these for the primary again."""
+    return ErrorReply(
+        f"READONLY This primary is guarded by the sentinels of '{name}' and has {leases} of the {needed} leases "
+        f"that it needs to take writes. If they are gone for good, CLUSTER UNGUARD {name} frees it."
+    )
+
+
 def wrong_arity(name: bytes) -> ErrorReply:
     """`name` is the full name: `config|get` for a subcommand."""
     return ErrorReply(b"ERR wrong number of arguments for '%b' command" % name)

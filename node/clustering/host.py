@@ -1,7 +1,7 @@
 """The node's side of the cluster: it owns the core, the bus and the routing, and makes the core's wishes come true.
 
 `ClusterCore` decides; this module carries its node-side effects out on the keyspace, replication, pub/sub and the
-clients, keeps `nodes.conf`, and holds the guard's lease against the clock before anybody is answered.
+clients, and keeps `nodes.conf`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ from slotmesh.cluster.effects import (
     SlotsChanged,
 )
 from slotmesh.cluster.events import ReplicationStatus, WritesPaused
-from slotmesh.cluster.guard import NEVER_MS
+from slotmesh.cluster.guard import GuardReply
 from slotmesh.cluster.slot_set import SlotSet
 from slotmesh.cluster.slots import key_slot
 from slotmesh.cluster.state_file import StateFileError
 from slotmesh.node.base import errors
 from slotmesh.node.clients.pause import FAILOVER, WRITES
+from slotmesh.node.clustering.lease import Lease
 from slotmesh.node.clustering.routing import Routing
 from slotmesh.node.clustering.state_store import StateInUse, StateStore
 from slotmesh.node.keyspace.notify import GENERIC
@@ -57,8 +58,6 @@ _LEVELS: Final = {
     NOTICE: logging.INFO,
     WARNING: logging.WARNING,
 }
-#: Writes end this long before the lease does, so that no pass of the data plane begun in time can outlast it.
-LEASE_MARGIN_MS: Final = 20
 #: Settings that make up the core's `ClusterConfig`.
 _WATCHED: Final = (
     "cluster-node-timeout",
@@ -103,16 +102,18 @@ class ClusterHost:
         self.bus = Bus(self.core, self, self.clock, lambda: server.config.cluster_link_sendbuf_limit)
         self.slot_stats = SlotStats(server)
         self._listeners: list[socket.socket] = []
-        self._told_fenced = False
-        #: When the pass under way began, for a guarded primary.
-        self.pass_began_ms = NEVER_MS
+        self.lease = server.lease = Lease(
+            self.core.guard,
+            lambda: self.clock.now_ms(),
+            lambda: self.core.view.myself.is_replica,
+            server.refresh_write_gate,
+            lambda: errors.FENCED,
+        )
         self._settles_late = False
-        #: Another node has this one's slots since a script began that still runs.
-        self._demoted_halfway = False
         self._settle_due = False
         server.served = self.routing.served
         server.readable = self.routing.readable
-        server.info.provide("cluster", self.guard_fields)
+        server.info.provide("cluster", self.lease.fields)
         for name in _WATCHED:
             server.config.on_change(name, lambda _value: self._settings_changed())
         if text:
@@ -264,7 +265,7 @@ class ClusterHost:
 
     def settled(self) -> None:
         """After a step: refresh the routing, redirect blocked clients, look at the lease."""
-        self.check_lease()
+        self.lease.check()
         if self.server.fibers.halfway:
             self._settle_late()
         elif self.routing.refresh():
@@ -307,14 +308,14 @@ class ClusterHost:
                 server.pubsub.publish(effect.channel, effect.payload)
         else:
             if server.fibers.halfway and isinstance(effect, RoleChanged) and effect.primary_id:
-                self._demoted_halfway = True
+                self.lease.demoted_halfway = True
             server.fibers.when_whole(partial(self._change, effect))
 
     def _change(self, effect: Effect) -> None:
         server = self.server
         server.cron.stir()
         if isinstance(effect, RoleChanged):
-            self._demoted_halfway = False
+            self.lease.demoted_halfway = False
             self._change_role(effect)
         elif isinstance(effect, SlotsChanged):
             self._end_shard_subscriptions(effect.lost)
@@ -366,64 +367,18 @@ class ClusterHost:
         """Shard channels follow their slot: whoever listens here is told to go."""
         self.server.pubsub.drop_shard_channels(lambda channel: key_slot(channel) in lost)
 
-    # -- the lease of the sentinels --------------------------------------------------------------------------
+    # -- the sentinels ---------------------------------------------------------------------------------------
 
-    def check_lease(self) -> None:
-        """Refuse writes from shortly before the lease of a guarded primary ends. Called before each pass as well."""
-        if self.fenced() != self._told_fenced:
-            self._told_fenced = not self._told_fenced
-            self.server.refresh_write_gate()
-            what = "ran out: refusing writes" if self._told_fenced else "is valid: accepting writes"
-            log.warning("The lease of the sentinels of %r %s", self.core.guard.name, what)
+    def on_guard(
+        self, name: str, sentinel_id: str, lease_ms: int, voters: int, echo_ms: int, *, watch: bool = False
+    ) -> GuardReply:
+        """A guard ping. Raises ClusterRefusal."""
+        reply = self.core.on_guard(self.clock.now_ms(), name, sentinel_id, lease_ms, voters, echo_ms, watch=watch)
+        self.bus.settle()
+        return reply
 
-    def begin_pass(self) -> None:
-        """A pass of the data plane begins."""
-        if self.core.guard.is_armed:
-            self.pass_began_ms = self.clock.now_ms()
-            self.check_lease()
-
-    def fenced(self) -> bool:
-        """Whether this node is a guarded primary without a valid lease (or about to be)."""
-        guard = self.core.guard
-        if not guard.is_armed or self.core.view.myself.is_replica:
-            return False
-        return self.clock.now_ms() + LEASE_MARGIN_MS >= guard.writable_until_ms
-
-    def write_refusal(self) -> errors.ErrorReply | None:
-        """The error for writes while fenced."""
-        return errors.FENCED if self.fenced() else None
-
-    def guard_state(self) -> str | None:
-        """`fail` while writes are refused for want of leases, else `ok`; None for a node that no sentinel guards."""
-        if not self.core.guard.is_armed:
-            return None
-        return "fail" if self.fenced() else "ok"
-
-    def guard_fields(self) -> dict[str, int]:
-        """What INFO says about the leases: nothing unless sentinels guard this node.
-
-        CLUSTER INFO has `cluster_guard_state`. No field is in both: redis_exporter takes every `cluster_*` field of
-        either, and Prometheus refuses a scrape that has a metric twice.
-        """
-        guard = self.core.guard
-        if not guard.is_armed:
-            return {}
-        now_ms = self.clock.now_ms()
-        return {
-            "cluster_guard_fenced": int(self.fenced()),
-            "cluster_guard_leases": guard.lease_count(now_ms),
-            "cluster_guard_leases_needed": guard.leases_needed,
-            "cluster_guard_lease_ms": max(0, guard.writable_until_ms - now_ms),
-        }
-
-    def lease_outlasted(self) -> bool:
-        """Whether the lease ended during the pass that ends now (the process was stopped?): its writes must not be
-        acknowledged. Replies sent outside a pass acknowledge none.
-        """
-        guard = self.core.guard
-        began_ms, self.pass_began_ms = self.pass_began_ms, NEVER_MS
-        if guard.is_armed and self._demoted_halfway:
-            return True
-        if not guard.is_armed or self.core.view.myself.is_replica:
-            return False
-        return began_ms < guard.writable_until_ms <= self.clock.now_ms()
+    def release_guard(self, name: str) -> bool:
+        """The sentinels of `name` no longer guard this node; true when they did."""
+        released = self.core.release_guard(self.clock.now_ms(), name)
+        self.bus.settle()
+        return released

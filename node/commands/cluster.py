@@ -93,7 +93,7 @@ def cmd_info(client: Client, argv: list[bytes]) -> Any:
     ]
     if host.bus.violations:
         fields.append(("total_cluster_links_protocol_violations", host.bus.violations))
-    guard_state = host.guard_state()
+    guard_state = host.lease.state()
     if guard_state is not None:
         fields.append(("cluster_guard_state", guard_state))
     return Verbatim("".join(f"{name}:{value}\r\n" for name, value in fields).encode())

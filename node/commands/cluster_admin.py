@@ -21,6 +21,7 @@ from slotmesh.node.spec.registry import ADMIN, ALLOW_BUSY, FAST, LOADING, NO_ASY
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
     from slotmesh.node.clustering.host import ClusterHost
+    from slotmesh.node.clustering.plain_guard import PlainGuard
 
 _FLAGS: Final = ADMIN | STALE | NO_ASYNC_LOADING
 
@@ -245,16 +246,28 @@ def cmd_replicate(client: Client, argv: list[bytes]) -> Any:
     summary="Takes over from this replica's primary.",
 )
 def cmd_failover(client: Client, argv: list[bytes]) -> Any:
-    """`FAILOVER [FORCE|TAKEOVER]`; our sentinels add `FENCE <epoch> <min-config-epoch> [<void after, our clock>]`."""
-    host_of(client)
+    """`FAILOVER [FORCE|TAKEOVER]`; our sentinels add `FENCE <epoch> <min-config-epoch> [<void after, our clock>]`.
+
+    Such an order is for nodes without a cluster, too.
+    """
+    plain = client.server.plain_guard
     mode = argv[2].upper() if len(argv) > 2 else b""
     fence = None
     if len(argv) in (6, 7) and mode == b"TAKEOVER" and argv[3].upper() == b"FENCE":
         fence = Fence(*(integer_between(word, 0, INT64_MAX, errors.SYNTAX) for word in argv[4:]))
+    elif plain is not None:
+        raise CommandError(errors.NO_CLUSTER)
     elif len(argv) > 3:
         raise CommandError(errors.bad_subcommand_use(b"cluster", argv[1]))
     elif mode not in (b"", b"FORCE", b"TAKEOVER"):
         raise CommandError(errors.SYNTAX)
+    if plain is not None and fence is not None:
+        client.propagate_as()  # what the last of the primary's commands change is propagated as it happens
+        try:
+            plain.take_over(fence)
+        except ClusterRefusal as refusal:
+            raise CommandError(f"ERR {refusal}") from None
+        return OK
     order(client, Admin.failover, force=mode == b"FORCE", takeover=mode == b"TAKEOVER", fence=fence)
     return OK
 
@@ -310,6 +323,11 @@ def cmd_saveconfig(client: Client, argv: list[bytes]) -> Any:
 # The sentinels
 
 
+def _guarded(client: Client) -> ClusterHost | PlainGuard:
+    """Who takes leases here: nodes with a cluster and without one do."""
+    return client.server.plain_guard or host_of(client)
+
+
 @command(
     "cluster|guard",
     arity=-8,
@@ -326,17 +344,15 @@ def cmd_guard(client: Client, argv: list[bytes]) -> Any:
     The reply is [clock-ms, fence-epoch, armed, fenced], and the id of the heir where there is one; the rules are in
     `cluster/guard.py` and `sentinel/leases.py`.
     """
-    host = host_of(client)
     lease_ms, voters, echo_ms = (integer_between(arg, 0, INT64_MAX, errors.NOT_INTEGER) for arg in argv[5:8])
     watch = len(argv) > 8
     if len(argv) > 9 or (watch and argv[8].upper() != b"WATCH"):
         raise CommandError(errors.SYNTAX)
     name, sentinel_id = _name(argv[2]), _name(argv[3])
     try:
-        reply = host.core.on_guard(host.clock.now_ms(), name, sentinel_id, lease_ms, voters, echo_ms, watch=watch)
+        reply = _guarded(client).on_guard(name, sentinel_id, lease_ms, voters, echo_ms, watch=watch)
     except ClusterRefusal as refusal:
         raise CommandError(f"ERR {refusal}") from None
-    host.bus.settle()
     heir = [reply.heir.encode()] if reply.heir else []
     return [reply.clock_ms, reply.fence_epoch, int(reply.armed), int(reply.fenced), *heir]
 
@@ -352,10 +368,7 @@ def cmd_guard(client: Client, argv: list[bytes]) -> Any:
     summary="Ends the guard of a group of sentinels (slotmesh).",
 )
 def cmd_unguard(client: Client, argv: list[bytes]) -> Any:
-    host = host_of(client)
-    released = host.core.release_guard(host.clock.now_ms(), _name(argv[2]))
-    host.bus.settle()
-    return int(released)
+    return int(_guarded(client).release_guard(_name(argv[2])))
 
 
 # Per client

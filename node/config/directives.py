@@ -272,6 +272,8 @@ DIRECTIVES: Final = (
     Directive("cluster-announce-view", AddressViews(), (), hidden=True),
     Directive("cluster-node-timeout", NATURAL_64, 15000),
     Directive("cluster-link-sendbuf-limit", Memory(0, ULONG_MAX), 0),
+    Directive("sentinel-guard", YES_NO, True, hidden=True),
+    Directive("sentinel-guard-file", TEXT, "", immutable=True, hidden=True),
     # Observation
     Directive("slowlog-log-slower-than", Integer(-1, LONG_MAX), 10000),
     Directive("slowlog-max-len", NATURAL_64, 128),

@@ -189,6 +189,8 @@ class ConfigValues:
     cluster_announce_view: tuple[tuple[IPv4Network | IPv6Network, str], ...]
     cluster_node_timeout: int
     cluster_link_sendbuf_limit: int
+    sentinel_guard: bool
+    sentinel_guard_file: str
     # Observation
     slowlog_log_slower_than: int
     slowlog_max_len: int

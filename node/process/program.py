@@ -11,6 +11,7 @@ import trio
 from slotmesh import __version__
 from slotmesh.node import commands
 from slotmesh.node.base import log
+from slotmesh.node.clustering.guard_file import GuardFileError
 from slotmesh.node.clustering.host import ClusterStartError
 from slotmesh.node.config.configuration import Config, ConfigFileError
 from slotmesh.node.process.background import daemonize, pid_file
@@ -62,7 +63,7 @@ def serve(config: Config) -> int:
     config.on_change("proc-title-template", lambda _: set_title(config))
     try:
         server = Server(config)
-    except (ClusterStartError, ConfigFileError) as error:
+    except (ClusterStartError, GuardFileError, ConfigFileError) as error:
         logger.warning("%s", error)
         return 1
     logger.info("%s", banner(config))

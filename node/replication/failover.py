@@ -18,6 +18,7 @@ from slotmesh.node.replication.handshake import Failed, Outcome
 from slotmesh.node.replication.replica import ONLINE
 
 if TYPE_CHECKING:
+    from slotmesh.node.clustering.plain_guard import PlainGuard
     from slotmesh.node.replication.manager import Replication
     from slotmesh.node.server import Server
 
@@ -38,6 +39,7 @@ class Failover:
         self._target: tuple[str, int] | None = None
         self._end_ms = 0
         self._force = False
+        self.guard: PlainGuard | None = None
 
     @property
     def in_progress(self) -> bool:
@@ -77,6 +79,8 @@ class Failover:
         replication.stream.flush()
         self.state = WAITING_FOR_SYNC
         self._server.pause.start(FAILOVER, WRITES, FOREVER_MS)
+        if target is not None:
+            self._name_heir(target)
 
     def abort(self, reason: str) -> None:
         """End it without a change of roles. Raises CommandError when there is none."""
@@ -88,6 +92,8 @@ class Failover:
         self._clear()
         if was_in_progress:
             self._replication.become_primary()
+        if self.guard is not None:
+            self.guard.end_hand_over()
 
     def _clear(self) -> None:
         self.state = IDLE
@@ -118,7 +124,13 @@ class Failover:
             log.info("Failover target %s:%d is synced, failing over.", *target)
             self._hand_over(target)
 
+    def _name_heir(self, target: tuple[str, int]) -> None:
+        if self.guard is not None:
+            self.guard.name_heir(*target)
+
     def _hand_over(self, target: tuple[str, int]) -> None:
+        if self._target is None:
+            self._name_heir(target)
         self._target = target
         self.state = IN_PROGRESS
         self._replication.become_replica_of(*target)

@@ -106,8 +106,8 @@ class DataPlane:
         server = self.server
         server.clock.refresh()
         server.keyspace.now_ms = server.clock.now_ms
-        if server.cluster is not None:
-            server.cluster.begin_pass()
+        if server.lease is not None:
+            server.lease.begin_pass()
         if server.config.maxmemory:
             try:
                 server.eviction.look()
@@ -169,9 +169,9 @@ class DataPlane:
         Time stands still for the script: keys do not expire under it.
         """
         server = self.server
-        keyspace, cluster = server.keyspace, server.cluster
+        keyspace, lease = server.keyspace, server.lease
         now_ms, in_pass = keyspace.now_ms, self._in_pass
-        pass_began_ms = None if cluster is None else cluster.pass_began_ms
+        pass_began_ms = None if lease is None else lease.pass_began_ms
         mine = [client for client in self.touched if client is caller]
         self.touched = [client for client in self.touched if client is not caller]
         server.fibers.halfway = True
@@ -184,8 +184,8 @@ class DataPlane:
         self.touched = mine + self.touched
         self._in_pass = in_pass
         keyspace.now_ms = now_ms
-        if cluster is not None and pass_began_ms is not None:
-            cluster.pass_began_ms = pass_began_ms
+        if lease is not None and pass_began_ms is not None:
+            lease.pass_began_ms = pass_began_ms
 
     def _serve_others(self) -> None:
         """A pass while a script, begun in another pass, waits."""
@@ -205,8 +205,8 @@ class DataPlane:
         self._in_pass = False
         touched, self.touched = self.touched, []
         fed, self._fed_replicas = self._fed_replicas, []
-        cluster = self.server.cluster
-        unsafe = cluster is not None and cluster.lease_outlasted()
+        lease = self.server.lease
+        unsafe = lease is not None and lease.outlasted()
         if fed:
             self._send(fed, unsafe)
         if not kept:

@@ -113,7 +113,7 @@ def lease_from_arrival() -> Iterator[None]:
     def on_guard(
         self: Guard, name: str, sentinel_id: str, lease_ms: int, voters: int, echo_ms: int, *, watch: bool = False
     ) -> GuardReply:
-        arrived_ms = self._view.now_ms if echo_ms else 0
+        arrived_ms = self._node.now_ms if echo_ms else 0
         return real_on_guard(self, name, sentinel_id, lease_ms, voters, arrived_ms, watch=watch)
 
     with patch.object(Guard, "on_guard", on_guard):

@@ -113,7 +113,7 @@ def test_primary_that_keeps_its_leases_though_it_names_an_heir_is_noticed() -> N
     def on_guard(self: Guard, *args: object, watch: bool = False) -> GuardReply:
         leases = dict(self._leases)
         reply = real_on_guard(self, *args, watch=watch)  # type: ignore[arg-type]
-        if reply.heir and self._view.myself.is_primary:
+        if reply.heir and not self._node.primary_id:
             self._leases = leases
             self.writable_until_ms = self._majority_until_ms([lease.expires_ms for lease in leases.values()])
         return reply

@@ -49,35 +49,35 @@ def advance(host: ClusterHost, ms: int) -> None:
 
 
 def test_pass_within_the_lease_may_be_acknowledged(host: ClusterHost) -> None:
-    host.begin_pass()
+    host.lease.begin_pass()
     advance(host, LEASE_MS // 2)
-    assert not host.lease_outlasted()
+    assert not host.lease.outlasted()
 
 
 def test_pass_that_outlasts_the_lease_may_not_be_acknowledged(host: ClusterHost) -> None:
-    host.begin_pass()
+    host.lease.begin_pass()
     advance(host, LEASE_MS * 3)
-    assert host.lease_outlasted()
+    assert host.lease.outlasted()
 
 
 def test_replies_outside_a_pass_are_sent_although_the_lease_ended_since_the_last_one(host: ClusterHost) -> None:
-    host.begin_pass()
-    assert not host.lease_outlasted()
+    host.lease.begin_pass()
+    assert not host.lease.outlasted()
     advance(host, LEASE_MS * 3)
-    assert not host.lease_outlasted()
+    assert not host.lease.outlasted()
 
 
 def test_writes_are_refused_from_shortly_before_the_end_of_the_lease(host: ClusterHost) -> None:
-    assert host.write_refusal() is None
+    assert host.lease.write_refusal() is None
     advance(host, LEASE_MS - 1)
-    refusal = host.write_refusal()
+    refusal = host.lease.write_refusal()
     assert refusal is not None
     assert refusal.code == b"CLUSTERDOWN"
 
 
 def test_leases_are_told_in_info_and_their_end_in_cluster_info(host: ClusterHost) -> None:
     advance(host, 300)
-    assert host.guard_state() == "ok"
+    assert host.lease.state() == "ok"
     assert host.server.info.fields("cluster") == {
         "cluster_enabled": 1,
         "cluster_guard_fenced": 0,
@@ -86,7 +86,7 @@ def test_leases_are_told_in_info_and_their_end_in_cluster_info(host: ClusterHost
         "cluster_guard_lease_ms": LEASE_MS - 300,
     }
     advance(host, LEASE_MS)
-    assert host.guard_state() == "fail"
+    assert host.lease.state() == "fail"
     told = host.server.info.fields("cluster")
     assert (told["cluster_guard_fenced"], told["cluster_guard_leases"], told["cluster_guard_lease_ms"]) == (1, 0, 0)
 
@@ -94,10 +94,10 @@ def test_leases_are_told_in_info_and_their_end_in_cluster_info(host: ClusterHost
 def test_replica_and_unguarded_node_lack_no_lease(host: ClusterHost) -> None:
     advance(host, 3 * LEASE_MS)
     host.core.view.myself.role = FLAG_REPLICA
-    assert host.guard_state() == "ok"
+    assert host.lease.state() == "ok"
     assert host.server.info.fields("cluster")["cluster_guard_fenced"] == 0
     host.core.release_guard(host.clock.now_ms(), "mesh")
-    assert host.guard_state() is None
+    assert host.lease.state() is None
     assert host.server.info.fields("cluster") == {"cluster_enabled": 1}
 
 

@@ -24,7 +24,7 @@ UNPACKED = "what struct unpacked"
 ALLOWED = {
     "node/memory/cgroup.py:_droppable": KERNEL,
     "node/memory/cgroup.py:_number": KERNEL,
-    "node/clustering/host.py:guard_fields": FLAG,
+    "node/clustering/lease.py:fields": FLAG,
     "node/commands/cluster_admin.py:cmd_guard": FLAG,
     "node/commands/cluster_admin.py:cmd_unguard": FLAG,
     "node/commands/command.py:_count_is_valid": "a position in our own table of commands",
