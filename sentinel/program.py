@@ -163,7 +163,7 @@ async def _run(server: Server, driver: Driver) -> int:
         await nursery.start(driver.run)
         nursery.start_soon(server.run, driver)
         nursery.start_soon(_watch_signals, server)
-        await server.stopping.wait()
+        await server.state.stopping.wait()
         _logger.warning("Sentinel is now ready to exit, bye bye...")
         nursery.cancel_scope.cancel()
     return 0
@@ -173,4 +173,4 @@ async def _watch_signals(server: Server) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             _logger.warning("Received %s, scheduling shutdown...", signal.Signals(number).name)
-            server.stopping.set()
+            server.state.stopping.set()

@@ -23,6 +23,7 @@ from slotmesh.sentinel.access import Access
 from slotmesh.sentinel.config import ServerOptions
 from slotmesh.sentinel.driver import Driver, monotonic_ms
 from slotmesh.sentinel.effects import ErrorReply
+from slotmesh.sentinel.server_state import ServerState
 from slotmesh.sentinel.session import Session
 from slotmesh.sentinel.session_commands import run_command
 from slotmesh.sentinel.wire import Wire
@@ -54,15 +55,10 @@ class Server:
     """All client connections."""
 
     def __init__(self, options: ServerOptions, access: Access) -> None:
+        self.state = ServerState(options, access, monotonic_ms())
         self.options = options
         self.access = access
-        self.driver: Driver | None = None
-        self.sessions: dict[int, Session] = {}
-        self.started_ms = monotonic_ms()
-        self.total_connections = 0
-        self.total_commands = 0
-        self.rejected = 0
-        self.stopping = trio.Event()
+        self.sessions = self.state.sessions
         self._complaints = Complaints(_logger, time.monotonic)
         self._ids = count(1)
         self._listeners: list[socket.socket] = []
@@ -100,7 +96,7 @@ class Server:
 
     async def run(self, driver: Driver) -> None:
         """Accept clients until cancelled."""
-        self.driver = driver
+        self.state.driver = driver
         try:
             async with trio.open_nursery() as nursery:
                 for listener in self._listeners:
@@ -122,19 +118,19 @@ class Server:
                 self._complaints.warn(f"Accepting client connection: {error}")
                 await trio.sleep(ACCEPT_PAUSE_S if error.errno in EXHAUSTED else 0)
                 continue
-            self.total_connections += 1
+            self.state.total_connections += 1
             try:
                 wire = Wire(sock)
             except OSError:  # it is gone already
                 sock.close()
                 continue
             if len(self.sessions) >= self.options.maxclients:
-                self.rejected += 1
+                self.state.rejected += 1
                 wire.send(b"-ERR max number of clients reached\r\n")
                 wire.close()
                 continue
             if self._protected(str(address[0])):
-                self.rejected += 1
+                self.state.rejected += 1
                 wire.send(_DENIED)
                 wire.close()
                 continue
@@ -172,8 +168,8 @@ class Server:
             session.last_ms = monotonic_ms()
             try:
                 while (argv := parser.next_command()) is not None:
-                    self.total_commands += 1
-                    reply = await run_command(self, session, argv)
+                    self.state.total_commands += 1
+                    reply = await run_command(self.state, session, argv)
                     parser.authenticated = session.user is not None
                     self._write(session, reply)
                     if session.closing:

@@ -6,21 +6,18 @@ import os
 import resource
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from slotmesh.sentinel.config import STOCK_VERSION
 from slotmesh.sentinel.driver import monotonic_ms
 from slotmesh.sentinel.info import OUR_SERVER_NAME
 from slotmesh.sentinel.present import info_section
-
-if TYPE_CHECKING:
-    from slotmesh.sentinel.server import Server
+from slotmesh.sentinel.server_state import ServerState
 
 _SECTIONS = ("server", "clients", "stats", "cpu", "sentinel")
 _EVERYTHING = ("all", "everything", "default")
 
 
-def info_text(server: Server, wanted: list[bytes]) -> bytes:
+def info_text(server: ServerState, wanted: list[bytes]) -> bytes:
     """The sections asked for (all by default), separated by empty lines."""
     words = [word.decode("utf-8", "replace").lower() for word in wanted]
     everything = not words or any(word in _EVERYTHING for word in words)
@@ -33,7 +30,7 @@ def _section(title: str, fields: list[tuple[str, object]]) -> str:
     return f"# {title}\r\n" + "".join(f"{name}:{value}\r\n" for name, value in fields)
 
 
-def _server(server: Server) -> str:
+def _server(server: ServerState) -> str:
     uptime = (monotonic_ms() - server.started_ms) // 1000
     assert server.driver is not None, "INFO before the driver runs"
     return _section(
@@ -57,7 +54,7 @@ def _server(server: Server) -> str:
     )
 
 
-def _clients(server: Server) -> str:
+def _clients(server: ServerState) -> str:
     subscribed = sum(bool(session.subscriptions) for session in server.sessions.values())
     return _section(
         "Clients",
@@ -71,7 +68,7 @@ def _clients(server: Server) -> str:
     )
 
 
-def _stats(server: Server) -> str:
+def _stats(server: ServerState) -> str:
     channels = {channel for session in server.sessions.values() for channel in session.channels}
     patterns = {pattern for session in server.sessions.values() for pattern in session.patterns}
     return _section(
@@ -86,7 +83,7 @@ def _stats(server: Server) -> str:
     )
 
 
-def _cpu(server: Server) -> str:
+def _cpu(server: ServerState) -> str:
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return _section(
         "CPU",
@@ -99,6 +96,6 @@ def _cpu(server: Server) -> str:
     )
 
 
-def _sentinel(server: Server) -> str:
+def _sentinel(server: ServerState) -> str:
     assert server.driver is not None, "INFO before the driver runs"
     return info_section(server.driver.core.ctx)

@@ -7,7 +7,6 @@ handed to the core.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from slotmesh.cluster.numbers import to_int64
 from slotmesh.node.acl.rules import CATEGORIES
@@ -20,17 +19,15 @@ from slotmesh.sentinel.commands import unknown_command
 from slotmesh.sentinel.driver import monotonic_ms
 from slotmesh.sentinel.effects import ErrorReply
 from slotmesh.sentinel.server_info import info_text
+from slotmesh.sentinel.server_state import ServerState
 from slotmesh.sentinel.session import Session
-
-if TYPE_CHECKING:
-    from slotmesh.sentinel.server import Server
 
 _IN_SUBSCRIBED = (b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe", b"ping", b"quit", b"reset")
 _BEFORE_LOGIN = (b"auth", b"hello", b"quit")
 _WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled."
 
 
-async def run_command(server: Server, session: Session, argv: list[bytes]) -> object:
+async def run_command(server: ServerState, session: Session, argv: list[bytes]) -> object:
     """Check and run one command of a client; its reply."""
     name = argv[0].lower()
     if name == b"quit":
@@ -74,14 +71,14 @@ def _check(session: Session, row: Row, argv: list[bytes]) -> None:
 # ----------------------------------------------------------------------------------------------------------- logging in
 
 
-def _log_in(server: Server, session: Session, name: bytes, password: bytes) -> None:
+def _log_in(server: ServerState, session: Session, name: bytes, password: bytes) -> None:
     user = server.access.log_in(name, password)
     if user is None:
         raise CommandFailure(_WRONG_PASSWORD)
     session.user = user
 
 
-def _auth(server: Server, session: Session, argv: list[bytes]) -> object:
+def _auth(server: ServerState, session: Session, argv: list[bytes]) -> object:
     if len(argv) > 3:
         raise CommandFailure("ERR syntax error")
     if len(argv) == 2 and server.access.users[DEFAULT].no_password:
@@ -94,7 +91,7 @@ def _auth(server: Server, session: Session, argv: list[bytes]) -> object:
     return OK
 
 
-def _hello(server: Server, session: Session, argv: list[bytes]) -> object:
+def _hello(server: ServerState, session: Session, argv: list[bytes]) -> object:
     resp3 = session.resp3
     if len(argv) > 1:
         version = to_int64(argv[1])
@@ -143,7 +140,7 @@ def _checked_name(name: bytes) -> bytes:
 # --------------------------------------------------------------------------------------------------------------- CLIENT
 
 
-def _client(server: Server, session: Session, argv: list[bytes]) -> object:
+def _client(server: ServerState, session: Session, argv: list[bytes]) -> object:
     now = monotonic_ms()
     sub = _sub(argv)
     if sub == b"id":
@@ -165,7 +162,7 @@ def _client(server: Server, session: Session, argv: list[bytes]) -> object:
     raise _unknown_sub(argv)
 
 
-def _client_choice(server: Server, args: list[bytes]) -> list[Session]:
+def _client_choice(server: ServerState, args: list[bytes]) -> list[Session]:
     """The connections of CLIENT LIST: all, those of a TYPE (normal, pubsub), or those with given IDs."""
     sessions = list(server.sessions.values())
     kind = args[0].lower() if args else b""
@@ -182,7 +179,7 @@ def _client_choice(server: Server, args: list[bytes]) -> list[Session]:
     return sessions
 
 
-def _client_kill(server: Server, session: Session, args: list[bytes]) -> object:
+def _client_kill(server: ServerState, session: Session, args: list[bytes]) -> object:
     """CLIENT KILL addr, or filters ID, ADDR, TYPE (normal, pubsub), USER, SKIPME."""
     old_form = len(args) == 1
     filters = [(b"addr", args[0])] if old_form else list(zip(args[::2], args[1::2], strict=False))
@@ -220,7 +217,7 @@ _FILTERS: dict[bytes, Callable[[Session, bytes], bool]] = {
 # -------------------------------------------------------------------------------------------------------------- pub/sub
 
 
-def _subscribe(server: Server, session: Session, argv: list[bytes]) -> object:
+def _subscribe(server: ServerState, session: Session, argv: list[bytes]) -> object:
     kind = argv[0].lower()
     table = session.patterns if kind == b"psubscribe" else session.channels
     replies = []
@@ -230,7 +227,7 @@ def _subscribe(server: Server, session: Session, argv: list[bytes]) -> object:
     return Many(replies)
 
 
-def _unsubscribe(server: Server, session: Session, argv: list[bytes]) -> object:
+def _unsubscribe(server: ServerState, session: Session, argv: list[bytes]) -> object:
     kind = argv[0].lower()
     table = session.patterns if kind == b"punsubscribe" else session.channels
     names = argv[1:] or list(table)
@@ -243,7 +240,7 @@ def _unsubscribe(server: Server, session: Session, argv: list[bytes]) -> object:
     return Many(replies)
 
 
-def _ping(server: Server, session: Session, argv: list[bytes]) -> object:
+def _ping(server: ServerState, session: Session, argv: list[bytes]) -> object:
     if len(argv) > 2:
         raise CommandFailure("ERR wrong number of arguments for 'ping' command")
     if session.subscriptions and not session.resp3:
@@ -254,11 +251,11 @@ def _ping(server: Server, session: Session, argv: list[bytes]) -> object:
 # ----------------------------------------------------------------------------------------------------- this process
 
 
-def _info(server: Server, session: Session, argv: list[bytes]) -> object:
+def _info(server: ServerState, session: Session, argv: list[bytes]) -> object:
     return Verbatim(info_text(server, argv[1:]))
 
 
-def _shutdown(server: Server, session: Session, argv: list[bytes]) -> object:
+def _shutdown(server: ServerState, session: Session, argv: list[bytes]) -> object:
     if any(word.lower() not in (b"nosave", b"save", b"now", b"force", b"abort") for word in argv[1:]):
         raise CommandFailure("ERR syntax error")
     if any(word.lower() == b"abort" for word in argv[1:]):
@@ -268,7 +265,7 @@ def _shutdown(server: Server, session: Session, argv: list[bytes]) -> object:
     return Many([])
 
 
-def _acl(server: Server, session: Session, argv: list[bytes]) -> object:
+def _acl(server: ServerState, session: Session, argv: list[bytes]) -> object:
     sub, access = _sub(argv), server.access
     if sub == b"whoami":
         return session.user.name if session.user is not None else None
@@ -286,7 +283,7 @@ def _acl(server: Server, session: Session, argv: list[bytes]) -> object:
     raise _unknown_sub(argv)
 
 
-def _command(server: Server, session: Session, argv: list[bytes]) -> object:
+def _command(server: ServerState, session: Session, argv: list[bytes]) -> object:
     if len(argv) == 1:
         return [info_of(row) for row in top_rows()]
     sub, names = _sub(argv), [name.lower() for name in argv[2:]]
@@ -328,7 +325,7 @@ def _unknown_sub(argv: list[bytes]) -> CommandFailure:
     return CommandFailure(f"ERR unknown subcommand '{shown}'. Try {argv[0].decode().upper()} HELP.")
 
 
-Handler = Callable[["Server", Session, list[bytes]], object]
+Handler = Callable[[ServerState, Session, list[bytes]], object]
 _HANDLERS: dict[bytes, Handler] = {
     b"acl": _acl,
     b"auth": _auth,

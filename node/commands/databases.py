@@ -60,7 +60,7 @@ def cmd_flushdb(client: Client, argv: list[bytes]) -> Any:
     tips=(b"request_policy:all_shards", b"response_policy:all_succeeded"),
 )
 def cmd_flushall(client: Client, argv: list[bytes]) -> Any:
-    _flush(client, argv, client.db.keyspace.dbs)
+    _flush(client, argv, client.server.keyspace.dbs)
     if client.server.persistence is not None:
         client.server.persistence.on_everything_flushed()
     return OK
@@ -71,7 +71,7 @@ def _flush(client: Client, argv: list[bytes], dbs: list[Database]) -> None:
     mode = argv[1].upper() if len(argv) == 2 else b""
     if len(argv) > 2 or mode not in (b"", b"SYNC", b"ASYNC"):
         raise CommandError(errors.SYNTAX)
-    keyspace = client.db.keyspace
+    keyspace = client.server.keyspace
     keyspace.dirty += keyspace.empty(dbs)
     if mode == b"SYNC":
         keyspace.lazy_free.drain()
@@ -91,7 +91,7 @@ def _flush(client: Client, argv: list[bytes], dbs: list[Database]) -> None:
     categories=("keyspace", "dangerous"),
 )
 def cmd_swapdb(client: Client, argv: list[bytes]) -> Any:
-    keyspace = client.db.keyspace
+    keyspace = client.server.keyspace
     if keyspace.clustered:
         raise CommandError("ERR SWAPDB is not allowed in cluster mode")
     first = integer_between(argv[1], -_INT32_MAX - 1, _INT32_MAX, ErrorReply("ERR invalid first DB index"))

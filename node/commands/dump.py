@@ -118,14 +118,16 @@ def _restore(client: Client, argv: list[bytes]) -> Any:
         if not options.absolute:
             client.propagate_as([*argv[:2], b"%d" % expire_at_ms, *argv[3:], b"ABSTTL"])
     if type(value) is HashValue and value.ttls is not None:
-        db.keyspace.field_expiry.note(db, key, value)
+        db.keyspace.field_expiry.note(db.index, key, value)
     config = client.server.config
     if config.maxmemory_policy.endswith("lfu"):
         if options.frequency is not None:
-            recorder = record_frequencies(db.keyspace, client.server.rng, config.lfu_log_factor, config.lfu_decay_time)
+            recorder = record_frequencies(
+                client.server.keyspace, client.server.rng, config.lfu_log_factor, config.lfu_decay_time
+            )
             recorder.set_frequency(db.index, key, options.frequency)
     elif options.idle_s is not None:
-        record_times(db.keyspace).set_idle_ms(db.index, key, options.idle_s * 1000)
+        record_times(client.server.keyspace).set_idle_ms(db.index, key, options.idle_s * 1000)
     db.changed(key, GENERIC, b"restore")
     return OK
 

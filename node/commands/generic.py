@@ -199,13 +199,13 @@ def _store(db: Database, key: bytes, value: Any, at_ms: int | None) -> None:
     if at_ms is not None:
         db.set_expire(key, at_ms)
     if type(value) is HashValue:
-        db.keyspace.field_expiry.note(db, key, value)
+        db.keyspace.field_expiry.note(db.index, key, value)
 
 
 def database_at(client: Client, text: bytes) -> Database:
     """The database of an index argument. Raises CommandError when there is none."""
     index = int32(text)
-    dbs = client.db.keyspace.dbs
+    dbs = client.server.keyspace.dbs
     if not 0 <= index < len(dbs):
         raise CommandError(errors.DB_INDEX)
     return dbs[index]

@@ -94,7 +94,7 @@ class FieldChanges:
             commands.append([b"HPEXPIREAT", key, b"%d" % at_ms, b"FIELDS", b"%d" % len(self.expired), *self.expired])
             db.changed(key, HASH, b"hexpire", len(self.expired))
             db.changed_fields(key, b"hexpire", self.expired)
-            db.keyspace.field_expiry.note(db, key, value)
+            db.keyspace.field_expiry.note(db.index, key, value)
         if self.persisted:
             commands.append([b"HPERSIST", key, b"FIELDS", b"%d" % len(self.persisted), *self.persisted])
             db.changed(key, HASH, b"hpersist")

@@ -170,5 +170,5 @@ def _store(
         value.set_ttl(field, at_ms)
     db.changed(key, HASH, b"hexpire", count)
     db.changed_fields(key, b"hexpire", flat[::2])
-    db.keyspace.field_expiry.note(db, key, value)
+    db.keyspace.field_expiry.note(db.index, key, value)
     client.propagate_as([b"HSETEX", key, b"PXAT", b"%d" % at_ms, b"FIELDS", b"%d" % count, *flat])

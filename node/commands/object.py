@@ -100,7 +100,7 @@ def cmd_object_idletime(client: Client, argv: list[bytes]) -> Any:
         return None
     if _counts_frequency(client):
         raise CommandError(_IS_LFU)
-    return record_times(db.keyspace).idle_ms(db.index, key) // 1000
+    return record_times(client.server.keyspace).idle_ms(db.index, key) // 1000
 
 
 @command(
@@ -122,7 +122,9 @@ def cmd_object_freq(client: Client, argv: list[bytes]) -> Any:
     if not _counts_frequency(client):
         raise CommandError(_NOT_LFU)
     config = client.server.config
-    recorder = record_frequencies(db.keyspace, client.server.rng, config.lfu_log_factor, config.lfu_decay_time)
+    recorder = record_frequencies(
+        client.server.keyspace, client.server.rng, config.lfu_log_factor, config.lfu_decay_time
+    )
     return recorder.frequency(db.index, key)
 
 

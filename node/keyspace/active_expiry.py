@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 from slotmesh.cluster.slots import key_slot
-
-if TYPE_CHECKING:
-    from slotmesh.node.keyspace.database import Database
+from slotmesh.node.keyspace.database import Database
 
 
 def expire_due(db: Database, limit: int) -> int:

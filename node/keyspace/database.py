@@ -16,7 +16,7 @@ Handlers use `read`, `write`, `set`, `delete`, `changed` and the expiry calls; o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 from zlib import crc32
 
 from slotmesh.cluster.slots import SLOT_COUNT, key_slot
@@ -24,9 +24,7 @@ from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError
 from slotmesh.node.keyspace.expiry import PART, ExpiryIndex
 from slotmesh.node.keyspace.notify import GENERIC, KEY_MISS, NEW
-
-if TYPE_CHECKING:
-    from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.keyspace.owner import DatabaseOwner
 
 T = TypeVar("T")
 
@@ -38,7 +36,7 @@ class Database:
 
     __slots__ = ("expires", "index", "keyspace", "size", "slots")
 
-    def __init__(self, keyspace: Keyspace, index: int) -> None:
+    def __init__(self, keyspace: DatabaseOwner, index: int) -> None:
         self.keyspace = keyspace
         self.index = index
         self.slots: list[dict[bytes, Any] | None] = [None] * SLOT_COUNT
@@ -400,7 +398,7 @@ class Database:
         self.slots, other.slots = other.slots, self.slots
         self.expires, other.expires = other.expires, self.expires
         self.size, other.size = other.size, self.size
-        self.keyspace.field_expiry.swap_databases(self, other)
+        self.keyspace.field_expiry.swap_databases(self.index, other.index)
         if self.keyspace.access is not None:
             self.keyspace.access.swap_databases(self.index, other.index)
 

@@ -8,14 +8,16 @@ and replicas). `observed` is the one flag that the hot path tests to learn wheth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.keyspace.active_expiry import expire_due
 from slotmesh.node.keyspace.database import DELETE, IGNORE, Database
-from slotmesh.node.keyspace.field_expiry import FieldExpiry
+from slotmesh.node.keyspace.field_expiry import expire_due_fields
+from slotmesh.node.keyspace.field_index import FieldIndex
 from slotmesh.node.keyspace.lazy_free import LazyFree
 from slotmesh.node.keyspace.notify import EVICTED, EXPIRED, KEYEVENT, KEYSPACE, SUBKEYS
+from slotmesh.node.keyspace.owner import AccessClock, ChangeClock
 
 #: Up to 7.0 nobody is woken when one of these replaces a value, whatever its type was; a new key wakes all the same.
 _OVERWRITES: Final = frozenset(
@@ -27,21 +29,6 @@ _OF_GROUPS: Final = frozenset(
 )
 
 
-class AccessClock(Protocol):
-    """Records when and how often keys are used; exists only while an eviction policy or a command needs it."""
-
-    def touch(self, db_index: int, key: bytes) -> None: ...
-    def forget(self, db_index: int, key: bytes) -> None: ...
-    def forget_database(self, db_index: int) -> dict[bytes, int]: ...
-    def swap_databases(self, first: int, second: int) -> None: ...
-
-
-class ChangeClock(AccessClock, Protocol):
-    """An access clock for which only changes count."""
-
-    def changed(self, db_index: int, key: bytes) -> None: ...
-
-
 class ExpiryIgnored:
     """A scope in which keys past their expiry are ordinary keys: while data are loaded, and for what the primary or an
     import tool sends. Scopes nest; the mode for clients, which may change meanwhile, holds again after the outermost.
@@ -51,7 +38,7 @@ class ExpiryIgnored:
 
     def __init__(self, keyspace: Keyspace) -> None:
         self._keyspace = keyspace
-        self._for_clients = keyspace.expiry_mode
+        self._for_clients: int = keyspace.expiry_mode
         self._depth = 0
 
     def otherwise(self, mode: int) -> None:
@@ -115,7 +102,7 @@ class Keyspace:
         self.dbs = [Database(self, i) for i in range(1 if clustered else databases)]
         self.now_ms = 0
         #: What commands do with keys past their expiry, at present. Written by `expiry_ignored` only.
-        self.expiry_mode = DELETE
+        self.expiry_mode: int = DELETE
         self.expiry_ignored = ExpiryIgnored(self)
         # The key whose slot dispatch has just computed for routing, and that slot.
         self.hot_key: bytes | None = None
@@ -129,7 +116,7 @@ class Keyspace:
         # Observers.
         self.access: AccessClock | None = None
         self.lazy_free = LazyFree()
-        self.field_expiry = FieldExpiry()
+        self.field_expiry = FieldIndex()
         self.notify_mask = self.subkey_mask = 0
         self.watched = 0  # number of watchers and tracking clients that want `on_touched`
         self.waiting = 0  # number of clients blocked on keys
@@ -249,4 +236,4 @@ class Keyspace:
                 removed += count
                 if not count:
                     break
-        return removed + self.field_expiry.cycle(self.now_ms, budget)
+        return removed + expire_due_fields(self.field_expiry, self.dbs, self.now_ms, budget)

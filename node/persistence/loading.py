@@ -116,7 +116,7 @@ class KeyspaceSink:
         if expire_at_ms is not None:
             db.set_expire(key, expire_at_ms)
         if type(value) is HashValue and value.ttls is not None:
-            self._keyspace.field_expiry.note(db, key, value)
+            self._keyspace.field_expiry.note(db.index, key, value)
         access = self._keyspace.access
         if idle_s is not None and isinstance(access, AccessTimes):
             access.set_idle_ms(db.index, key, idle_s * 1000)

@@ -227,5 +227,5 @@ def swap_data(server: Server, fresh: Keyspace) -> None:
     empty_data(server)
     for db, loaded in zip(keyspace.dbs, fresh.dbs, strict=True):
         db.swap_with(loaded)
-    keyspace.field_expiry.adopt(fresh.field_expiry, keyspace.dbs)
+    keyspace.field_expiry.adopt(fresh.field_expiry)
     keyspace.on_replaced()

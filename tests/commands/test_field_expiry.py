@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from slotmesh.node.keyspace.database import DELETE, HIDE
+from slotmesh.node.keyspace.field_expiry import expire_due_fields
 from tests.support.inprocess import START_MS, InProcessClient, InProcessNode
 
 
@@ -25,8 +26,13 @@ def _propagated(node: InProcessNode) -> list[str]:
     return [b" ".join(argv).decode() for argv in node.take_propagated()]
 
 
+def _expire(node: InProcessNode, budget: Callable[[], bool]) -> int:
+    keyspace = node.server.keyspace
+    return expire_due_fields(keyspace.field_expiry, keyspace.dbs, keyspace.now_ms, budget)
+
+
 def _cycle(node: InProcessNode) -> int:
-    return node.server.keyspace.field_expiry.cycle(node.server.keyspace.now_ms, lambda: True)
+    return _expire(node, lambda: True)
 
 
 @pytest.fixture
@@ -124,7 +130,7 @@ def test_active_cycle_stops_when_its_budget_is_spent(node: InProcessNode, client
         client.call("HSETEX", f"h{i}", "PX", "20", "FIELDS", "1", "go", "2")
     node.advance(60)
     budget = iter([True, True, True, False])
-    assert node.server.keyspace.field_expiry.cycle(node.server.keyspace.now_ms, lambda: next(budget)) == 3
+    assert _expire(node, lambda: next(budget)) == 3
     assert _cycle(node) == 7
 
 
