@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
-import secrets
 import socket
-import time
 
 import trio
 
-from slotmesh.cluster.faults import Complaints
 from slotmesh.node.acl.users import Acl
+from slotmesh.node.base import gates
 from slotmesh.node.base.clock import Clock
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.base.errors import ErrorReply
@@ -33,17 +30,14 @@ from slotmesh.node.clustering.lease import Lease
 from slotmesh.node.clustering.plain_guard import PlainGuard
 from slotmesh.node.config.configuration import Config
 from slotmesh.node.config.live_limits import follow_config
-from slotmesh.node.keyspace.keyspace import Keyspace
 from slotmesh.node.memory.eviction import Eviction
 from slotmesh.node.observe import info_after_7_0 as info_newer
-from slotmesh.node.observe.command_log import NEVER, CommandLogs
+from slotmesh.node.observe.command_log import CommandLogs
 from slotmesh.node.observe.histogram import Histogram
 from slotmesh.node.observe.hot_keys import HotKeys
 from slotmesh.node.observe.info import Info
 from slotmesh.node.observe.info_sections import BASE
-from slotmesh.node.observe.latency import LatencyMonitor
 from slotmesh.node.observe.monitors import Monitors
-from slotmesh.node.observe.stats import Stats
 from slotmesh.node.persistence.errors import StorageError
 from slotmesh.node.persistence.manager import Persistence
 from slotmesh.node.process.oom_score import OomScore
@@ -54,14 +48,13 @@ from slotmesh.node.scripting.host import Scripting
 from slotmesh.node.serving import dispatch
 from slotmesh.node.serving.cron import Cron
 from slotmesh.node.serving.data_plane import DataPlane
-from slotmesh.node.serving.fibers import Fibers
 from slotmesh.node.serving.file_saves import FileSaves
 from slotmesh.node.serving.http_guard import HttpGuard
 from slotmesh.node.serving.listeners import Listeners, address_text, is_local, set_keepalive
-from slotmesh.node.serving.propagation import Propagation
 from slotmesh.node.serving.tasks import NeededTasks, leaves
 from slotmesh.node.spec import registry
 from slotmesh.node.spec.registry import CommandSpec
+from slotmesh.node.state import NEVER, NodeState
 
 log = logging.getLogger("node")
 
@@ -86,19 +79,19 @@ class Server:
 
     internal_error = ErrorReply("ERR internal error: the reply could not be encoded; see the server's log")
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+        self.state = state = NodeState(config, clock or Clock())
         self.config = config
-        self.clock = Clock()
-        self.started_ms = self.clock.now_ms
-        self.run_id = secrets.token_hex(20)
-        self.rng = random.Random(secrets.randbits(64))
-        self.keyspace = Keyspace(config.databases, clustered=config.cluster_enabled)
+        self.clock = state.clock
+        self.run_id = state.run_id
+        self.rng = state.rng
+        self.keyspace = state.keyspace
         follow_config(config)
-        self.keyspace.now_ms = self.clock.now_ms
-        self.stats = Stats()
-        self.complaints = Complaints(log, time.monotonic)
-        self.propagation = Propagation()
-        self.fibers = Fibers(self.complaints.fault)
+        self.stats = state.stats
+        self.latency = state.latency
+        self.complaints = state.complaints
+        self.propagation = state.propagation
+        self.fibers = state.fibers
         removed = self.propagation.removed
         self.keyspace.on_expire_propagate = lambda db, keys: removed(db, keys, lazy=config.lazyfree_lazy_expire)
         self.keyspace.on_evict_propagate = lambda db, key: removed(db, [key], lazy=config.lazyfree_lazy_eviction)
@@ -106,15 +99,6 @@ class Server:
         self.blocking = Blocking(self.keyspace, dispatch.run_again)
         self.clients: dict[int, Client] = {}
         self._next_client_id = 0
-        self.gates = 0
-        #: What is worth a report (`observe/command_log.py`): calls, requests and replies of at least this much.
-        self.slow_nanos = self.request_limit = self.reply_limit = NEVER
-        #: What the last look at `maxmemory` found. Scripts ask no more often than their caller was asked.
-        self.out_of_memory = False
-        #: For each slot, whether commands on it may take the fast path, and whether those of READONLY clients may that
-        #: only read; None outside a cluster.
-        self.served: bytearray | None = None
-        self.readable: bytearray | None = None
         self.cluster: ClusterHost | None = None  # set below: the host looks at the parts above
         #: Whether writes are tied to leases of sentinels; None for a node that none has guarded.
         self.lease: Lease | None = None
@@ -132,7 +116,6 @@ class Server:
         self.pause = Pause(self)
         self.monitors = Monitors(self)
         self.http_guard = HttpGuard()
-        self.latency = LatencyMonitor()
         self.command_logs = CommandLogs(self)
         self.note_large_reply = self.command_logs.note_reply
         self.info = Info(self, BASE)
@@ -209,7 +192,7 @@ class Server:
         """What the data plane reports to `note_slow`: whatever the slow log or the latency monitor may want."""
         spike_ms = self.latency.threshold_ms = self.config.latency_monitor_threshold
         spike_nanos = spike_ms * 1_000_000 if spike_ms else NEVER
-        self.slow_nanos = min(self.command_logs.slow.wanted_from * 1000, spike_nanos, NEVER)
+        self.state.slow_nanos = min(self.command_logs.slow.wanted_from * 1000, spike_nanos, NEVER)
 
     # -- clients ---------------------------------------------------------------------------------------------
 
@@ -274,10 +257,6 @@ class Server:
 
     # -- questions of dispatch -------------------------------------------------------------------------------
 
-    def set_gate(self, gate: int, on: bool) -> None:
-        """Raise or lower one of the SERVER_ gates of dispatch."""
-        self.gates = self.gates | gate if on else self.gates & ~gate
-
     def write_refusal(self, spec: CommandSpec | None = None) -> ErrorReply | None:
         """Why this node takes no writes now, or None. Dispatch asks only while a gate that concerns writes is up."""
         refusal: ErrorReply | None = None
@@ -291,7 +270,7 @@ class Server:
 
     def refresh_write_gate(self) -> None:
         """To be called when something changed that `write_refusal` depends on."""
-        self.set_gate(dispatch.SERVER_WRITES_REFUSED, self.write_refusal() is not None)
+        self.state.set_gate(gates.SERVER_WRITES_REFUSED, self.write_refusal() is not None)
 
     def write_offset(self) -> int:
         """The replication offset after the last write."""
@@ -321,16 +300,6 @@ class Server:
         log.exception("a handler failed: command %r with %d arguments", spec.full_name, len(argv))
         spec.failed_calls += 1
         return dispatch.INTERNAL_ERROR
-
-    @property
-    def is_loading(self) -> bool:
-        """Whether the data set is being loaded."""
-        return bool(self.gates & (dispatch.SERVER_LOADING | dispatch.SERVER_ASYNC_LOADING))
-
-    def refresh_clock(self) -> None:
-        """Read the time outside a pass of the data plane."""
-        self.clock.refresh()
-        self.keyspace.now_ms = self.clock.now_ms
 
     def reset_stats(self) -> None:
         """CONFIG RESETSTAT: all counters of INFO start again, those of commands included."""

@@ -2,8 +2,8 @@
 
 ``python -m slotmesh.tools.house`` prints them; ``tests/unit/test_house.py`` holds them to limits that may only go down.
 The rooms of ``node`` and their order are read from the table in ARCHITECTURE.md, which is the only place that has them:
-a room may import those above it and itself. Imports for type checking count like all others, as a reader who follows
-them has to know both ends.
+a room may import those above it and itself. A module in ``node/`` that has a row of its own is a room. Imports for type
+checking count like all others, as a reader who follows them has to know both ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TRANSPARENT_DECORATORS = {"property", "staticmethod", "classmethod", "cached_pro
 """Decorators that only change how a function is called. Any other may register it, which is a use."""
 
 _ROW = re.compile(r"^\|([^|]+)\|")
-_NAMED = re.compile(r"`((?:cluster|node|sentinel|tools|tests)/(?:\w+/)?)`")
+_NAMED = re.compile(r"`((?:cluster|node|sentinel|tools|tests)/(?:\w+(?:/|\.py))?)`")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -64,7 +64,7 @@ class House:
     upward: list[tuple[str, str]]
     """(importer, imported), both module names in ``node``, where the imported one's room comes later in the table."""
     loose: list[str]
-    """Modules in ``node/`` itself but ``__init__``."""
+    """Modules in ``node/`` itself without a row of their own, but ``__init__``."""
     roomless: list[str]
     """Modules that no row of the table covers."""
     long_modules: list[tuple[int, str]]
@@ -94,7 +94,8 @@ def read_modules(root: Path = ROOT) -> dict[str, Module]:
 
 
 def table_rows(root: Path = ROOT) -> list[str]:
-    """The folders of the table of rooms in ARCHITECTURE.md, top to bottom, such as ``cluster/`` and ``node/base/``."""
+    """What the table of rooms in ARCHITECTURE.md names, from its top: folders, such as ``cluster/`` and ``node/base/``,
+    and modules that are a room of their own, such as ``node/state.py``."""
     text = (root / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("\n## Rooms\n")[2].partition("\n## ")[0]
     first_columns = [match[1] for line in text.splitlines() if (match := _ROW.match(line))]
     return [folder for column in first_columns for folder in _NAMED.findall(column)]
@@ -102,7 +103,8 @@ def table_rows(root: Path = ROOT) -> list[str]:
 
 def room_order(root: Path = ROOT) -> list[str]:
     """The rooms of ``node`` in the table's order, its own root last."""
-    rooms = [row.split("/")[1] for row in table_rows(root) if row.startswith("node/") and row != "node/"]
+    rooms = [row.split("/")[1].removesuffix(".py") for row in table_rows(root) if row.startswith("node/")]
+    rooms = [room for room in rooms if room]
     return [*rooms, ROOT_OF_NODE]
 
 
@@ -256,7 +258,11 @@ def measure(root: Path = ROOT) -> House:
     return House(
         circles=find_circles(graph),
         upward=upward,
-        loose=[name for name in in_node if modules[name].path.parent == root / "node"],
+        loose=[
+            name
+            for name in in_node
+            if modules[name].path.parent == root / "node" and room_of(name, order) == ROOT_OF_NODE
+        ],
         roomless=[
             name
             for name, path in folders.items()

@@ -119,7 +119,7 @@ class Blocking:
         before = len(client.out)
         client.reply(reply)
         size = sum(map(len, client.out[before:]))
-        if size >= client.server.reply_limit:
+        if size >= client.server.state.reply_limit:
             client.server.note_large_reply(client, block.argv, size)
         client.server.resume(client)
 

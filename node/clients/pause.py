@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from slotmesh.cluster.guard import SENTINEL_CHANNEL
-from slotmesh.node.serving.dispatch import SERVER_PAUSED
+from slotmesh.node.base.gates import SERVER_PAUSED
 from slotmesh.node.spec.registry import MAY_REPLICATE, WRITE
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Pause:
 
     def _apply(self) -> None:
         server = self._server
-        server.set_gate(SERVER_PAUSED, bool(self._pauses))
+        server.state.set_gate(SERVER_PAUSED, bool(self._pauses))
         server.replication.refresh_expiry_mode()
         if self.kind != ALL:
             held, self._held = self._held, {}

@@ -111,8 +111,8 @@ class ClusterHost:
         )
         self._settles_late = False
         self._settle_due = False
-        server.served = self.routing.served
-        server.readable = self.routing.readable
+        server.state.served = self.routing.served
+        server.state.readable = self.routing.readable
         server.info.provide("cluster", self.lease.fields)
         for name in _WATCHED:
             server.config.on_change(name, lambda _value: self._settings_changed())

@@ -53,7 +53,7 @@ def cmd_config_set(client: Client, argv: list[bytes]) -> Any:
         raise CommandError(errors.SYNTAX)
     server = client.server
     pairs = list(zip(argv[2::2], argv[3::2], strict=True))
-    server.config.set(pairs, local_client=is_local(client), loading=server.is_loading)
+    server.config.set(pairs, local_client=is_local(client), loading=server.state.is_loading)
     return OK
 
 

@@ -21,12 +21,12 @@ from slotmesh.node.commands.help import help_reply
 from slotmesh.node.config.kinds import parse_memory
 from slotmesh.node.keyspace.access import AccessFrequencies, record_times
 from slotmesh.node.keyspace.notify import STRING
+from slotmesh.node.keyspace.propagation import NO_DATABASE
 from slotmesh.node.observe.client_info import is_local
 from slotmesh.node.observe.digest import data_digest, value_digest
 from slotmesh.node.persistence.encode import list_nodes
 from slotmesh.node.resp.encoder import encode
 from slotmesh.node.resp.values import OK, OrderedSet, Push, Raw, Status, Verbatim
-from slotmesh.node.serving.propagation import NO_DATABASE
 from slotmesh.node.spec.arguments import floating, positive_count
 from slotmesh.node.spec.registry import ADMIN, LOADING, NOSCRIPT, STALE, command
 from slotmesh.node.types.limits import LIMITS

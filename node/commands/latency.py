@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.node.base.errors import CommandError
+from slotmesh.node.base.latency import draw_graph
 from slotmesh.node.commands.help import help_reply
-from slotmesh.node.observe.latency import draw_graph
 from slotmesh.node.observe.latency_doctor import report
 from slotmesh.node.resp.values import Verbatim
 from slotmesh.node.spec import registry

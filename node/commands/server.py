@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from slotmesh.node.base import errors
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.base.gates import SERVER_BUSY
 from slotmesh.node.commands.help import help_reply
 from slotmesh.node.observe.info_sections import SLOTMESH_VERSION
 from slotmesh.node.process.shutdown import FAILED, REFUSED, WAITING
 from slotmesh.node.resp.values import NO_REPLY, OK, Verbatim
-from slotmesh.node.serving.dispatch import SERVER_BUSY
 from slotmesh.node.spec.arguments import integer
 from slotmesh.node.spec.registry import (
     ADMIN,
@@ -87,7 +87,7 @@ def cmd_shutdown(client: Client, argv: list[bytes]) -> Any:
         if not shutdown.abort():
             raise CommandError("ERR No shutdown in progress.")
         return OK
-    if client.server.gates & SERVER_BUSY and b"nosave" not in options:
+    if client.server.state.gates & SERVER_BUSY and b"nosave" not in options:
         raise CommandError(client.server.scripting.busy_error)  # saving would save half of what the script does
     now = b"now" in options
     if client.deny_blocking and not now:

@@ -167,7 +167,7 @@ def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
         client.last_command = b"exec"  # as CLIENT LIST shows it, not the last one of the queue
         client.propagate_as()  # the batch has brought its own EXEC
     whole = b"".join(replies)
-    if len(whole) >= server.reply_limit:
+    if len(whole) >= server.state.reply_limit:
         start = 1
         for (_, argv), end in zip(queue, ends, strict=True):
             server.note_large_reply(client, argv, sum(map(len, replies[start:end])))

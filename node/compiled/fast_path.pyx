@@ -17,6 +17,7 @@ cdef class FastPath:
 
     def __init__(self, server, kinds, finish):
         self.server = server
+        self.state = server.state
         self.keyspace = server.keyspace
         self.clustered = server.keyspace.clustered
         self.stream = server.replication.stream
@@ -87,8 +88,9 @@ cdef class FastPath:
         cdef PyObject* found
         cdef object keyspace = self.keyspace
         cdef object server = self.server
-        cdef bytearray held = server.served
-        cdef bytearray readable = server.readable
+        cdef object state = self.state
+        cdef bytearray held = state.served
+        cdef bytearray readable = state.readable
         cdef const char* served
         if type(client) is not self.client_class:
             raise TypeError("the fast path is for clients")
@@ -98,8 +100,8 @@ cdef class FastPath:
         if follows:
             checked = self.gates_of_watchers
             held = None
-        slow_nanos = server.slow_nanos
-        reply_limit = server.reply_limit
+        slow_nanos = state.slow_nanos
+        reply_limit = state.reply_limit
         last = nanos_now()
         while position < total:
             argv = <list>PyList_GET_ITEM(commands, position)
@@ -108,7 +110,7 @@ cdef class FastPath:
                 break
             spec = <object>found
             words = PyList_GET_SIZE(argv)
-            server_gates = <long long>server.gates
+            server_gates = <long long>state.gates
             if (
                 not holds(spec, self.on_fast_path, True)
                 or words < get_int(spec, self.min_arity)
@@ -146,7 +148,7 @@ cdef class FastPath:
             except self.command_error as error:
                 result = error.reply
                 set(spec, self.failed_calls, get_int(spec, self.failed_calls) + 1)
-                server.stats.count_error(result)
+                state.stats.count_error(result)
             except Exception:  # a bug of ours: it is logged, and must not end the process that holds the data
                 result = server.handler_failed(spec, argv)
             if get_int(keyspace, self.dirty) > dirty or not holds(client, self.rewritten, None):
@@ -212,7 +214,7 @@ cdef class FastPath:
             made = encode_array(result, holds(client, self.resp3, True))
             if made is not None:
                 PyList_Append(out, made)
-                if PyBytes_GET_SIZE(made) >= <long long>self.server.reply_limit:
+                if PyBytes_GET_SIZE(made) >= <long long>self.state.reply_limit:
                     self.server.note_large_reply(client, argv, PyBytes_GET_SIZE(made))
                 return False
         return self.finish(client, spec, argv, result)

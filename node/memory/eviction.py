@@ -25,9 +25,9 @@ from operator import itemgetter
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
+from slotmesh.node.base import gates
 from slotmesh.node.keyspace.access import record_changes, record_frequencies, record_times
 from slotmesh.node.keyspace.random_keys import sample_keys
-from slotmesh.node.serving import dispatch
 
 if TYPE_CHECKING:
     from slotmesh.node.keyspace.database import Database
@@ -48,7 +48,7 @@ _BATCH: Final = 16
 #: A key's places in the dicts of its database, of its access times and of its expiry, each two thirds full on average.
 _PLACE_BYTES: Final = 60
 #: While these are raised nothing is evicted: half a data set, or one that is to stay as it is.
-_HANDS_OFF: Final = dispatch.SERVER_LOADING | dispatch.SERVER_ASYNC_LOADING | dispatch.SERVER_PAUSED
+_HANDS_OFF: Final = gates.SERVER_LOADING | gates.SERVER_ASYNC_LOADING | gates.SERVER_PAUSED
 
 
 def time_limit_ns(tenacity: int) -> int:
@@ -127,8 +127,8 @@ class Eviction:
                 memory.sample(now_ms, limit)
             self._count_new_keys()
         over = 0 < limit < memory.used
-        if over != bool(server.gates & dispatch.SERVER_MEMORY):
-            server.set_gate(dispatch.SERVER_MEMORY, over)
+        if over != bool(server.state.gates & gates.SERVER_MEMORY):
+            server.state.set_gate(gates.SERVER_MEMORY, over)
 
     def _count_new_keys(self) -> None:
         """Between two looks, which may be a fifth of a second apart, a key that comes counts as one that went lately.
@@ -147,7 +147,7 @@ class Eviction:
         """Evict what the limit demands, within the time of one command. False: over the limit, and nothing may go."""
         self.look()
         server = self._server
-        if not server.gates & dispatch.SERVER_MEMORY:
+        if not server.state.gates & gates.SERVER_MEMORY:
             self._within()
             return True
         end = perf_counter_ns() + time_limit_ns(server.config.maxmemory_eviction_tenacity)
@@ -175,7 +175,7 @@ class Eviction:
 
     def _may_evict(self) -> bool:
         server = self._server
-        if server.gates & _HANDS_OFF or server.importing.is_on:
+        if server.state.gates & _HANDS_OFF or server.importing.is_on:
             return False
         return not (server.replication.is_replica and server.config.replica_ignore_maxmemory)
 

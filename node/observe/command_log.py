@@ -5,13 +5,13 @@ arguments of 128 bytes, as in stock, so that a large command cannot make the log
 
 Nobody measures what no log wants, and the hot path measures nothing. `CommandLogs` tells the server what is wanted:
 
-- `Server.slow_nanos`: the data plane reports calls of that length, as it has the time at hand anyway.
-- `Server.request_limit`: requests of that size in bytes are marked with `GATE_LARGE_REQUEST` by whoever parses them,
+- `NodeState.slow_nanos`: the data plane reports calls of that length, as it has the time at hand anyway.
+- `NodeState.request_limit`: requests of that size in bytes are marked with `GATE_LARGE_REQUEST` by whoever parses them,
   and dispatch, which the gate makes look at them, logs those that were not refused. Only the exact parser sees requests
   beyond `QUICK_REQUEST`; for a lower limit the gate `SERVER_COMMAND_LOG` sends every command through dispatch, which
   then weighs them itself.
-- `Server.reply_limit`: replies of that size are reported by whoever encodes them. Those below `SHORT_REPLY` are written
-  without a look at their size; a lower limit raises the same gate.
+- `NodeState.reply_limit`: replies of that size are reported by whoever encodes them. Those below `SHORT_REPLY` are
+  written without a look at their size; a lower limit raises the same gate.
 
 A queued command of a transaction is a request when it comes and a reply when EXEC runs it; EXEC itself is left out
 (`skip_slowlog`). What a script calls is neither.
@@ -23,18 +23,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from slotmesh.node.base.errors import CommandError
+from slotmesh.node.base.gates import SERVER_COMMAND_LOG
 from slotmesh.node.clients.client import GATE_AUTH
 from slotmesh.node.observe.monitors import redacted
-from slotmesh.node.serving.dispatch import SERVER_COMMAND_LOG
 from slotmesh.node.spec import registry
+from slotmesh.node.state import NEVER
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
     from slotmesh.node.server import Server
     from slotmesh.node.spec.registry import CommandSpec
 
-#: More than any limit: the server's ints when nothing is wanted.
-NEVER: Final = 1 << 62
 #: Requests up to this size may pass the fast parser: two reads of the data plane.
 QUICK_REQUEST: Final = 128 * 1024
 #: Replies of the fast path that are not measured are shorter.
@@ -132,11 +131,11 @@ class CommandLogs:
 
     def _measure(self) -> None:
         """Tell the server what is worth a report."""
-        server = self._server
+        server, state = self._server, self._server.state
         request_limit = self.large_request.wanted_from
-        server.reply_limit = self.large_reply.wanted_from
-        server.request_limit = request_limit if request_limit > QUICK_REQUEST else NEVER
-        server.set_gate(SERVER_COMMAND_LOG, request_limit <= QUICK_REQUEST or server.reply_limit <= SHORT_REPLY)
+        state.reply_limit = self.large_reply.wanted_from
+        state.request_limit = request_limit if request_limit > QUICK_REQUEST else NEVER
+        server.state.set_gate(SERVER_COMMAND_LOG, request_limit <= QUICK_REQUEST or state.reply_limit <= SHORT_REPLY)
         server.set_slow_threshold()
 
     def note_request(self, client: Client, spec: CommandSpec, argv: list[bytes]) -> None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.cluster.slots import key_slot
 from slotmesh.node.acl.check import key_flags
+from slotmesh.node.base.gates import SERVER_HOT_KEYS
 from slotmesh.node.clients.blocking import Block
 from slotmesh.node.clients.client import GATE_PRIMARY
 from slotmesh.node.observe.command_log import request_bytes
 from slotmesh.node.observe.heavy_hitters import HeavyHitters
 from slotmesh.node.resp.encoder import encode
-from slotmesh.node.serving.dispatch import SERVER_HOT_KEYS
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
@@ -116,7 +116,7 @@ class HotKeys:
     def start(self, session: Session) -> None:
         """Begin to measure."""
         self.session = session
-        self._server.set_gate(SERVER_HOT_KEYS, True)
+        self._server.state.set_gate(SERVER_HOT_KEYS, True)
 
     def stop(self) -> bool:
         """Measure no more; False when nothing is measured anyway."""
@@ -136,7 +136,7 @@ class HotKeys:
     def _end(self, at_ms: int) -> None:
         assert self.session is not None
         self.session.stop(at_ms)
-        self._server.set_gate(SERVER_HOT_KEYS, False)
+        self._server.state.set_gate(SERVER_HOT_KEYS, False)
 
     def called(self, client: Client, spec: CommandSpec, argv: list[bytes], nanos: int, result: Any) -> None:
         """A command has run while the gate is up."""

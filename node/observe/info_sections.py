@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh import __version__
 from slotmesh.node.base.compat import COMPAT
+from slotmesh.node.base.gates import SERVER_LOADING
 from slotmesh.node.base.native import HOT_PATH
 from slotmesh.node.clients.client import KIND_REPLICA
 from slotmesh.node.config.list_kinds import format_percentile
 from slotmesh.node.observe.client_info import memory_bytes
 from slotmesh.node.observe.info import BaseProvider, human_bytes, ratio
-from slotmesh.node.serving.dispatch import SERVER_LOADING
 from slotmesh.node.spec import registry
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ SLOTMESH_VERSION: Final = __version__
 def server_fields(server: Server) -> Fields:
     """Who and where this node is."""
     config, clock = server.config, server.clock
-    uptime_s = max(0, clock.now_ms - server.started_ms) // 1000
+    uptime_s = max(0, clock.now_ms - server.state.started_ms) // 1000
     uname = os.uname()
     return (
         ("redis_version", COMPAT.version),
@@ -162,7 +162,7 @@ def memory_fields(server: Server) -> Fields:
 def persistence_fields(server: Server) -> Fields:
     """State of snapshots and append-only file, as long as nobody else supplies it: there is neither then."""
     return (
-        ("loading", int(bool(server.gates & SERVER_LOADING))),
+        ("loading", int(bool(server.state.gates & SERVER_LOADING))),
         ("async_loading", 0),
         ("current_cow_peak", 0),
         ("current_cow_size", 0),
@@ -172,7 +172,7 @@ def persistence_fields(server: Server) -> Fields:
         ("current_save_keys_total", 0),
         ("rdb_changes_since_last_save", server.keyspace.dirty),
         ("rdb_bgsave_in_progress", 0),
-        ("rdb_last_save_time", server.started_ms // 1000),
+        ("rdb_last_save_time", server.state.started_ms // 1000),
         ("rdb_last_bgsave_status", "ok"),
         ("rdb_last_bgsave_time_sec", -1),
         ("rdb_current_bgsave_time_sec", -1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from slotmesh.node.observe.latency import LatencyMonitor, summarize
+from slotmesh.node.base.latency import LatencyMonitor, summarize
 
 _DISK: Final = (
     "The disk was slow to take what we wrote. Look for other programs that use the same disk, prefer a local disk, "

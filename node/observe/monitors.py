@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from slotmesh.node.base.gates import SERVER_MONITORS
 from slotmesh.node.clients.client import GATE_MONITOR, Client
 from slotmesh.node.config.directives import BY_NAME
 from slotmesh.node.config.kinds import text_of
 from slotmesh.node.resp.inline import quote_all
 from slotmesh.node.resp.values import Raw
-from slotmesh.node.serving.dispatch import SERVER_MONITORS
 from slotmesh.node.spec.registry import ADMIN, SKIP_MONITOR
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Monitors:
         self.hand_out()  # what came before is not shown to the new one
         self._clients[client] = None
         client.set_gate(GATE_MONITOR, True)
-        self._server.set_gate(SERVER_MONITORS, True)
+        self._server.state.set_gate(SERVER_MONITORS, True)
 
     def remove(self, client: Client) -> None:
         """RESET, or the client went away."""
@@ -48,7 +48,7 @@ class Monitors:
             self.hand_out()
             del self._clients[client]
             client.set_gate(GATE_MONITOR, False)
-            self._server.set_gate(SERVER_MONITORS, bool(self._clients))
+            self._server.state.set_gate(SERVER_MONITORS, bool(self._clients))
 
     def has(self, client: Client) -> bool:
         """Whether a client monitors."""

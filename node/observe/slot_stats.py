@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.cluster.slots import SLOT_COUNT, key_slot
+from slotmesh.node.base.gates import SERVER_SLOT_STATS
 from slotmesh.node.clients.blocking import Block
 from slotmesh.node.clients.client import GATE_PRIMARY
 from slotmesh.node.resp.encoder import encode, encode_command
-from slotmesh.node.serving.dispatch import NO_SLOT, SERVER_SLOT_STATS
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 #: MULTI came before EXEC and had no slot yet.
 _MULTI_BYTES: Final = len(b"*1\r\n$5\r\nmulti\r\n")
+
+
+#: A command that counts for no slot: it has no keys, or another one runs it.
+NO_SLOT: Final = -1
 
 
 class SlotStats:
@@ -38,7 +42,7 @@ class SlotStats:
         self._switch(server.config.cluster_slot_stats_enabled)
 
     def _switch(self, on: bool) -> None:
-        self._server.set_gate(SERVER_SLOT_STATS, on)
+        self._server.state.set_gate(SERVER_SLOT_STATS, on)
 
     def slot_of(self, client: Client, spec: CommandSpec, argv: list[bytes]) -> int:
         """Where a call that is about to run counts; NO_SLOT if nowhere."""

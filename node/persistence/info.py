@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from slotmesh.node.base.gates import SERVER_ASYNC_LOADING
 from slotmesh.node.persistence import aof as states
-from slotmesh.node.serving.dispatch import SERVER_ASYNC_LOADING
 
 if TYPE_CHECKING:
     from slotmesh.node.persistence.manager import Persistence
@@ -23,7 +23,7 @@ def persistence_fields(server: Server, persistence: Persistence) -> Fields:
     rewriting = child is not None and child.kind == "aof"
     running_s = int(time.monotonic() - child.started_s) if child is not None else -1
     total_keys = server.keyspace.total_keys()
-    loads_aside = bool(server.gates & SERVER_ASYNC_LOADING)
+    loads_aside = bool(server.state.gates & SERVER_ASYNC_LOADING)
     keys_done = child.keys_done if child is not None else 0
     fields: Fields = {
         "loading": int(persistence.loader.progress is not None and not loads_aside),

@@ -13,12 +13,12 @@ from typing import Final
 
 import trio
 
+from slotmesh.node.base.fibers import Fibers
 from slotmesh.node.keyspace.access import AccessFrequencies, AccessTimes
 from slotmesh.node.keyspace.keyspace import Keyspace
 from slotmesh.node.persistence.errors import LoadError
 from slotmesh.node.persistence.extras import EXTRA, apply_extra
 from slotmesh.node.persistence.rdb_file import RdbDecoder
-from slotmesh.node.serving.fibers import Fibers
 from slotmesh.node.types.hash import HashValue
 
 CHUNK: Final = 1 << 20

@@ -12,11 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from slotmesh.node.base.errors import CommandError
+from slotmesh.node.base.gates import SERVER_LOADING
 from slotmesh.node.persistence.aof import Aof
 from slotmesh.node.persistence.aof_load import load_log_steps
 from slotmesh.node.persistence.errors import LoadError
 from slotmesh.node.persistence.loading import KeyspaceSink, Progress, Steps, load_rdb_steps, run_steps, run_steps_slowly
-from slotmesh.node.serving.dispatch import SERVER_LOADING
 
 if TYPE_CHECKING:
     from slotmesh.node.server import Server
@@ -63,7 +63,7 @@ class Loader:
         """Run loading steps while clients are told LOADING. Raises LoadError or OSError."""
         server, keyspace = self._server, self._keyspace
         with self._loading():
-            await run_steps_slowly(steps, server.refresh_clock, server.fibers)
+            await run_steps_slowly(steps, server.state.refresh_clock, server.fibers)
         keyspace.dirty = 0
 
     @contextlib.contextmanager
@@ -73,7 +73,7 @@ class Loader:
         Nothing but values that live on is made, and values hold no cycles; walking them again and again as they become
         more costs a quarter of the time. Afterwards they are frozen out of the collector's sight.
         """
-        self._server.set_gate(SERVER_LOADING, True)
+        self._server.state.set_gate(SERVER_LOADING, True)
         gc.disable()
         try:
             with self._keyspace.expiry_ignored:
@@ -81,7 +81,7 @@ class Loader:
         finally:
             gc.freeze()
             gc.enable()
-            self._server.set_gate(SERVER_LOADING, False)
+            self._server.state.set_gate(SERVER_LOADING, False)
             self.progress = None
 
     def rdb_steps(self, path: str, *, drop_expired: bool, replace: bool = False) -> Steps:

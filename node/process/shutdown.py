@@ -94,7 +94,7 @@ class Shutdown:
         if run is not None and not run.wrote and not run.trusted:
             log.warning("A script runs that has written nothing: it is cut off.")
             run.cut_off = True
-        elif now or server.is_loading or not server.config.shutdown_timeout:
+        elif now or server.state.is_loading or not server.config.shutdown_timeout:
             return self._end_halfway()
         else:
             log.warning("A script runs that has written: waiting for its end before shutting down.")

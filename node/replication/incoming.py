@@ -90,7 +90,7 @@ class Incoming:
 
     def apply(self, budget_ns: int = SLICE_NS) -> None:
         """Apply what was received, for a while. Raises ProtocolError."""
-        self._server.refresh_clock()
+        self._server.state.refresh_clock()
         self._applier.run(budget_ns)
 
     def to_come(self) -> int:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from slotmesh.node.base.gates import SERVER_ASYNC_LOADING, SERVER_LOADING
 from slotmesh.node.keyspace.keyspace import Keyspace
 from slotmesh.node.persistence.errors import LoadError
 from slotmesh.node.persistence.loading import KeyspaceSink, Progress, run_steps_slowly
@@ -28,7 +29,6 @@ from slotmesh.node.persistence.rdb_file import RdbDecoder
 from slotmesh.node.persistence.saver import remove_if_there
 from slotmesh.node.persistence.snapshot import sync_directory
 from slotmesh.node.replication.transfer import Transfer
-from slotmesh.node.serving.dispatch import SERVER_ASYNC_LOADING, SERVER_LOADING
 
 if TYPE_CHECKING:
     from slotmesh.node.server import Server
@@ -146,7 +146,7 @@ class Snapshot:
         await server.fibers.whole()
         self._begin_loading()
         empty_data(server)
-        server.set_gate(SERVER_LOADING, True)
+        server.state.set_gate(SERVER_LOADING, True)
         sink = KeyspaceSink(server.keyspace, server.persistence.load_function, delay_us=self._key_delay_us)
         try:
             await self._decode(sink, piece, receive)
@@ -154,7 +154,7 @@ class Snapshot:
             empty_data(server)
             raise
         finally:
-            server.set_gate(SERVER_LOADING, False)
+            server.state.set_gate(SERVER_LOADING, False)
 
     async def _swap_in(self, piece: bytes, receive: Receive) -> None:
         server = self._server
@@ -163,7 +163,7 @@ class Snapshot:
         functions: list[bytes] = []
         sink = KeyspaceSink(fresh, functions.append, delay_us=self._key_delay_us)
         gate = SERVER_ASYNC_LOADING if self._same_history else SERVER_LOADING
-        server.set_gate(gate, True)
+        server.state.set_gate(gate, True)
         try:
             await self._decode(sink, piece, receive)
             await server.fibers.whole()
@@ -173,7 +173,7 @@ class Snapshot:
             for code in functions:
                 server.persistence.load_function(code)
         finally:
-            server.set_gate(gate, False)
+            server.state.set_gate(gate, False)
 
     def _key_delay_us(self) -> int:
         return self._server.config.key_load_delay
@@ -189,7 +189,7 @@ class Snapshot:
                 decoder.feed(piece)
                 loader.progress.loaded_bytes = transfer.received
                 steps = _decode_steps(decoder, sink, transfer.finished)
-                await run_steps_slowly(steps, server.refresh_clock, server.fibers)
+                await run_steps_slowly(steps, server.state.refresh_clock, server.fibers)
                 if transfer.finished:
                     break
                 piece = transfer.feed(await receive())

@@ -21,6 +21,7 @@ import trio
 
 from slotmesh.cluster.numbers import to_uint
 from slotmesh.node.base import errors
+from slotmesh.node.base.gates import SERVER_PAUSED, SERVER_REPLICA, SERVER_STALE
 from slotmesh.node.base.log import set_role
 from slotmesh.node.clients.client import GATE_MULTI
 from slotmesh.node.keyspace.database import DELETE, HIDE, HIDE_FROM_READS
@@ -36,7 +37,6 @@ from slotmesh.node.replication.on_disk import OnDisk
 from slotmesh.node.replication.replica import Replica
 from slotmesh.node.replication.serving import Serving, new_replication_id
 from slotmesh.node.replication.stream import NO_DB, Stream
-from slotmesh.node.serving.dispatch import SERVER_PAUSED, SERVER_REPLICA, SERVER_STALE
 
 if TYPE_CHECKING:
     from slotmesh.node.base.errors import ErrorReply
@@ -55,7 +55,7 @@ class Replication:
     def __init__(self, server: Server) -> None:
         self._server = server
         self.stream = Stream(server.propagation, History(new_replication_id()))
-        self.stream.may_ask = lambda: not server.gates & SERVER_PAUSED
+        self.stream.may_ask = lambda: not server.state.gates & SERVER_PAUSED
         self.serving = Serving(server, self.stream)
         self.replicas = self.serving.replicas
         self.failover = Failover(server, self)
@@ -172,7 +172,7 @@ class Replication:
         """What this node does with keys past their expiry when a client asks."""
         if self.is_replica:
             return HIDE if self._server.config.replica_read_only else HIDE_FROM_READS
-        if self._server.gates & SERVER_PAUSED:
+        if self._server.state.gates & SERVER_PAUSED:
             return HIDE
         return HIDE_FROM_READS if self._server.config.import_mode else DELETE
 
@@ -311,7 +311,7 @@ class Replication:
         server = self._server
         if server.cluster is None:
             server.config.replicaof = primary
-        server.set_gate(SERVER_REPLICA, primary is not None)
+        server.state.set_gate(SERVER_REPLICA, primary is not None)
         set_role("M" if primary is None else "S")
         server.oom_score.role_changed(is_replica=primary is not None)
         self.replicas.refresh_good()
@@ -332,7 +332,7 @@ class Replication:
 
     def on_link_changed(self) -> None:
         """The link has another state."""
-        self._server.set_gate(SERVER_STALE, self.is_stale())
+        self._server.state.set_gate(SERVER_STALE, self.is_stale())
         for listener in self.link_listeners:
             listener()
 

@@ -17,7 +17,7 @@ from slotmesh.node.replication.history import History
 from slotmesh.node.resp.encoder import encode_command
 
 if TYPE_CHECKING:
-    from slotmesh.node.serving.propagation import Propagation
+    from slotmesh.node.keyspace.propagation import Propagation
 
 _GET_ACK: Final = encode_command([b"REPLCONF", b"GETACK", b"*"])
 _PING: Final = encode_command([b"PING"])

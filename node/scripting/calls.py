@@ -19,6 +19,7 @@ from slotmesh.node.acl.check import ALLOWED, denied, judge
 from slotmesh.node.base import errors
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.base.gates import SERVER_MEMORY, SERVER_REPLICA, SERVER_STALE, SERVER_WRITES_REFUSED
 from slotmesh.node.clients.client import (
     GATE_ACL,
     GATE_ASKING,
@@ -27,12 +28,12 @@ from slotmesh.node.clients.client import (
     GATE_READONLY,
     GATE_TRACKING,
 )
+from slotmesh.node.keyspace.propagation import EVERYBODY
 from slotmesh.node.scripting.conversion import error_text, number_text, to_int64
 from slotmesh.node.scripting.failures import ScriptFailure, Thrown
 from slotmesh.node.scripting.memory_cap import RESERVE
 from slotmesh.node.scripting.texts import cluster_text, denied_text, worded
-from slotmesh.node.serving.dispatch import SERVER_MEMORY, SERVER_REPLICA, SERVER_STALE, SERVER_WRITES_REFUSED, call
-from slotmesh.node.serving.propagation import EVERYBODY
+from slotmesh.node.serving.dispatch import call
 from slotmesh.node.spec import registry
 from slotmesh.node.spec.registry import LOOKUP, CommandSpec
 
@@ -172,7 +173,7 @@ class Calls:
                 raise self._rejected(None, worded(b"Unknown Redis command called from script")) from None
         if not spec.min_arity <= len(argv) <= spec.max_arity:
             raise self._rejected(spec, worded(b"Wrong number of args calling Redis command from script"))
-        flags, gates = spec.flags, self._server.gates
+        flags, gates = spec.flags, self._server.state.gates
         if flags & registry.NOSCRIPT and not self._is_allowed(spec):
             raise self._rejected(spec, b"ERR This Redis command is not allowed from script")
         if gates & SERVER_STALE and not flags & registry.STALE:
@@ -204,7 +205,7 @@ class Calls:
             refusal = server.write_refusal()
             if refusal is not None:
                 raise self._rejected(spec, refusal.line)
-        if gates & SERVER_MEMORY and spec.flags & registry.DENYOOM and server.out_of_memory and not run.allow_oom:
+        if gates & SERVER_MEMORY and spec.flags & registry.DENYOOM and server.state.out_of_memory and not run.allow_oom:
             raise self._rejected(spec, errors.OOM.line)
 
     def _check_slot(self, run: Run, client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
@@ -213,7 +214,7 @@ class Calls:
         keyspace.hot_key = None
         if run.trusted or not (spec.key_specs or spec.find_keys):
             return
-        served, slot = server.served, -1
+        served, slot = server.state.served, -1
         if spec.single_key > 0 and served is not None:
             key = argv[spec.single_key]
             slot = key_slot(key) if b"{" in key else crc_hqx(key, 0) & 0x3FFF

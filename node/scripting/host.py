@@ -4,7 +4,7 @@ Everything Lua is made when first needed. EVAL and functions live in two Lua wor
 can throw one away. What a run changes leaves as one unit (MULTI ... EXEC) for the log and the replicas.
 
 A run that exceeds `busy-reply-threshold` is *busy*: `interrupt`, which Lua calls several times in a millisecond, then
-gives way now and then, so that clients, the bus, replicas and timers get their turn (node/serving/fibers.py), and
+gives way now and then, so that clients, the bus, replicas and timers get their turn (node/base/fibers.py), and
 dispatch answers all but a few commands with BUSY.
 """
 
@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from slotmesh.node.base import errors
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.base.gates import SERVER_BUSY, SERVER_MONITORS, SERVER_STALE
 from slotmesh.node.clients.client import GATE_PRIMARY
+from slotmesh.node.keyspace.propagation import EVERYBODY
 from slotmesh.node.persistence.errors import LoadError
 from slotmesh.node.scripting import flags as script_flags
 from slotmesh.node.scripting.cache import Script, ScriptCache
@@ -27,8 +29,6 @@ from slotmesh.node.scripting.functions import Functions
 from slotmesh.node.scripting.randomness import Randomness
 from slotmesh.node.scripting.run import Run
 from slotmesh.node.scripting.texts import worded
-from slotmesh.node.serving.dispatch import SERVER_BUSY, SERVER_MONITORS, SERVER_STALE
-from slotmesh.node.serving.propagation import EVERYBODY
 from slotmesh.node.spec.arguments import to_int64
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Scripting:
 
     def eval(self, client: Client, spec: CommandSpec, argv: list[bytes], *, by_sha: bool, read_only: bool) -> Any:
         """EVAL and its kin. Raises CommandError."""
-        if self._server.gates & SERVER_MONITORS:  # before the commands of the script
+        if self._server.state.gates & SERVER_MONITORS:  # before the commands of the script
             self._server.monitors.feed(client, spec, argv)
         if by_sha and len(argv[1]) != _SHA1_LENGTH:
             raise CommandError(NO_SCRIPT)
@@ -167,7 +167,7 @@ class Scripting:
 
     def call_function(self, client: Client, spec: CommandSpec, argv: list[bytes], *, read_only: bool) -> Any:
         """FCALL and FCALL_RO. Raises CommandError."""
-        if self._server.gates & SERVER_MONITORS:
+        if self._server.state.gates & SERVER_MONITORS:
             self._server.monitors.feed(client, spec, argv)
         function = self.functions.find(argv[1])
         keys = _key_count(argv, _BAD_KEYS)
@@ -182,7 +182,7 @@ class Scripting:
         """
         server = self._server
         if flags & script_flags.COMPATIBLE:
-            if server.gates & SERVER_STALE and not run.caller.gates & GATE_PRIMARY:
+            if server.state.gates & SERVER_STALE and not run.caller.gates & GATE_PRIMARY:
                 raise CommandError(errors.MASTER_DOWN)
         else:
             if flags & script_flags.NO_CLUSTER and server.cluster is not None:
@@ -273,11 +273,11 @@ class Scripting:
             run.name.decode(),
         )
         run.busy = True
-        self._server.set_gate(SERVER_BUSY, True)
+        self._server.state.set_gate(SERVER_BUSY, True)
 
     def _end_busy(self, run: Run) -> None:
-        self._server.set_gate(SERVER_BUSY, False)
-        self._server.refresh_clock()
+        self._server.state.set_gate(SERVER_BUSY, False)
+        self._server.state.refresh_clock()
 
     @property
     def busy_error(self) -> ErrorReply:

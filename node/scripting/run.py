@@ -6,7 +6,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from slotmesh.node.clients.client import GATE_PRIMARY
-from slotmesh.node.serving.propagation import EVERYBODY
+from slotmesh.node.keyspace.propagation import EVERYBODY
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client

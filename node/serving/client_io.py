@@ -188,7 +188,7 @@ class Input:
                     client.parser = None
                 return
             if argv:
-                if has_bytes(argv, self._server.request_limit):
+                if has_bytes(argv, self._server.state.request_limit):
                     client.set_gate(GATE_LARGE_REQUEST, True)
                 self._run(client, [argv], until_ns)
 
@@ -251,7 +251,7 @@ class Input:
         before = len(out)
         client.add_reply(result)
         size = sum(map(len, out[before:]))
-        if size >= self._server.reply_limit:
+        if size >= self._server.state.reply_limit:
             self._server.note_large_reply(client, argv, size)
         return False
 

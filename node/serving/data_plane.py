@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from slotmesh.node.base.fibers import DONE
+from slotmesh.node.base.gates import SERVER_BUSY, SERVER_LOADING
 from slotmesh.node.base.native import compiled
 from slotmesh.node.clients.client import GATE_PRIMARY, Client
 from slotmesh.node.serving.acceptor import Acceptor
 from slotmesh.node.serving.client_io import Input
-from slotmesh.node.serving.dispatch import SERVER_BUSY, SERVER_LOADING
-from slotmesh.node.serving.fibers import DONE
 from slotmesh.node.serving.output import IN, OUT, Output
 
 if TYPE_CHECKING:
@@ -242,8 +242,8 @@ class DataPlane:
     def serve_ready(self) -> None:
         """Serve the clients whose keys have changed, unless the change is still going on."""
         server = self.server
-        if not server.gates & (SERVER_BUSY | SERVER_LOADING):
-            server.refresh_clock()  # what a long command wrote may have expired before it ended
+        if not server.state.gates & (SERVER_BUSY | SERVER_LOADING):
+            server.state.refresh_clock()  # what a long command wrote may have expired before it ended
             server.blocking.serve_ready()
 
     def enforce_soft_limits(self) -> bool:

@@ -17,6 +17,20 @@ from slotmesh.node.acl.check import check_acl
 from slotmesh.node.base import errors
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.base.gates import (
+    SERVER_ASYNC_LOADING,
+    SERVER_BUSY,
+    SERVER_COMMAND_LOG,
+    SERVER_HOT_KEYS,
+    SERVER_LOADING,
+    SERVER_MEMORY,
+    SERVER_MONITORS,
+    SERVER_PAUSED,
+    SERVER_REPLICA,
+    SERVER_SLOT_STATS,
+    SERVER_STALE,
+    SERVER_WRITES_REFUSED,
+)
 from slotmesh.node.clients.blocking import Block
 from slotmesh.node.clients.client import (
     GATE_ASKING,
@@ -38,6 +52,7 @@ from slotmesh.node.clients.client import (
     REPLY_SKIP_NEXT,
     Client,
 )
+from slotmesh.node.observe.slot_stats import NO_SLOT
 from slotmesh.node.resp.values import NO_REPLY, QUEUED, Many, Push
 from slotmesh.node.serving.http_guard import HTTP_WORDS
 from slotmesh.node.spec import registry
@@ -46,30 +61,13 @@ from slotmesh.node.spec.registry import CommandSpec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Server-wide reasons for the slow path (`Server.gates`).
-SERVER_LOADING: Final = 1 << 0
-SERVER_PAUSED: Final = 1 << 1
-SERVER_MEMORY: Final = 1 << 2  # the data use more than maxmemory
-SERVER_MONITORS: Final = 1 << 3
-SERVER_REPLICA: Final = 1 << 4  # this node is a replica
-SERVER_WRITES_REFUSED: Final = 1 << 5  # a failed save, too few replicas, a lost lease
-SERVER_TRACKING: Final = 1 << 6
-SERVER_ASYNC_LOADING: Final = 1 << 7  # other data is loaded while the old one is served
-SERVER_STALE: Final = 1 << 8  # a replica that lost its primary and may not serve what it has
-SERVER_BUSY: Final = 1 << 9  # a script has exceeded its time limit and still runs
-SERVER_SLOT_STATS: Final = 1 << 10  # what each slot costs is counted (`observe/slot_stats.py`)
-SERVER_COMMAND_LOG: Final = 1 << 11  # commands of any size may be worth a log (`observe/command_log.py`)
-SERVER_HOT_KEYS: Final = 1 << 12  # what keys cost is measured (`observe/hot_keys.py`)
 _LOOK_AT_DATA: Final = SERVER_LOADING | SERVER_ASYNC_LOADING | SERVER_STALE
-assert registry.GATES_OF_WRITES == SERVER_REPLICA | SERVER_WRITES_REFUSED
 
 INTERNAL_ERROR: Final = ErrorReply(
     "ERR internal error: the command failed in a way that is a bug of this server; see its log"
 )
 
 
-#: A command that counts for no slot: it has no keys, or another one runs it.
-NO_SLOT: Final = -1
 _TOUCHES_KEYS: Final = registry.WRITE | registry.READONLY | registry.MAY_REPLICATE
 _NO_KEYSPACE: Final = ErrorReply("ERR Replica can't interact with the keyspace")
 #: Level 7.2 refuses these inside MULTI before the handler does, which spoils the transaction.
@@ -141,11 +139,11 @@ def check_redirect(client: Client, spec: CommandSpec, argv: list[bytes]) -> None
 def check_memory(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """Over `maxmemory`: evict, and refuse what would use more when that does not suffice."""
     server = client.server
-    if not server.gates & SERVER_MEMORY or client.gates & GATE_PRIMARY or client.sock is None:
+    if not server.state.gates & SERVER_MEMORY or client.gates & GATE_PRIMARY or client.sock is None:
         return
-    if not server.gates & SERVER_BUSY:  # evictions must not get between the changes of a script
-        server.out_of_memory = not server.eviction.make_room()
-    if server.out_of_memory and _needs_memory(client, spec):
+    if not server.state.gates & SERVER_BUSY:  # evictions must not get between the changes of a script
+        server.state.out_of_memory = not server.eviction.make_room()
+    if server.state.out_of_memory and _needs_memory(client, spec):
         raise CommandError(errors.OOM)
 
 
@@ -163,7 +161,7 @@ def check_write_allowed(client: Client, spec: CommandSpec, argv: list[bytes]) ->
     if not spec.flags & registry.WRITE or client.gates & GATE_PRIMARY:
         return
     server = client.server
-    if not server.gates & (SERVER_REPLICA | SERVER_WRITES_REFUSED) or client.sock is None:
+    if not server.state.gates & (SERVER_REPLICA | SERVER_WRITES_REFUSED) or client.sock is None:
         return
     refusal = server.write_refusal()
     if refusal is not None:
@@ -182,19 +180,19 @@ def check_subscribed(client: Client, spec: CommandSpec, argv: list[bytes]) -> No
 def check_loading(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """While the data set is loaded, or is stale by configuration, most commands must wait."""
     server = client.server
-    if not server.gates & _LOOK_AT_DATA or client.gates & GATE_PRIMARY or client.sock is None:
+    if not server.state.gates & _LOOK_AT_DATA or client.gates & GATE_PRIMARY or client.sock is None:
         return
-    if server.gates & SERVER_STALE and not spec.flags & registry.STALE:
+    if server.state.gates & SERVER_STALE and not spec.flags & registry.STALE:
         raise CommandError(errors.MASTER_DOWN)
-    if server.gates & SERVER_LOADING and not spec.flags & registry.LOADING:
+    if server.state.gates & SERVER_LOADING and not spec.flags & registry.LOADING:
         raise CommandError(errors.LOADING)
-    if server.gates & SERVER_ASYNC_LOADING and spec.flags & registry.NO_ASYNC_LOADING:
+    if server.state.gates & SERVER_ASYNC_LOADING and spec.flags & registry.NO_ASYNC_LOADING:
         raise CommandError(errors.LOADING)
 
 
 def check_busy(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """While a script exceeds its time limit, only what may end it, and what changes nothing, is served."""
-    if client.server.gates & SERVER_BUSY and not spec.flags & registry.ALLOW_BUSY:
+    if client.server.state.gates & SERVER_BUSY and not spec.flags & registry.ALLOW_BUSY:
         raise CommandError(client.server.scripting.busy_error)
 
 
@@ -202,7 +200,7 @@ def check_paused(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """CLIENT PAUSE holds commands back without answering them."""
     server = client.server
     if (
-        server.gates & SERVER_PAUSED
+        server.state.gates & SERVER_PAUSED
         and client.sock is not None
         and client.replica is None
         and not client.gates & GATE_PRIMARY
@@ -255,14 +253,14 @@ def execute(client: Client, argv: list[bytes]) -> Any:
         client.multi.append((spec, argv))
         if spec.name == b"select":
             client.queued_db = to_uint(argv[1])
-        if client.server.gates & SERVER_SLOT_STATS and client.server.cluster is not None:
+        if client.server.state.gates & SERVER_SLOT_STATS and client.server.cluster is not None:
             client.server.cluster.slot_stats.queued(spec, argv)
         result: Any = QUEUED
     else:
         result = _call_listener(client, spec, argv) if client.gates & GATE_SUBSCRIBED else call(client, spec, argv)
         if client.gates & GATE_ASKING:
             _use_up_asking(client, spec)
-    if client.gates & GATE_LARGE_REQUEST or client.server.gates & SERVER_COMMAND_LOG:
+    if client.gates & GATE_LARGE_REQUEST or client.server.state.gates & SERVER_COMMAND_LOG:
         client.set_gate(GATE_LARGE_REQUEST, False)
         client.server.command_logs.note_request(client, spec, argv)
     return _spoken(client, result)
@@ -364,7 +362,9 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
     sees_expired = client.gates & GATE_IMPORT and server.importing.sees_expired(client)
     if sees_expired:
         keyspace.expiry_ignored.__enter__()
-    slot_stats = server.cluster.slot_stats if server.gates & SERVER_SLOT_STATS and server.cluster is not None else None
+    slot_stats = (
+        server.cluster.slot_stats if server.state.gates & SERVER_SLOT_STATS and server.cluster is not None else None
+    )
     slot = NO_SLOT if slot_stats is None else slot_stats.slot_of(client, spec, argv)
     dirty = keyspace.dirty
     client.last_command = spec.full_name
@@ -393,11 +393,11 @@ def call(client: Client, spec: CommandSpec, argv: list[bytes], *, again: bool = 
         client.write_offset = server.write_offset()
     if slot_stats is not None and slot != NO_SLOT:
         slot_stats.called(slot, client, spec, argv, nanos, result, again=again)
-    if server.gates & SERVER_HOT_KEYS:
+    if server.state.gates & SERVER_HOT_KEYS:
         server.hot_keys.called(client, spec, argv, nanos, result)
-    if nanos >= server.slow_nanos and type(result) is not Block:
+    if nanos >= server.state.slow_nanos and type(result) is not Block:
         server.note_slow(client, spec, argv, nanos)
-    if server.gates & SERVER_MONITORS and not again:
+    if server.state.gates & SERVER_MONITORS and not again:
         server.monitors.called(client, spec, argv)
     if client.gates & GATE_TRACKING:
         server.tracking.after_command(client, spec, argv)

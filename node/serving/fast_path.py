@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from slotmesh.cluster.slots import key_slot
 from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.base.gates import SERVER_HOT_KEYS, SERVER_MONITORS, SERVER_SLOT_STATS
 from slotmesh.node.base.native import compiled
 from slotmesh.node.clients.blocking import Block
 from slotmesh.node.clients.client import GATE_ACL, GATE_PRIMARY, GATE_READONLY, Client
 from slotmesh.node.observe.histogram import SHIFT as LATENCY_SHIFT
 from slotmesh.node.resp.encoder import BULK_HEADER, CRLF, INTEGER, NULL3, NULL_BULK
 from slotmesh.node.resp.values import OK
-from slotmesh.node.serving.dispatch import SERVER_HOT_KEYS, SERVER_MONITORS, SERVER_SLOT_STATS
 from slotmesh.node.spec.registry import GATES_OF_READERS, LOOKUP, UNKNOWN, CommandSpec
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ class PlainFastPath:
         keyspace = server.keyspace
         follows = client.gates & GATE_PRIMARY
         checked = _GATES_OF_WATCHERS if follows else _ALL_GATES
-        own_slots = None if follows else server.served
-        slow_nanos = server.slow_nanos
+        own_slots = None if follows else server.state.served
+        slow_nanos = server.state.slow_nanos
         ready = server.blocking.ready
         stream = server.replication.stream
         out = client.out
@@ -95,7 +95,7 @@ class PlainFastPath:
         while position < total:
             argv = commands[position]
             spec = lookup.get(argv[0], UNKNOWN)
-            server_gates = server.gates
+            server_gates = server.state.gates
             if (
                 server_gates & spec.checked_gates & checked
                 or not spec.on_fast_path
@@ -107,7 +107,7 @@ class PlainFastPath:
                 if not gates_are_open(client, spec, argv):
                     break
                 if client.gates & GATE_READONLY and spec.checked_gates == GATES_OF_READERS:
-                    served = server.readable
+                    served = server.state.readable
             if served is not None and spec.single_key:
                 if spec.single_key < 0:
                     break
@@ -158,7 +158,7 @@ class PlainFastPath:
                     header = b"$%d\r\n" % size
                     out += (header, result, CRLF)
                     size += len(header) + 2
-                    if size >= server.reply_limit:
+                    if size >= server.state.reply_limit:
                         server.note_large_reply(client, argv, size)
             elif result is OK:
                 out.append(b"+OK\r\n")

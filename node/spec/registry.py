@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError
+from slotmesh.node.base.gates import GATES_OF_WRITES
 from slotmesh.node.spec.key_specs import NO_KEYS, KeySpec, is_movable, legacy_range
 
 if TYPE_CHECKING:
@@ -79,8 +80,6 @@ FLAG_NAMES: Final = (
 )
 
 
-#: The server's gates that commands which only read need not heed (dispatch: SERVER_REPLICA, SERVER_WRITES_REFUSED).
-GATES_OF_WRITES: Final = 1 << 4 | 1 << 5
 #: What commands that only read heed (`CommandSpec.checked_gates`).
 GATES_OF_READERS: Final = ~GATES_OF_WRITES
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from slotmesh.node.base.gates import SERVER_COMMAND_LOG
 from slotmesh.node.clients.client import GATE_LARGE_REQUEST
 from slotmesh.node.config.configuration import Config
-from slotmesh.node.observe.command_log import NEVER, QUICK_REQUEST, SHORT_REPLY, has_bytes, request_bytes
+from slotmesh.node.observe.command_log import QUICK_REQUEST, SHORT_REPLY, has_bytes, request_bytes
 from slotmesh.node.resp.encoder import encode_command
-from slotmesh.node.serving.dispatch import SERVER_COMMAND_LOG
+from slotmesh.node.state import NEVER
 from tests.support.inprocess import START_MS, InProcessClient, InProcessNode
 from tests.tables.support import OK, Table, array, bulk, error, number, play, texts, wrong_arity
 
@@ -136,8 +137,8 @@ def test_files_may_use_the_newer_names(tmp_path: Path) -> None:
 
 def test_defaults_leave_small_commands_on_the_fast_path(node: InProcessNode) -> None:
     server = node.server
-    assert not server.gates & SERVER_COMMAND_LOG
-    assert server.request_limit == server.reply_limit == 1 << 20
+    assert not server.state.gates & SERVER_COMMAND_LOG
+    assert server.state.request_limit == server.state.reply_limit == 1 << 20
 
 
 @pytest.mark.parametrize(
@@ -148,15 +149,15 @@ def test_small_limits_send_every_command_through_dispatch(node: InProcessNode, d
     client = node.client()
     for value, gate in ((quick, True), (quick + 1, False), (0, True), (-1, False)):
         client.call("CONFIG", "SET", directive, str(value))
-        assert bool(node.server.gates & SERVER_COMMAND_LOG) is gate, value
+        assert bool(node.server.state.gates & SERVER_COMMAND_LOG) is gate, value
 
 
 def test_a_log_of_length_zero_measures_nothing(node: InProcessNode) -> None:
     client = node.client()
     client.call("CONFIG", "SET", "commandlog-request-larger-than", "0", "commandlog-reply-larger-than", "0")
     client.call("CONFIG", "SET", "commandlog-large-request-max-len", "0", "commandlog-large-reply-max-len", "0")
-    assert not node.server.gates & SERVER_COMMAND_LOG
-    assert node.server.request_limit == node.server.reply_limit == NEVER
+    assert not node.server.state.gates & SERVER_COMMAND_LOG
+    assert node.server.state.request_limit == node.server.state.reply_limit == NEVER
     client.call("PING")
     assert logged(client, "large-request") == []
 
@@ -216,7 +217,7 @@ def test_passwords_are_hidden_and_long_arguments_cut(client: InProcessClient) ->
 
 def test_request_marked_by_the_parser_is_logged_once_it_has_run(node: InProcessNode) -> None:
     client = node.client()
-    assert node.server.request_limit == 1 << 20
+    assert node.server.state.request_limit == 1 << 20
     client.served.set_gate(GATE_LARGE_REQUEST, True)
     client.call("SET", "k", "v" * (1 << 20))
     (entry,) = logged(client, "large-request")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slotmesh.node.serving.dispatch import SERVER_LOADING
+from slotmesh.node.base.gates import SERVER_LOADING
 from tests.support.inprocess import InProcessNode, write_bytes
 
 
@@ -74,11 +74,11 @@ def test_clients_are_told_of_loading_while_debug_reloads(node: InProcessNode, mo
     client.call("SAVE")
 
     def spying_steps(path: str, *, drop_expired: bool, replace: bool = False) -> Iterator[None]:
-        seen.append(node.server.gates & SERVER_LOADING)
+        seen.append(node.server.state.gates & SERVER_LOADING)
         yield from steps(path, drop_expired=drop_expired, replace=replace)
 
     monkeypatch.setattr(loader, "rdb_steps", spying_steps)
     assert client.call("DEBUG", "RELOAD", "NOSAVE") == b"OK"
     assert seen == [SERVER_LOADING]
-    assert not node.server.gates & SERVER_LOADING
+    assert not node.server.state.gates & SERVER_LOADING
     assert client.call("GET", "k") == b"v"

@@ -62,7 +62,7 @@ def behind_the_handler(node: InProcessNode, victim: InProcessClient, patch: Patc
 
 
 def in_the_statistics(node: InProcessNode, victim: InProcessClient, patch: Patch) -> bytes:
-    node.server.slow_nanos = 0
+    node.server.state.slow_nanos = 0
     patch.setattr(node.server, "note_slow", broken)
     return encode_command([b"SET", b"k", b"v"])
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from slotmesh.cluster.slots import slot_tag
+from slotmesh.node.base.gates import SERVER_HOT_KEYS
 from slotmesh.node.observe.command_log import request_bytes
-from slotmesh.node.serving.dispatch import SERVER_HOT_KEYS
 from tests.support.inprocess import START_MS, InProcessClient, InProcessNode
 from tests.tables.support import NIL2, NIL3, OK, Table, error, play, wrong_arity
 
@@ -173,11 +173,11 @@ def test_session_ends_by_itself_and_keeps_what_it_found(node: InProcessNode) -> 
 
 def test_commands_leave_the_short_road_only_during_a_session(node: InProcessNode) -> None:
     client = node.client()
-    assert not node.server.gates & SERVER_HOT_KEYS
+    assert not node.server.state.gates & SERVER_HOT_KEYS
     client.call("HOTKEYS", "START", "METRICS", "1", "CPU")
-    assert node.server.gates & SERVER_HOT_KEYS
+    assert node.server.state.gates & SERVER_HOT_KEYS
     client.call("HOTKEYS", "STOP")
-    assert not node.server.gates & SERVER_HOT_KEYS
+    assert not node.server.state.gates & SERVER_HOT_KEYS
 
 
 def test_sampling_looks_at_some_commands_only(node: InProcessNode) -> None:

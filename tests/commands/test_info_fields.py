@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from slotmesh.node.base.stats import Stats
 from slotmesh.node.observe.info_sections import memory_fields
-from slotmesh.node.observe.stats import Stats
 from tests.support.inprocess import InProcessClient, InProcessNode, write_bytes
 
 

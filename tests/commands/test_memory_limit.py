@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slotmesh.node.serving.dispatch import SERVER_MEMORY
+from slotmesh.node.base.gates import SERVER_MEMORY
 from tests.support.inprocess import InProcessNode
 
 OOM = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
@@ -24,12 +24,12 @@ def test_limit_that_is_far_away_leaves_commands_on_the_fast_path() -> None:
     with InProcessNode("--maxmemory", "100gb") as node:
         client = node.client()
         assert client.call("SET", "k", "v") == b"OK"
-        assert not node.server.gates & SERVER_MEMORY
+        assert not node.server.state.gates & SERVER_MEMORY
         node.server.cron.memory.used = 101 << 30
         node.server.cron.memory.next_look_ms = 1 << 62
         assert str(client.call("SET", "k", "w")).startswith("OOM")
-        assert node.server.gates & SERVER_MEMORY
+        assert node.server.state.gates & SERVER_MEMORY
         assert client.call("GET", "k") == b"v"
         node.server.cron.memory.used = 99 << 30
         assert client.call("SET", "k", "w") == b"OK"
-        assert not node.server.gates & SERVER_MEMORY
+        assert not node.server.state.gates & SERVER_MEMORY

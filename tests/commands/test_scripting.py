@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slotmesh.node.serving.dispatch import SERVER_MEMORY
+from slotmesh.node.base.gates import SERVER_MEMORY
 from slotmesh.node.spec import registry
 from tests.support.inprocess import InProcessClient, InProcessNode
 
@@ -237,7 +237,7 @@ def test_read_only_replica_refuses_the_write_not_the_script(node: InProcessNode,
 @pytest.fixture
 def full(node: InProcessNode, monkeypatch: pytest.MonkeyPatch) -> InProcessNode:
     """A node without memory left."""
-    node.server.set_gate(SERVER_MEMORY, True)
+    node.server.state.set_gate(SERVER_MEMORY, True)
     monkeypatch.setattr(node.server.eviction, "make_room", lambda: False)
     return node
 

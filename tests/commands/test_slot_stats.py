@@ -94,7 +94,7 @@ def test_costs_are_counted_while_they_are_switched_on(node: InProcessNode) -> No
     client.call("CONFIG", "RESETSTAT")
     assert stats(client) == {"key-count": 1, "cpu-usec": 0, "network-bytes-in": 0, "network-bytes-out": 0}
     client.call("CONFIG", "SET", "cluster-slot-stats-enabled", "no")
-    assert node.server.gates == 0
+    assert node.server.state.gates == 0
 
 
 def test_transaction_and_script_count_once(node: InProcessNode) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from slotmesh.node.base.gates import SERVER_LOADING
 from slotmesh.node.keyspace.keyspace import Keyspace
 from slotmesh.node.persistence.loading import KeyspaceSink
 from slotmesh.node.replication.loading import empty_data, swap_data
 from slotmesh.node.server import Server
-from slotmesh.node.serving.dispatch import SERVER_LOADING
 from slotmesh.node.types.stream import StreamValue
 from tests.support.inprocess import InProcessClient, InProcessNode
 from tests.tables.support import array, bulk, texts
@@ -96,7 +96,7 @@ def test_clients_are_served_from_the_data_that_takes_the_place_of_a_replicas(nod
 def test_nobody_is_served_while_data_is_loaded(node: InProcessNode) -> None:
     popper = node.client()
     assert popper.raw("BLPOP", "l", "0") == b""
-    node.server.set_gate(SERVER_LOADING, True)
+    node.server.state.set_gate(SERVER_LOADING, True)
     with InProcessNode() as other:
         other.client().call("RPUSH", "l", "x")
         sink = KeyspaceSink(node.server.keyspace, lambda code: None)
@@ -104,7 +104,7 @@ def test_nobody_is_served_while_data_is_loaded(node: InProcessNode) -> None:
             sink.on_key(key, value, None, None, None)
     node.server.data_plane.flush()
     assert popper.received() == b""
-    node.server.set_gate(SERVER_LOADING, False)
+    node.server.state.set_gate(SERVER_LOADING, False)
     node.server.data_plane.flush()
     assert popper.received() == texts("l", "x")
 

@@ -58,10 +58,8 @@ class InProcessNode:
         self._home = tempfile.TemporaryDirectory(prefix="slotmesh-test-")
         _homes.append(self._home.name)
         os.chdir(self._home.name)
-        self.server = Server(config)
         self.clock = ManualClock()
-        self.server.clock = self.clock
-        self.server.keyspace.now_ms = self.clock.now_ms
+        self.server = Server(config, self.clock)
         self.propagated: list[list[bytes]] = []
         self.server.propagation.feeds.append(lambda db_index, argv: self.propagated.append(argv))
         self._clients: list[InProcessClient] = []

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from slotmesh.node.base.gates import SERVER_MONITORS, SERVER_PAUSED
 from slotmesh.node.clients import pause
 from slotmesh.node.clients.client import GATE_SUBSCRIBED, GATE_TRACKING
 from slotmesh.node.resp.encoder import encode_command
-from slotmesh.node.serving.dispatch import SERVER_MONITORS, SERVER_PAUSED
 from tests.support.inprocess import InProcessClient, InProcessNode
 
 
@@ -111,7 +111,7 @@ def test_pause_ends_by_itself_and_the_waiting_commands_run_in_order(node: InProc
     node.advance(2)
     node.server.pause.check()
     assert client.received() == b"+OK\r\n:2\r\n$1\r\n2\r\n"
-    assert not node.server.gates & SERVER_PAUSED
+    assert not node.server.state.gates & SERVER_PAUSED
 
 
 def test_pauses_for_several_reasons_end_one_by_one(node: InProcessNode) -> None:
@@ -228,9 +228,9 @@ def test_monitor_sees_commands_as_they_ran_and_no_secrets(node: InProcessNode) -
         b'"EXEC"',
         b'"AUTH" "(redacted)"',
     ]
-    assert node.server.gates & SERVER_MONITORS
+    assert node.server.state.gates & SERVER_MONITORS
     assert watcher.raw("RESET") == b"+RESET\r\n"
-    assert not node.server.gates & SERVER_MONITORS
+    assert not node.server.state.gates & SERVER_MONITORS
 
 
 def test_monitor_shows_a_blocked_command_once(node: InProcessNode) -> None:

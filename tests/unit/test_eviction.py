@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from slotmesh.node.base import gates
 from slotmesh.node.keyspace.database import Database
 from slotmesh.node.keyspace.lazy_free import SMALL
 from slotmesh.node.keyspace.random_keys import sample_keys
 from slotmesh.node.memory.eviction import DONE, FAILED, GOES_ON, POOL_SIZE, Eviction, held_bytes, time_limit_ns
 from slotmesh.node.memory.used import Figures, Memory
-from slotmesh.node.serving import dispatch
 from slotmesh.node.types.list import ListValue
 from tests.support.inprocess import InProcessNode
 
@@ -67,7 +67,7 @@ class _Node:
 
     def limit(self, keys: int) -> None:
         self.server.config.maxmemory = _EMPTY + keys * _SIZE
-        self.server.set_gate(dispatch.SERVER_MEMORY, True)
+        self.server.state.set_gate(gates.SERVER_MEMORY, True)
         self.node.advance(1000)
 
     def left(self) -> set[bytes]:
@@ -104,7 +104,7 @@ def test_keys_that_come_between_two_looks_are_counted(node: _Node) -> None:
     for number in range(20):
         node.db.set(b"new:%04d" % number, _VALUE)
     node.eviction.look()
-    assert node.server.gates & dispatch.SERVER_MEMORY
+    assert node.server.state.gates & gates.SERVER_MEMORY
     assert node.eviction.make_room()
     assert 48 <= len(node.db) <= 52
     assert node.accountant.looks == looks
@@ -287,12 +287,12 @@ def test_replica_evicts_only_when_it_does_not_follow_the_memory_of_its_primary(
     assert len(node.db) == 5
 
 
-@pytest.mark.parametrize("gate", [dispatch.SERVER_PAUSED, dispatch.SERVER_LOADING, dispatch.SERVER_ASYNC_LOADING])
+@pytest.mark.parametrize("gate", [gates.SERVER_PAUSED, gates.SERVER_LOADING, gates.SERVER_ASYNC_LOADING])
 def test_paused_or_loading_node_evicts_nothing(node: _Node, gate: int) -> None:
     node.choose("allkeys-lru")
     node.fill(10)
     node.limit(5)
-    node.server.set_gate(gate, True)
+    node.server.state.set_gate(gate, True)
     assert node.eviction.make_room()
     assert len(node.db) == 10
 

@@ -14,11 +14,11 @@ from slotmesh.tools import house
 
 LIMITS = {
     "circles": 1,
-    "modules in circles": 70,
-    "upward arrows": 61,
+    "modules in circles": 69,
+    "upward arrows": 51,
     "loose modules": 2,
     "lines of the longest module": 433,
-    "modules over 400 lines": 15,
+    "modules over 400 lines": 13,
     "lines of the longest function": 97,
     "functions over 70 lines": 1,
 }
@@ -62,7 +62,7 @@ def test_no_figure_is_over_its_limit(measured: house.House) -> None:
 
 def test_every_module_belongs_to_a_row_of_the_table_and_every_row_exists(measured: house.House) -> None:
     assert measured.roomless == []
-    assert [row for row in house.table_rows() if not (house.ROOT / row).is_dir()] == []
+    assert [row for row in house.table_rows() if not (house.ROOT / row).exists()] == []
 
 
 def test_at_most_three_modules_lie_loose_in_node(measured: house.House) -> None:

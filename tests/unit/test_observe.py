@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotmesh.node import commands
+from slotmesh.node.base.latency import LatencyMonitor, Series, draw_graph, summarize
 from slotmesh.node.observe.command_log import shortened
 from slotmesh.node.observe.histogram import SHIFT, Histogram
 from slotmesh.node.observe.info import human_bytes, merge, ratio
-from slotmesh.node.observe.latency import LatencyMonitor, Series, draw_graph, summarize
 from slotmesh.node.observe.monitors import redacted
 from slotmesh.node.spec import registry
 

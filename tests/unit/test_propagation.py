@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slotmesh.node.serving.propagation import NO_DATABASE, Propagation
+from slotmesh.node.keyspace.propagation import NO_DATABASE, Propagation
 
 SET_A, SET_B, PUBLISH = [b"SET", b"a", b"1"], [b"SET", b"b", b"2"], [b"PUBLISH", b"c", b"m"]
 MULTI, EXEC = [b"MULTI"], [b"EXEC"]

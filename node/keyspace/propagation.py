@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from slotmesh.node.base.compat import COMPAT, deletion
-
-if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+from slotmesh.node.keyspace.database import Database
 
 Feed = Callable[[int, list[bytes]], None]
 
@@ -26,6 +24,13 @@ TO_REPLICAS: Final = 2
 EVERYBODY: Final = TO_LOG | TO_REPLICAS
 _MULTI = [b"MULTI"]
 _EXEC = [b"EXEC"]
+
+
+class Author(Protocol):
+    """Who runs a command: a client. `rewritten`: what to propagate instead of the command, None for the command."""
+
+    db: Database
+    rewritten: list[list[bytes]] | None
 
 
 class Propagation:
@@ -41,7 +46,7 @@ class Propagation:
         #: What the batch under way has gathered: (database index, argv, who gets it).
         self._batch: list[tuple[int, list[bytes], int]] = []
 
-    def after_command(self, client: Client, argv: list[bytes]) -> None:
+    def after_command(self, client: Author, argv: list[bytes]) -> None:
         """`client` ran `argv`, which changed the keyspace or rewrote itself."""
         rewritten, client.rewritten = client.rewritten, None
         if not self.feeds:
