@@ -239,6 +239,7 @@ def _remove(core: SentinelCore, args: list[bytes]) -> Reply:
                 f"ERR '{unit.name}' is a shard of the guarded cluster '{unit.guard.name}': remove that"
             )
         core.ctx.emit(WARNING, "-monitor", unit)
+        core.leases.release(unit)
         core.roster.remove_unit(unit)
     core.ctx.persist()
     return OK

@@ -85,7 +85,7 @@ class SentinelCore:
         self.election = Election(ctx, self.links, self.leases)
         self.failover = Failover(ctx, self.links, self.roster, self.election, self.leases)
         self.guarding = Guarding(ctx, self.links, self.roster, self.leases, self.failover)
-        self.inspector = Inspector(ctx, self.links, self.roster, self.failover, self.guarding)
+        self.inspector = Inspector(ctx, self.links, self.roster, self.failover, self.guarding, self.leases)
         self.peers = Peers(
             ctx, self.links, self.roster, self.failover, self.election.adopt_epoch, self.guarding.names.find_unit
         )
@@ -104,14 +104,15 @@ class SentinelCore:
     def reset(self, unit: Unit) -> None:
         """SENTINEL RESET. A shard's replicas and sentinels are found again within seconds; until then no vote of ours
         counts against a number of voters that is too small."""
-        lease_ms = unit.settings.down_after_ms
-        for member in unit.members():
+        lease_ms, leased = unit.settings.down_after_ms, self.leases.leased(unit)
+        for member in unit.replicas.values():
             self.leases.left(unit, member)
         if unit.failover.active and not unit.failover.order_sent:
             self.election.abandon(unit)
         self.roster.reset(unit)
-        if unit.guard is not None:
+        if unit.guard is not None or leased:
             unit.no_vote_before_ms = self.ctx.now_ms + max(lease_ms, 2 * self.ctx.timing.publish_period)
+        if unit.guard is not None:
             self.guarding.ask_soon(unit.guard)
 
     # ---------------------------------------------------------------------------------------------------------- driving
@@ -343,7 +344,7 @@ class SentinelCore:
             if now >= self.peers.due_ms(instance):
                 self.peers.send_hello(instance)
             due.append(max(self.peers.due_ms(instance), now + 1) if link.complete else NEVER)
-        if instance.guard is not None and instance.ours and instance.unit is not None:
+        if self.leases.guards(instance):
             if now >= self.leases.due_ms(instance):
                 self.leases.renew(instance)
             due.append(max(self.leases.due_ms(instance), now + 1))

@@ -106,7 +106,7 @@ class Detector:
         link, timing = instance.link, self._ctx.timing
         half_ms = instance.settings.down_after_ms // 2
         youth_ms = timing.min_link_reconnect_period
-        if instance.guard is not None:
+        if instance.guard is not None or instance.leasable:
             youth_ms = min(youth_ms, instance.settings.down_after_ms)
         drops = {channel.pubsub: channel.since_ms + half_ms for channel in link.channels() if channel.conn_id}
         if link.commands.up:

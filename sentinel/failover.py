@@ -9,10 +9,10 @@ everybody. Up to the order an attempt ends as soon as its reason is gone (the pr
 -failover-abort-master-is-back); up to the confirmation it can be aborted; from here on it is finished, by timeout if
 need be. reconf_slaves: point the other replicas at the new primary, `parallel-syncs` at a time. update_config: switch.
 
-A plain primary is failed over as by stock. Only when an operator asks for it, both ends are ours and the primary is
-well, is it a coordinated one: FAILOVER to the primary, which pauses its writers until the replica has everything,
-becomes its replica and tells it to be the primary. Then both save their roles, and the clients of both are
-disconnected.
+A plain primary is failed over as by stock. A replica that takes leases gets another order, though: CLUSTER FAILOVER
+TAKEOVER FENCE, as in a cluster. And when an operator asks for it, both ends are ours and the primary is well, it is a
+coordinated failover: FAILOVER to the primary, which pauses its writers until the replica has everything, becomes its
+replica and tells it to be the primary. Then both save their roles, and the clients of both are disconnected.
 
 In a guarded cluster
 
@@ -205,7 +205,7 @@ class Failover:
         if guard is None:
             if self._hands_over(unit, replica):
                 return self._order_hand_over(unit, replica)
-            return transact(self._links, replica, ORDER, "SLAVEOF", "NO", "ONE")
+            return self._order_plain(unit, replica)
         if unit.failover.forced and not unit.primary.sdown:
             unit.failover.graceful_until_ms = self._ctx.now_ms + GRACEFUL_MS
             return self._links.send(replica, ORDER, "CLUSTER", "FAILOVER")
@@ -217,6 +217,14 @@ class Failover:
             guard.max_cluster_epoch += 1  # the node may take it and die before any view shows it: never twice
             words += ["FENCE", unit.failover.epoch, guard.max_cluster_epoch, void_ms]
         return self._links.send(replica, ORDER, *words)
+
+    def _order_plain(self, unit: Unit, replica: Instance) -> bool:
+        """As stock does it; with an epoch and an end where the replica takes leases and the others gave their votes."""
+        if unit.failover.forced or not replica.leasable:
+            return transact(self._links, replica, ORDER, "SLAVEOF", "NO", "ONE")
+        void_ms = self._leases.order_void_ms(replica, unit.failover.start_ms)
+        words = ("CLUSTER", "FAILOVER", "TAKEOVER", "FENCE", unit.failover.epoch, 0, void_ms)
+        return bool(void_ms) and transact(self._links, replica, ORDER, *words)
 
     @staticmethod
     def _hands_over(unit: Unit, replica: Instance) -> bool:
@@ -254,6 +262,8 @@ class Failover:
         unit = replica.unit
         if unit is None or unit.failover.promoted is not replica or unit.failover.state != WAIT_PROMOTION:
             return
+        if isinstance(reply, list) and reply:
+            reply = reply[0]  # of a transaction, whose first command is the order
         if isinstance(reply, ErrorReply):
             self._ctx.log(f"{replica.name} refuses its promotion: {reply.text}")
             unit.failover.order_sent = False  # it will not be obeyed
@@ -293,6 +303,7 @@ class Failover:
             self._crash()
         ctx.emit(WARNING, "+failover-state-reconf-slaves", unit)
         self.reconfigure_clients(unit, "leader", unit.primary.address, replica.address)
+        self._leases.move(unit)
         self.announce_soon(unit)
         ctx.touch_unit(unit)
 
@@ -380,6 +391,7 @@ class Failover:
             self._election.abandon(unit)  # somebody else was quicker
         self.say_switch(unit, address)
         self._roster.switch_primary(unit, address)
+        self._leases.move(unit)
 
     def overtaken(self, unit: Unit) -> None:
         """A newer configuration keeps the primary that we are replacing: finishing would claim its epoch for ours."""
@@ -396,10 +408,7 @@ class Failover:
 
     def current_address(self, unit: Unit) -> Address:
         """Where clients find the primary: the promoted replica as soon as its promotion is confirmed."""
-        failover = unit.failover
-        if failover.promoted is not None and failover.state >= RECONF:
-            return failover.promoted.address
-        return unit.primary.address
+        return unit.serving.address
 
     def _crash(self) -> None:
         self._ctx.log("Sentinel CRASH because of SENTINEL simulate-failure")

@@ -33,6 +33,7 @@ class InfoFacts:
     cluster_enabled: bool
     ours: bool
     guarded: bool  # a node of ours that a majority of sentinels has guarded
+    uptime_ms: int  # 0: it does not say
 
 
 def parse_info(text: bytes) -> InfoFacts:
@@ -66,6 +67,7 @@ def parse_info(text: bytes) -> InfoFacts:
         cluster_enabled=fields.get("cluster_enabled") == "1",
         ours=fields.get("server_name") == OUR_SERVER_NAME,
         guarded="cluster_guard_leases" in fields,
+        uptime_ms=min(max(_number(fields.get("uptime_in_seconds")) or 0, 0), _MAX_SECONDS) * 1000,
     )
 
 

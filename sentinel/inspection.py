@@ -17,6 +17,7 @@ from slotmesh.sentinel.failover import Failover
 from slotmesh.sentinel.guarding import Guarding
 from slotmesh.sentinel.info import InfoFacts, parse_info
 from slotmesh.sentinel.instance import PRIMARY, RECONF, REPLICA, WAIT_PROMOTION, Instance, Unit, wire_role
+from slotmesh.sentinel.leases import Leases
 from slotmesh.sentinel.links import DISCARD, Links, transact
 from slotmesh.sentinel.roster import Roster
 from slotmesh.sentinel.state import Context
@@ -31,12 +32,15 @@ FAST_INFO_MS = 1_000
 class Inspector:
     """Reads INFO replies."""
 
-    def __init__(self, ctx: Context, links: Links, roster: Roster, failover: Failover, guarding: Guarding) -> None:
+    def __init__(
+        self, ctx: Context, links: Links, roster: Roster, failover: Failover, guarding: Guarding, leases: Leases
+    ) -> None:
         self._ctx = ctx
         self._links = links
         self._roster = roster
         self._failover = failover
         self._guarding = guarding
+        self._leases = leases
 
     def period_ms(self, instance: Instance) -> int:
         """How old the facts about a server may become: the more is in motion, the fresher they are wanted."""
@@ -84,7 +88,11 @@ class Inspector:
                 instance.link.born_ms = now
                 instance.returned_ms = now if facts.role == PRIMARY else 0
             instance.run_id = facts.run_id
-        instance.ours = facts.ours
+        # We may have started long after it did.
+        instance.link.born_ms = min(instance.link.born_ms or now, max(now - facts.uptime_ms, 1))
+        instance.ours, instance.guarded = facts.ours, facts.guarded
+        if not facts.ours and instance.guard is None:
+            self._leases.forget(instance)
         if instance.role == PRIMARY and instance.guard is None and instance.unit is not None:
             self._find_replicas(instance.unit, facts)
         state = instance.replica

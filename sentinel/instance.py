@@ -27,6 +27,9 @@ DEFAULT_FAILOVER_TIMEOUT_MS = 180_000
 DEFAULT_PARALLEL_SYNCS = 1
 DEFAULT_PRIORITY = 100
 
+# Whether a primary without a cluster is guarded by leases; `AUTO`: where there are enough sentinels for it.
+GUARD_YES, GUARD_NO, GUARD_AUTO = GUARD_WORDS = ("yes", "no", "auto")
+
 
 def wire_role(role: str) -> str:
     """The word the protocol uses for a role."""
@@ -89,7 +92,7 @@ class Link:
     refusals: int = 0  # refused attempts in a row
     hung_up: bool = False  # it has ended a connection on which it had answered, and no other one was made since
     met: bool = False  # it has answered a PING at least once since we watch it
-    born_ms: int = 0  # first answer of the process that is there now; 0: none yet, or it is gone
+    born_ms: int = 0  # start, or first answer, of the process that is there now; 0: none yet, or it is gone
     users: int = 1
     local_ip: str = ""
 
@@ -146,8 +149,12 @@ class LeaseState:
     granted_until_ms: int = 0  # by our clock: no lease of ours can be alive at or after this
     granted_echo_ms: int = 0  # the echo of the last grant: granting on it again is worth nothing
     called_ms: int = 0  # the node's clock in the last call for a GUARD that we followed
-    grant_conn_id: int = 0  # the connection of all grants that may be alive; -1: more than one
+    grant_conn_id: int = 0  # the connection of the last grants; -1: it is gone, and they may be alive
+    elsewhere_until_ms: int = (
+        0  # by our clock: no lease given on another connection than that is alive at or after this
+    )
     sent_ms: int = 0
+    refused_until_ms: int = 0  # it takes no GUARD: not asked again before
 
 
 @define(eq=False)
@@ -176,6 +183,8 @@ class Instance:
     guard: Guard | None = None
     node_id: str = ""
     ours: bool = False
+    guarded: bool = False  # by its INFO: writes need leases of sentinels
+    leasable: bool = False  # outside a cluster: it has answered GUARD
     no_failover: bool = False
     confirmed_conn_id: int = 0  # the connection on which the node told the id we expect; 0: none yet
     missing_views: int = 0  # views of the cluster in a row that lacked this node
@@ -187,6 +196,11 @@ class Instance:
     touched: bool = False
     removed: bool = False
 
+    @property
+    def lease_id(self) -> str:
+        """By which the holder of a lease is remembered: its node id, or where it listens."""
+        return self.node_id or f"{self.address.host}:{self.address.port}"
+
 
 @define(eq=False)
 class Settings:
@@ -197,6 +211,7 @@ class Settings:
     failover_timeout_ms: int = DEFAULT_FAILOVER_TIMEOUT_MS
     parallel_syncs: int = DEFAULT_PARALLEL_SYNCS
     reboot_down_after_ms: int = 0
+    guard: str = GUARD_AUTO
     auth_pass: str = ""
     auth_user: str = ""
     notification_script: str = ""
@@ -286,7 +301,7 @@ class Unit:
     shard_id: str = ""
     no_vote_before_ms: int = 0
     holds: dict[int, Hold] = Factory(dict)  # by epoch of the vote; see `leases`
-    lease_holder: str = ""  # node id of the one node that may hold a write lease of ours; on disk
+    lease_holder: str = ""  # `lease_id` of the one node that may hold a write lease of ours; on disk
     heir: Instance | None = None  # the replica that the primary, its writers paused, wants leased in its place
     left_until_ms: int = 0  # end of the last lease of a node that left the unit
     cluster_epoch: int = 0  # the primary's config epoch on the cluster bus
@@ -300,6 +315,12 @@ class Unit:
     def members(self) -> list[Instance]:
         """The primary and its replicas."""
         return [self.primary, *self.replicas.values()]
+
+    @property
+    def serving(self) -> Instance:
+        """Whom clients are sent to: the promoted replica as soon as its promotion is confirmed."""
+        promoted = self.failover.promoted
+        return self.primary if promoted is None or self.failover.state < RECONF else promoted
 
     @property
     def hold_until_ms(self) -> int:

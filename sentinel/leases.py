@@ -59,6 +59,11 @@ that answer it holds no lease of ours any more, and the heir gets one, before it
 shows it as the primary, until the primary answers without an heir (the failover failed: first the heir's lease has to
 end), or until the primary is down. Rules 1 and 2 are as ever: the heir is a member like others.
 
+Without a cluster all of this holds for a primary and replicas of ours, if there are enough sentinels (`applies`) and
+the servers answer GUARD. Their config epochs are SENTINEL's, members are known by where they listen, and whether this
+sentinel leased the primary of its file before it restarted is not in that file: it may have, until INFO or a refused
+connection say otherwise.
+
 What is assumed: the drift bound, and that a refused connection means a dead process (a firewall that forges a reset
 for a process that lives breaks it). Nodes of stock know no leases; a stock primary is promoted over as stock Sentinel
 does it.
@@ -70,15 +75,22 @@ import re
 
 from slotmesh.cluster.epochs import is_credible
 from slotmesh.cluster.numbers import INT64_MAX, to_uint
-from slotmesh.sentinel.effects import WARNING, Reply
-from slotmesh.sentinel.instance import REPLICA, Hold, Instance, Unit
-from slotmesh.sentinel.links import GUARD, NODE_ID, Links, ping_period_ms
+from slotmesh.sentinel.effects import WARNING, ErrorReply, Reply
+from slotmesh.sentinel.hello import MAX_PORT
+from slotmesh.sentinel.instance import GUARD_AUTO, GUARD_NO, REPLICA, Hold, Instance, Unit
+from slotmesh.sentinel.links import DISCARD, GUARD, NODE_ID, Links, ping_period_ms
 from slotmesh.sentinel.state import Context
 
 MIN_DRIFT_MS = 20
 DRIFT_PART = 100
 """Two clocks may drift apart by a hundredth of the measured time: a hundred times more than a sick quartz does."""
 
+
+LEAST_VOTERS = 3
+"""With so many sentinels a majority is left when one is lost."""
+
+ASK_AGAIN_MS = 10_000
+"""A server that refused GUARD is asked again this much later."""
 
 CALL = b"guard,"
 _CALL = re.compile(rb"guard,([0-9A-Za-z_-]{1,64}),([0-9]{1,19})")
@@ -107,10 +119,10 @@ class Leases:
     def may_grant(self, unit: Unit, instance: Instance) -> bool:
         """Rules 1 and 3."""
         held = unit.hold_until_ms > self._ctx.now_ms
-        if unit.heir is not None:
+        if unit.heir is not None and unit.serving is unit.primary:
             claimed = instance is unit.heir and not unit.primary.sdown
         else:
-            claimed = instance is unit.primary and instance.role_reported != REPLICA
+            claimed = instance is unit.serving and instance.role_reported != REPLICA
         return claimed and not held and self.clear_at_ms(unit, besides=instance) == 0
 
     def on_node_id(self, instance: Instance, reply: Reply) -> bool:
@@ -126,8 +138,6 @@ class Leases:
 
     def may_vote_at_ms(self, unit: Unit) -> int:
         """Rule 2, and the silence after a restart: when we may vote in a failover of `unit`; 0 at once."""
-        if not self.leased(unit):
-            return 0
         start = unit.no_vote_before_ms if unit.no_vote_before_ms > self._ctx.now_ms else 0
         return max(self.clear_at_ms(unit), start)
 
@@ -135,12 +145,32 @@ class Leases:
         """Whether leases matter for this unit: a shard whose primary understands them, or that we leased before.
 
         (After a restart INFO may not have told yet whose the primary is; the holder of our last lease is on disk.)
+        Without a cluster: one that is to be guarded, and has members that take leases.
         """
-        return unit.guard is not None and (unit.primary.ours or unit.lease_holder != "")
+        if unit.guard is not None:
+            return unit.primary.ours or unit.lease_holder != ""
+        return self.applies(unit) and any(member.leasable for member in unit.members())
+
+    @staticmethod
+    def applies(unit: Unit) -> bool:
+        """Whether this unit is to be guarded. Clusters are.
+
+        A primary without one by itself only where it stays writable when one sentinel is lost. A primary that is
+        guarded already needs us, however many we know just now.
+        """
+        wanted = unit.settings.guard
+        if unit.guard is not None or wanted != GUARD_AUTO:
+            return wanted != GUARD_NO or unit.guard is not None
+        return unit.voters >= LEAST_VOTERS or unit.primary.guarded or unit.lease_holder != ""
+
+    def guards(self, instance: Instance) -> bool:
+        """Whether GUARD is to be sent to this server."""
+        unit = instance.unit
+        return unit is not None and instance.ours and (instance.guard is not None or self.applies(unit))
 
     def hold(self, unit: Unit, epoch: int, candidate: str) -> None:
         """Rule 3: we voted for `candidate` in a failover of `unit`."""
-        if self.leased(unit):
+        if self.leased(unit) or self.applies(unit):
             now, leader_ms = self._ctx.now_ms, self._ctx.leader_time_ms
             unit.holds = {when: hold for when, hold in unit.holds.items() if hold.until_ms > now}
             unit.holds[epoch] = Hold(candidate, now + leader_ms + drift_ms(leader_ms))
@@ -169,23 +199,50 @@ class Leases:
         if instance.unit is not None:
             self._ctx.touch_unit(instance.unit)
 
-    def restarted(self, unit: Unit, holder: Instance) -> None:
-        """We restart, and may have leased `holder` before."""
+    def restarted(self, unit: Unit) -> None:
+        """We restart, and may have leased the holder on disk before.
+
+        Of a primary without a cluster the file says only whom else we leased than itself, if anybody. As long as it is
+        silent, it may have a lease of ours: its INFO, or that it is dead, says more.
+        """
+        if not self.applies(unit):
+            return
         lease_ms = unit.settings.down_after_ms
         end_ms = self._ctx.now_ms + lease_ms + drift_ms(lease_ms)
+        holder = next((m for m in unit.members() if unit.lease_holder in ("", m.lease_id)), None)
+        if holder is None and unit.guard is None:
+            unit.left_until_ms = end_ms
+            return
+        holder = holder or unit.primary
         holder.lease.granted_until_ms = end_ms
         holder.lease.grant_conn_id = -1
-        unit.no_vote_before_ms = end_ms
+        if unit.guard is not None:
+            unit.no_vote_before_ms = end_ms
+
+    def forget(self, instance: Instance) -> None:
+        """This server, outside a cluster, takes no leases: it is none of ours."""
+        instance.leasable = False
+        instance.lease.granted_until_ms = instance.lease.grant_conn_id = 0
+
+    def release(self, unit: Unit) -> None:
+        """We guard this unit, one without a cluster, no longer: its servers are free unless other sentinels go on.
+
+        Those arm them again with their next pings; the last majority to leave frees them.
+        """
+        for member in unit.members():
+            if member.ours:
+                self._links.send(member, DISCARD, "CLUSTER", "UNGUARD", unit.name)
+            member.leasable = False
 
     # ------------------------------------------------------------------------------------------------------- messages
 
     def due_ms(self, instance: Instance) -> int:
         """When the next GUARD is to be sent to a guarded node of ours."""
-        due = instance.lease.sent_ms + ping_period_ms(self._ctx, instance)
+        due = max(instance.lease.sent_ms + ping_period_ms(self._ctx, instance), instance.lease.refused_until_ms)
         unit = instance.unit
         if unit is None or instance.lease.granted_until_ms > self._ctx.now_ms:
             return due
-        if instance is not (unit.heir or unit.primary):
+        if instance is not (unit.heir or unit.serving):
             return due
         # A primary without a lease cannot serve: lease it as soon as the rules allow.
         lease = instance.lease
@@ -199,13 +256,13 @@ class Leases:
         unit, lease = instance.unit, instance.lease
         if (
             unit is None
-            or instance.guard is None
+            or not (instance.guard is not None or self.guards(instance))
             or not instance.link.commands.up
             or not self._links.has_room(instance)
         ):
             return
         lease_ms = instance.settings.down_after_ms
-        if instance.confirmed_conn_id != instance.link.commands.conn_id:
+        if instance.guard is not None and instance.confirmed_conn_id != instance.link.commands.conn_id:
             # Another node may listen at this address by now: first it tells who it is.
             lease.sent_ms = self._ctx.now_ms
             self._links.send(instance, NODE_ID, "CLUSTER", "MYID")
@@ -214,22 +271,24 @@ class Leases:
         if grant:
             self._note_grant(unit, instance, lease_ms)
         lease.sent_ms = self._ctx.now_ms
-        words = (instance.guard.name, self._ctx.my_id, self._ctx.current_epoch, lease_ms, unit.voters, lease.echo_ms)
+        name = unit.name if instance.guard is None else instance.guard.name
+        words = (name, self._ctx.my_id, self._ctx.current_epoch, lease_ms, unit.voters, lease.echo_ms)
         watch = () if grant else ("WATCH",)
-        if self._links.send(instance, GUARD, "CLUSTER", "GUARD", *words, *watch, note=int(grant)):
+        sent = self._links.send(instance, GUARD, "CLUSTER", "GUARD", *words, *watch, note=int(grant))
+        if sent and (instance.guard is not None or instance.leasable):
             self._links.note_ping(instance)
 
     def _note_grant(self, unit: Unit, instance: Instance, grant_ms: int) -> None:
         lease = instance.lease
         end_ms = lease.echo_heard_ms + grant_ms + drift_ms(grant_ms)
         conn_id = instance.link.commands.conn_id
-        if lease.granted_until_ms <= self._ctx.now_ms:
-            lease.grant_conn_id = conn_id  # nothing older is alive
-        elif lease.grant_conn_id != conn_id:
-            lease.grant_conn_id = -1
+        if lease.grant_conn_id != conn_id:
+            lease.grant_conn_id, lease.elsewhere_until_ms = conn_id, lease.granted_until_ms
         lease.granted_until_ms, lease.granted_echo_ms = max(lease.granted_until_ms, end_ms), lease.echo_ms
-        if unit.lease_holder != instance.node_id:
-            unit.lease_holder = instance.node_id
+        if unit.lease_holder != instance.lease_id:
+            if not unit.lease_holder and unit.guard is None:
+                self._ctx.log(f"{unit.name} takes writes only with leases of most of its {unit.voters} sentinels")
+            unit.lease_holder = instance.lease_id
             self._ctx.persist()  # before the lease is sent: a Persist precedes every Send of its batch
 
     def _learn_fence(self, instance: Instance, epoch: int) -> None:
@@ -242,7 +301,8 @@ class Leases:
 
     def _nothing_later(self, instance: Instance) -> bool:
         channel = instance.link.commands
-        same = instance.lease.grant_conn_id in (0, channel.conn_id)
+        lease = instance.lease
+        same = lease.grant_conn_id in (0, channel.conn_id) and lease.elsewhere_until_ms <= self._ctx.now_ms
         return same and not any(pending.kind == GUARD and pending.note for pending in channel.pending)
 
     def left(self, unit: Unit, member: Instance) -> None:
@@ -252,6 +312,8 @@ class Leases:
     def on_reply(self, instance: Instance, reply: Reply, granted: bool) -> None:
         """A node answered GUARD. An error means it cannot be leased now; its lease just runs out."""
         lease, now = instance.lease, self._ctx.now_ms
+        if instance.guard is None:
+            self._note_ability(instance, reply)
         if not isinstance(reply, list) or len(reply) < 2:
             return
         echo_ms, fence_epoch = reply[0], reply[1]
@@ -267,18 +329,43 @@ class Leases:
             if instance.unit is not None:
                 self._ctx.touch_unit(instance.unit)
         unit = instance.unit
-        if unit is not None and instance is unit.primary:
+        if unit is not None and instance is unit.serving:
             self._follow_heir(unit, heir.decode("utf-8", "surrogateescape") if isinstance(heir, bytes) else "")
         if first and unit is not None:
-            if instance is unit.primary:
+            if instance is unit.serving:
                 lease.sent_ms = 0  # lease it now that there is an echo
                 self._ctx.touch(instance)
             self._ctx.touch(unit)  # an order to this node may have waited for its clock
 
+    def _note_ability(self, instance: Instance, reply: Reply) -> None:
+        """Outside a cluster nobody has to take leases: a node may be set not to, or we may not be allowed to ask."""
+        lease, able, was_able = instance.lease, isinstance(reply, list), instance.leasable
+        if isinstance(reply, ErrorReply) and (was_able or not lease.refused_until_ms):
+            self._ctx.log(f"{instance.name} takes no lease: {reply.text}")
+        again_ms = 0 if was_able and lease.granted_until_ms > self._ctx.now_ms else ASK_AGAIN_MS
+        lease.refused_until_ms = 0 if able else self._ctx.now_ms + again_ms
+        instance.leasable = able
+        if able != was_able:
+            self._ctx.touch_unit(instance.unit)
+
+    def move(self, unit: Unit) -> None:
+        """Another member is to be leased: the lease that the one before may have ends now, not at the next ping."""
+        for member in unit.members():
+            if member is not unit.serving and member.lease.granted_until_ms:
+                self.renew(member)
+        self._ctx.touch_unit(unit)
+
+    def _is(self, member: Instance, told: str) -> bool:
+        """Whether a node calls this member so: by node id in a cluster, else `host:port`."""
+        if member.guard is not None:
+            return member.node_id == told
+        host, _, port = told.rpartition(":")
+        return self._ctx.same_host(member.address, host, to_uint(port, MAX_PORT) or 0)
+
     def _follow_heir(self, unit: Unit, node_id: str) -> None:
         """The primary names its heir, or (an empty id) has none."""
         before = unit.heir
-        unit.heir = next((member for member in unit.replicas.values() if node_id and member.node_id == node_id), None)
+        unit.heir = next((member for member in unit.replicas.values() if node_id and self._is(member, node_id)), None)
         if unit.heir is not before:
             for member in (before, unit.heir):
                 if member is not None:
@@ -293,8 +380,9 @@ class Leases:
             return
         node_id = called[1].decode()
         for unit in self._ctx.units.values():
-            node, lease = unit.primary, unit.primary.lease
-            news = lease.called_ms < clock_ms and lease.echo_ms <= clock_ms
-            if node.guard is not None and node.node_id == node_id and news:
-                lease.called_ms = clock_ms  # many nodes pass the call on
-                self.renew(node)
+            for node in {id(one): one for one in (unit.serving, unit.heir or unit.serving)}.values():
+                lease = node.lease
+                news = lease.called_ms < clock_ms and lease.echo_ms <= clock_ms
+                if node_id == (node.run_id if node.guard is None else node.node_id) and news:
+                    lease.called_ms = clock_ms  # many nodes pass the call on
+                    self.renew(node)

@@ -41,7 +41,7 @@ UNANSWERED_MS = 150
 
 def ping_period_ms(ctx: Context, instance: Instance) -> int:
     """How often to ping: stock's period, and for guarded nodes often enough to renew a lease five times over."""
-    if instance.guard is not None:
+    if instance.guard is not None or instance.leasable:
         return min(ctx.timing.ping_period, max(50, instance.settings.down_after_ms // 5))
     return min(ctx.timing.ping_period, instance.settings.down_after_ms)
 
@@ -164,7 +164,7 @@ class Links:
             link.heard_ms = self._ctx.now_ms
             self._write(channel, self._words(instance, "SUBSCRIBE", HELLO_CHANNEL))
         else:
-            instance.lease.echo_ms = instance.lease.called_ms = 0
+            instance.lease.echo_ms = instance.lease.called_ms = instance.lease.sent_ms = 0
             self.ping(instance)
         return instance
 

@@ -9,7 +9,8 @@ After a crash of a whole shard the first process that is up must not win just fo
 older than what the primary wrote to its own. A replica that has had no link to its primary since it started
 (`master_link_down_since_seconds:-1`) is therefore fit only `HEAD_START_MS` after its first answer. Its offset cannot
 decide that: the sentinels know no newer one of the primary than that of the last INFO. When the primary does not come,
-data on a disk are better than none.
+data on a disk are better than none. What it says about its uptime counts as well: sentinels that restart do not begin
+to wait again.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from slotmesh.node.base.glob import match
 from slotmesh.node.resp.values import OK
 from slotmesh.sentinel.command_support import CommandFailure, number, unit_of, word
 from slotmesh.sentinel.effects import WARNING, Reply
-from slotmesh.sentinel.instance import Instance, Settings, Unit
+from slotmesh.sentinel.instance import GUARD_NO, GUARD_WORDS, Instance, Settings, Unit
 from slotmesh.sentinel.present import text
 from slotmesh.sentinel.state import Timing, touch_all
 
@@ -64,6 +64,8 @@ def set_options(core: SentinelCore, args: list[bytes]) -> Reply:
             shown_values = ["******"] if option == "auth-pass" else [word(value) for value in values]
             for subject in subjects[:1]:
                 core.ctx.emit(WARNING, "+set", subject, " " + " ".join([word(args[position]), *shown_values]))
+            if option == "guard" and settings.guard == GUARD_NO:
+                core.leases.release(subjects[0])
             if option in ("auth-pass", "auth-user"):
                 _drop_connections(core, subjects)
             position += taken
@@ -104,6 +106,15 @@ def _set_number(core: SentinelCore, settings: Settings, option: str, values: lis
     setattr(settings, field, value)
 
 
+def _set_guard(core: SentinelCore, settings: Settings, option: str, values: list[bytes]) -> None:
+    if any(guard.settings is settings for guard in core.ctx.guards.values()):
+        raise CommandFailure("ERR A cluster is always guarded")
+    value = word(values[0]).lower()
+    if value not in GUARD_WORDS:
+        raise _bad(option, values[0])
+    settings.guard = value
+
+
 def _set_script(core: SentinelCore, settings: Settings, option: str, values: list[bytes]) -> None:
     if core.ctx.options.deny_scripts_reconfig:
         raise CommandFailure(_SCRIPTS_DENIED)
@@ -139,6 +150,7 @@ _SETTERS: dict[str, Callable[[SentinelCore, Settings, str, list[bytes]], None]] 
     **dict.fromkeys(_NUMBERS, _set_number),
     "notification-script": _set_script,
     "client-reconfig-script": _set_script,
+    "guard": _set_guard,
     "auth-pass": _set_credential,
     "auth-user": _set_credential,
     "rename-command": _set_renamed,

@@ -2,10 +2,16 @@
 
 Loading and dumping stand next to each other on purpose: whatever `dump` writes, `load` must read.
 
-Two statements are ours, for guarded clusters; a stock sentinel does not know them (nor could it guard a cluster):
+Some statements are ours; a stock sentinel does not know them. Those of guarded clusters, which it could not guard:
 
     sentinel known-shard <guard> <unit id> <shard id or -> <primary node id> <cluster epoch> <lease holder node id or ->
     sentinel known-node <guard> <unit id> <node id> <ip> <port>
+
+and those of guarded primaries without a cluster: the setting, where it is not `auto`, and who may hold a lease of ours,
+as long as that is not the monitored primary (for some milliseconds of a failover).
+
+    sentinel guard <name> yes | no | auto
+    sentinel known-holder <name> <ip> <port>
 
 The other per-unit statements (config-epoch, leader-epoch, known-sentinel) name a shard's unit as <guard>/<unit id>.
 """
@@ -23,6 +29,8 @@ from slotmesh.sentinel.instance import (
     DEFAULT_DOWN_AFTER_MS,
     DEFAULT_FAILOVER_TIMEOUT_MS,
     DEFAULT_PARALLEL_SYNCS,
+    GUARD_AUTO,
+    GUARD_WORDS,
     Address,
     Instance,
     Settings,
@@ -50,10 +58,8 @@ def load(core: SentinelCore, statements: list[Statement], executable: Callable[[
             _apply(core, list(statement.words), executable)
         except StatementError as error:
             raise fatal(statement.number, statement.text, str(error)) from error
-    for guard in core.ctx.guards.values():
-        for unit in guard.units.values():
-            holder = next((m for m in unit.members() if m.node_id and m.node_id == unit.lease_holder), None)
-            core.leases.restarted(unit, holder or unit.primary)
+    for unit in core.ctx.units.values():
+        core.leases.restarted(unit)
     core.ctx.dirty = False
 
 
@@ -67,6 +73,9 @@ def _apply(core: SentinelCore, words: list[str], executable: Callable[[str], boo
         _known_shard(core, args)
     elif name == "known-node" and len(args) == 5:
         _known_node(core, args)
+    elif name == "known-holder" and len(args) == 3:
+        address = _instance(core, args[1], args[2])
+        _unit(core, args[0]).lease_holder = f"{address.host}:{address.port}"
     elif name in ("config-epoch", "leader-epoch") and len(args) == 2:
         _epoch(core, name, args)
     elif name in ("known-slave", "known-replica") and len(args) == 3:
@@ -201,6 +210,10 @@ def _apply_setting(core: SentinelCore, name: str, args: list[str], executable: C
             what = "Notification" if name.startswith("n") else "Client reconfiguration"
             raise StatementError(f"{what} script seems non existing or non executable.")
         setattr(settings, name.replace("-", "_"), value)
+    elif name == "guard":
+        if value.lower() not in GUARD_WORDS or args[0] in core.ctx.guards:
+            raise StatementError("Please specify yes, no or auto for the guard option; a cluster is always guarded.")
+        _settings(core, args[0]).guard = value.lower()
     elif name in ("auth-pass", "auth-user"):
         setattr(_settings(core, args[0]), name.replace("-", "_"), value)
     else:
@@ -328,6 +341,7 @@ def _dump_settings(name: str, settings: Settings) -> list[tuple[str, ...]]:
         ("auth-pass", settings.auth_pass, ""),
         ("auth-user", settings.auth_user, ""),
         (REBOOT_PERIOD, settings.reboot_down_after_ms, 0),
+        ("guard", settings.guard, GUARD_AUTO),
     ]
     lines: list[tuple[str, ...]] = [(key, name, str(value)) for key, value, default in values if value != default]
     return lines + [("rename-command", name, old, new) for old, new in settings.renamed.items()]
@@ -345,6 +359,10 @@ def _dump_plain(core: SentinelCore, unit: Unit) -> list[tuple[str, ...]]:
         address = unit.primary.address if replica.address.same_place(primary) else replica.address
         if ctx.reachable(_host(ctx, address)):
             lines.append(("known-replica", unit.name, _host(ctx, address), str(address.port)))
+    host, _, port = unit.lease_holder.rpartition(":")
+    # Nearly always it is the primary of the monitor line; then the file holds nothing that stock does not know.
+    if host and ctx.reachable(host) and not ctx.same_host(primary, host, _number(port)):
+        lines.append(("known-holder", unit.name, host, port))
     return lines + _dump_sentinels(core, unit)
 
 

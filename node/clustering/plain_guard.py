@@ -16,7 +16,7 @@ from slotmesh.cluster.guard import SENTINEL_CHANNEL, Fence, Guard, GuardReply
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
 from slotmesh.node.clustering.guard_file import GuardFile, SavedGuard
-from slotmesh.node.clustering.lease import Lease
+from slotmesh.node.clustering.lease import LEASE_MARGIN_MS, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,7 +192,7 @@ class PlainGuard:
 
     def _refusal(self) -> ErrorReply:
         guard = self.guard
-        return errors.lost_leases(guard.name, guard.lease_count(self.now_ms), guard.leases_needed)
+        return errors.lost_leases(guard.name, guard.lease_count(self.now_ms + LEASE_MARGIN_MS), guard.leases_needed)
 
     def fields(self) -> dict[str, int | str]:
         """What INFO says: nothing unless sentinels guard this node."""

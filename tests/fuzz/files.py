@@ -30,6 +30,8 @@ sentinel auth-pass m "s e c"
 sentinel rename-command m CONFIG guarded
 sentinel config-epoch m 4
 sentinel leader-epoch m 4
+sentinel guard m yes
+sentinel known-holder m 10.0.0.4 7001
 sentinel known-replica m 10.0.0.3 7001
 sentinel known-replica m 10.0.0.4 7001
 sentinel known-sentinel m 10.0.0.5 26379 eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee

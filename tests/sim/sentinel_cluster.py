@@ -74,7 +74,7 @@ class GuardedNode(SimNode):
         return self.data.link_up
 
     @property
-    def armed(self) -> bool:
+    def is_armed(self) -> bool:
         return self.core.guard.is_armed
 
     def writable(self) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 
 from attrs import Factory, define, field
 
+from slotmesh.cluster.errors import ClusterRefusal
+from slotmesh.cluster.guard import SENTINEL_CHANNEL, Fence, Guard
 from slotmesh.node.resp.values import OK, PONG
 from slotmesh.sentinel.effects import ErrorReply
 from tests.sim.lag import Lag
@@ -14,11 +16,16 @@ from tests.sim.sentinel_hosts import LEASE_MARGIN_MS, SERVER_PORT, SimHost
 
 REPLICATE_MS = 60
 GOSSIP_MS = 120
+PAUSE_MS = 30
+"""How long a plain primary waits at most for the replica that is to take its place."""
 
 
 @define(eq=False)
 class SimServer(SimHost):
-    """A server. In a cluster `shard` >= 0, and `owners` is its view of the bus: shard -> (node id, config epoch)."""
+    """A server. In a cluster `shard` >= 0, and `owners` is its view of the bus: shard -> (node id, config epoch).
+
+    Without one it has the real guard, for which it is the `GuardedNode`.
+    """
 
     node_id: str = ""
     shard: int = -1
@@ -32,6 +39,7 @@ class SimServer(SimHost):
     fence_epoch: int = 0
     armed: bool = False
     peers: list[SimServer] = Factory(list)  # all servers, ourselves included
+    reign: int = 0  # of the unit's primaries, when we accepted our last write as one; 0: we followed since
     on_write: Callable[[SimServer], None] = lambda server: None
     on_ordered: Callable[[SimServer], None] = lambda server: None
     run_id: str = ""
@@ -39,6 +47,9 @@ class SimServer(SimHost):
     link_down_ms: int = 0  # since when the link is down; 0: it never was up since the start
     born_ms: int = 0
     voters: int = 0
+    guard: Guard = field(init=False)
+    guard_disk: tuple[str, int, int] = ("", 0, 0)
+    paused_for: SimServer | None = None  # who is to take our place; our writers are paused
     _entries: dict[bytes, tuple[int, bool]] = field(factory=dict, init=False)  # sentinel -> (expiry, write lease?)
     _subscribers: list[int] = field(factory=list, init=False)
     _queued: dict[int, list[tuple[bytes, ...]]] = field(factory=dict, init=False)
@@ -53,6 +64,10 @@ class SimServer(SimHost):
         self._queued.clear()
         self.link_up, self.link_down_ms = False, 0
         self.lag.restart(self.offset)
+        self.paused_for = None
+        if not self.clustered:
+            self.guard = Guard(self)
+            self.guard.restore(*self.guard_disk)
         self.later(int(self.rng.random() * REPLICATE_MS), self._work)
         if self.shard >= 0:
             self.later(int(self.rng.random() * GOSSIP_MS), self._gossip)
@@ -76,7 +91,14 @@ class SimServer(SimHost):
         """Whether a write would be accepted now."""
         if not self.up or self.frozen or self.leads is not None:
             return False
+        if not self.clustered:
+            return self.paused_for is None and not self.guard.is_fenced(self.clock_ms() + LEASE_MARGIN_MS)
         return not self.armed or self._leased_until() > self.clock_ms() + LEASE_MARGIN_MS
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether writes need leases."""
+        return self.armed if self.clustered else self.guard.is_armed
 
     def _leased_until(self) -> int:
         expiries = sorted((expiry for expiry, lease in self._entries.values() if lease), reverse=True)
@@ -165,6 +187,8 @@ class SimServer(SimHost):
             return self._kill_clients(key)
         if name == b"CLUSTER" and self.clustered:
             return self._cluster(argv)
+        if name == b"CLUSTER" and self.ours:
+            return self._guarded_alone(argv)
         return OK if name in (b"CLIENT", b"AUTH", b"CONFIG") else ErrorReply("ERR unknown command")
 
     def _kill_clients(self, key: int) -> int:
@@ -178,28 +202,101 @@ class SimServer(SimHost):
     def _replica_of(self, host: bytes, port: bytes) -> Any:
         if self.clustered:
             return ErrorReply("ERR REPLICAOF not allowed in cluster mode.")
+        if self.paused_for is not None:
+            return ErrorReply("ERR REPLICAOF not allowed while failing over.")
         if host.upper() == b"NO":
             self._begin_to_lead()
-            self.primary = None
+            self.follow(None)
         else:
-            self.primary = next(peer for peer in self.peers if peer.address == host.decode())
-        self.link_up, self.link_down_ms = False, 0
+            self.follow(next(peer for peer in self.peers if peer.address == host.decode()))
         return OK
 
     def _hand_over(self, host: bytes) -> Any:
         """The coordinated failover of a plain primary: with everything at the replica, the roles change."""
         heir = next(peer for peer in self.peers if peer.address == host.decode())
-        cut = self.network.is_cut(self, heir) or self.network.is_cut(heir, self)
-        if self.primary is not None or heir.primary is not self or not heir.link_up or cut or not heir.up:
+        if self.paused_for is not None or not self._may_hand_over(heir):
             return ErrorReply("ERR FAILOVER target HOST and PORT is not a replica.")
-        self.primary, self.link_up, self.link_down_ms = heir, False, 0
-        self.network.after(1 + int(self.rng.random() * 5), heir.offer, heir._succeed, self.offset)
+        self.paused_for = heir
+        self.guard.name_heir(f"{heir.address}:{SERVER_PORT}")
+        self.later(1 + int(self.rng.random() * PAUSE_MS), self._end_pause, heir)
         return OK
+
+    def _may_hand_over(self, heir: SimServer) -> bool:
+        cut = self.network.is_cut(self, heir) or self.network.is_cut(heir, self)
+        return self.primary is None and heir.primary is self and heir.link_up and not cut and heir.up
+
+    def _end_pause(self, heir: SimServer) -> None:
+        if self.paused_for is not heir:
+            return
+        if self._may_hand_over(heir):
+            self.follow(heir)
+            self.paused_for = None
+            self.network.after(1 + int(self.rng.random() * 5), heir.offer, heir._succeed, self.offset)
+        else:
+            self.paused_for = None
+            self.guard.end_hand_over()
+
+    def follow(self, leader: SimServer | None) -> None:
+        """Be a replica of that one, or a primary."""
+        if leader is not None:
+            self.reign = 0
+        self.primary, self.link_up, self.link_down_ms = leader, False, 0
+
+    # What the guard of a server without a cluster sees of it, and asks
+
+    @property
+    def now_ms(self) -> int:
+        return self.clock_ms()
+
+    @property
+    def own_id(self) -> str:
+        return self.run_id
+
+    @property
+    def primary_id(self) -> str:
+        return "" if self.primary is None else f"{self.primary.address}:{SERVER_PORT}"
+
+    @property
+    def hands_over(self) -> bool:
+        return self.paused_for is not None
+
+    @property
+    def newest_epoch(self) -> int:
+        return self.guard.fence_epoch
+
+    def save(self) -> None:
+        self.guard_disk = (self.guard.name, self.guard.voters, self.guard.fence_epoch)
+
+    def notice(self, text: str) -> None: ...
+
+    def publish(self, payload: bytes) -> None:
+        self._publish(SENTINEL_CHANNEL, payload)
+
+    def _guarded_alone(self, argv: tuple[bytes, ...]) -> Any:
+        """The commands of the guard without a cluster."""
+        sub, args = argv[1].upper(), [word.decode() for word in argv[2:]]
+        try:
+            if sub == b"GUARD":
+                numbers = [int(word) for word in args[3:6]]
+                told = self.guard.on_guard(args[0], args[1], *numbers, watch=len(args) > 6)
+                heir = [told.heir.encode()] if told.heir else []
+                return [told.clock_ms, told.fence_epoch, int(told.armed), int(told.fenced), *heir]
+            if sub == b"UNGUARD":
+                return int(self.guard.release(args[0]))
+            if sub == b"FAILOVER" and args[:2] == ["TAKEOVER", "FENCE"]:
+                self.guard.obey(Fence(int(args[2]), int(args[3]), int(args[4])))
+                if self.primary is not None:
+                    self._begin_to_lead()
+                    self.follow(None)
+                    self.on_ordered(self)
+                return OK
+        except ClusterRefusal as refusal:
+            return ErrorReply(f"ERR {refusal}")
+        return ErrorReply("ERR This instance has cluster support disabled")
 
     def _succeed(self, offset: int) -> None:
         self.offset = offset
-        self.primary = None
-        self.link_up, self.link_down_ms = False, 0
+        self.follow(None)
 
     def _publish(self, channel: bytes, message: bytes) -> int:
         for peer in self.peers if self.clustered else [self]:
@@ -215,8 +312,11 @@ class SimServer(SimHost):
 
     def _info(self) -> bytes:
         lines = [f"run_id:{self.run_id}", f"cluster_enabled:{int(self.clustered)}"]
+        lines.append(f"uptime_in_seconds:{(self.clock_ms() - self.born_ms) // 1000}")
         if self.ours:
             lines.append("server_name:slotmesh")
+        if not self.clustered and self.guard.is_armed:
+            lines.append("cluster_guard_leases:0")
         leader = self.leads
         if leader is None:
             lines.append("role:master")

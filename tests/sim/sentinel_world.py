@@ -5,7 +5,8 @@ Checked after every step:
 - a promotion order only with the votes of a majority (or by an operator's order), and one leader per unit and epoch;
 - epochs of a sentinel never go back, not even over a restart;
 - a node of a cluster is promoted only when no other node of its shard accepts writes;
-- writes of a shard are accepted by one node at a time: never again by a primary after its successor accepted one.
+- writes of a shard, or of a plain primary and its replicas, are accepted by one node at a time: never again by a
+  primary after its successor accepted one.
 Then: all sentinels agree on every unit's primary, it accepts writes, and all its replicas follow it.
 """
 
@@ -73,6 +74,8 @@ class SentinelWorld:
         self.epochs: dict[tuple[str, str], int] = {}
         self.writes: dict[int, tuple[int, str, int]] = {}  # shard -> claim epoch, node and time of the last write
         self.write_count = 0
+        self.plain_writer: SimServer | None = None  # of the plain unit
+        self.reign = 0  # how many primaries it has had
         self.switches = 0
         self.end_ms = 0
         self.ambush = self.vote_ambush = False
@@ -413,6 +416,7 @@ class SentinelWorld:
         """A server accepted a write."""
         self.write_count += 1
         if not self.clustered:
+            self._check_reign(server)
             return
         epoch = server.owners[server.shard][1]
         last_epoch, last_node, when_ms = self.writes.get(server.shard, (0, server.node_id, 0))
@@ -424,6 +428,19 @@ class SentinelWorld:
         if last_node != server.node_id:
             self.remember(f"first write of {server.address} (epoch {epoch})")
         self.writes[server.shard] = (epoch, server.node_id, self.network.now_ms)
+
+    def _check_reign(self, server: SimServer) -> None:
+        """A plain primary that was succeeded writes no more, unless it has followed its successor meanwhile."""
+        if server is not self.plain_writer:
+            self.reign += 1
+            self.remember(f"first write of {server.address} (reign {self.reign})")
+        self.plain_writer = server
+        if server.reign not in (0, self.reign):
+            raise SafetyViolation(f"{server.address} accepted a write after its successor accepted one")
+        server.reign = self.reign
+        writers = [other.address for other in self.servers if other.writable()]
+        if len(writers) > 1:
+            raise SafetyViolation(f"{writers} accept writes at the same time")
 
     # ------------------------------------------------------------------------------------------------------- recovery
 
@@ -447,7 +464,7 @@ class SentinelWorld:
             primary = primaries[0]
             if not primary.writable():
                 return f"{primary.address} refuses writes"
-            unguarded = [server.address for server in members if self.clustered and not server.armed]
+            unguarded = [server.address for server in members if not server.is_armed]
             if unguarded:
                 return f"{unguarded} are not guarded"
             for server in members:

@@ -189,7 +189,7 @@ def _lease_without_rule_1(self: Leases, unit: Unit, instance: Instance) -> bool:
 Rule = tuple[Callable[[], None], Any, str, Callable[..., Any]]
 RULES: list[Rule] = [
     (hidden_primary_and_a_manual_takeover, Leases, "may_grant", _lease_without_rule_1),
-    (hidden_primary_and_restarted_sentinels, Leases, "restarted", lambda self, unit, holder: None),
+    (hidden_primary_and_restarted_sentinels, Leases, "restarted", lambda self, unit: None),
     (one_blind_sentinel_with_quorum_one, Leases, "may_vote_at_ms", lambda self, unit: 0),
     (late_candidate_after_the_primary_came_back, Leases, "hold", lambda self, unit, epoch, candidate: None),
     (one_run_of_random_faults, election, "votes_to_win", lambda voters, quorum: quorum),

@@ -76,6 +76,8 @@ def test_vote_of_a_former_life_is_not_given_again() -> None:
     bench = watched()
     vote_request(bench, 5, "a" * 40)
     again = SentinelBench(bench.saved())
+    again.accept(PRIMARY)
+    again.answer(PRIMARY, {"PING": b"PONG", "INFO": info()})
     assert vote_request(again, 5, "b" * 40) == [0, b"*", 0]
     assert vote_request(again, 6, "b" * 40) == [0, b"b" * 40, 6]
 
