@@ -9,7 +9,7 @@ def main() -> None:
     """Entry point of the node."""
     # What is imported stays: looking for garbage in it meanwhile would be a waste.
     gc.disable()
-    from slotmesh.node.process.program import main as run
+    from slotmesh.node.program import main as run
 
     run()
 

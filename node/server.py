@@ -1,23 +1,22 @@
-"""A node, wired together: what it is made of, who is let in, and the questions that dispatch asks of the whole.
+"""A node, wired together: what it is made of, and the questions that its parts ask of the whole.
 
-The parts know this object (handlers reach it as `client.server`); it knows the parts. It decides little itself. Parts
-that a node may lack are None then: `cluster` outside a cluster, `replication` until it is wired.
+The only place that knows all parts. Each is given `NodeState` and the others that it works with, by name; what one
+needs of another that comes later in the order of the rooms, it gets as a function. Handlers of commands reach this
+object as `client.server` (`NodeClient`), nobody else does. It decides little itself. `cluster` is None outside a
+cluster.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import socket
 
 import trio
 
 from slotmesh.node.acl.users import Acl
-from slotmesh.node.base import gates
 from slotmesh.node.base.clock import Clock
-from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.base.errors import ErrorReply
-from slotmesh.node.base.native import HOT_PATH
+from slotmesh.node.base.gates import SERVER_WRITES_REFUSED
 from slotmesh.node.clients.blocking import Blocking
 from slotmesh.node.clients.client import Client
 from slotmesh.node.clients.import_mode import Importing
@@ -31,108 +30,236 @@ from slotmesh.node.clustering.plain_guard import PlainGuard
 from slotmesh.node.config.configuration import Config
 from slotmesh.node.config.live_limits import follow_config
 from slotmesh.node.memory.eviction import Eviction
-from slotmesh.node.observe import info_after_7_0 as info_newer
-from slotmesh.node.observe.command_log import CommandLogs
-from slotmesh.node.observe.histogram import Histogram
+from slotmesh.node.memory.used import Memory
+from slotmesh.node.observe import info_after_7_0
+from slotmesh.node.observe.calls import CallReports
 from slotmesh.node.observe.hot_keys import HotKeys
 from slotmesh.node.observe.info import Info
-from slotmesh.node.observe.info_sections import BASE
+from slotmesh.node.observe.info_sections import InfoSources, base_sections
 from slotmesh.node.observe.monitors import Monitors
-from slotmesh.node.persistence.errors import StorageError
 from slotmesh.node.persistence.manager import Persistence
 from slotmesh.node.process.oom_score import OomScore
 from slotmesh.node.process.shutdown import Shutdown
 from slotmesh.node.pubsub.registry import PubSub
+from slotmesh.node.replication.applier import Applying
 from slotmesh.node.replication.manager import Replication
+from slotmesh.node.scripting.calls import CallParts
 from slotmesh.node.scripting.host import Scripting
-from slotmesh.node.serving import dispatch
+from slotmesh.node.serving.admission import Admission
+from slotmesh.node.serving.checks import Checks
 from slotmesh.node.serving.cron import Cron
 from slotmesh.node.serving.data_plane import DataPlane
+from slotmesh.node.serving.dispatch import Dispatch
 from slotmesh.node.serving.file_saves import FileSaves
 from slotmesh.node.serving.http_guard import HttpGuard
-from slotmesh.node.serving.listeners import Listeners, address_text, is_local, set_keepalive
-from slotmesh.node.serving.tasks import NeededTasks, leaves
-from slotmesh.node.spec import registry
-from slotmesh.node.spec.registry import CommandSpec
-from slotmesh.node.state import NEVER, NodeState
+from slotmesh.node.serving.listeners import Listeners
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
-_TOO_MANY = b"-ERR max number of clients reached\r\n"
-_DENIED = (
-    b"-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for "
-    b"the default user. In this mode connections are only accepted from the loopback interface. If you want to "
-    b"connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable "
-    b"protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by "
-    b"connecting to Redis from the same host the server is running, however MAKE SURE Redis is not publicly "
-    b"accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively"
-    b" you can just disable the protected mode by editing the Redis configuration file, and setting the "
-    b"protected mode option to 'no', and then restarting the server. 3) If you started the server manually just"
-    b" for testing, restart it with the '--protected-mode no' option. 4) Set up an authentication password for "
-    b"the default user. NOTE: You only need to do one of the above things in order for the server to start "
-    b"accepting connections from the outside.\r\n"
-)
+
+class NodeClient(Client):
+    """A client as handlers of commands see it, which may look at the whole node."""
+
+    __slots__ = ()
+
+    server: Server
 
 
 class Server:
     """One node process."""
 
-    internal_error = ErrorReply("ERR internal error: the reply could not be encoded; see the server's log")
-
     def __init__(self, config: Config, clock: Clock | None = None) -> None:
         self.state = state = NodeState(config, clock or Clock())
         self.config = config
-        self.clock = state.clock
-        self.run_id = state.run_id
-        self.rng = state.rng
+        self.clock, self.run_id, self.rng = state.clock, state.run_id, state.rng
         self.keyspace = state.keyspace
         follow_config(config)
-        self.stats = state.stats
-        self.latency = state.latency
-        self.complaints = state.complaints
-        self.propagation = state.propagation
-        self.fibers = state.fibers
+        self.stats, self.latency, self.complaints = state.stats, state.latency, state.complaints
+        self.propagation, self.fibers = state.propagation, state.fibers
         removed = self.propagation.removed
         self.keyspace.on_expire_propagate = lambda db, keys: removed(db, keys, lazy=config.lazyfree_lazy_expire)
         self.keyspace.on_evict_propagate = lambda db, key: removed(db, [key], lazy=config.lazyfree_lazy_eviction)
         self.keyspace.field_expiry.on_propagate = self.propagation.feed
-        self.blocking = Blocking(self.keyspace, dispatch.run_again)
         self.clients: dict[int, Client] = {}
         self._next_client_id = 0
-        self.cluster: ClusterHost | None = None  # set below: the host looks at the parts above
-        #: Whether writes are tied to leases of sentinels; None for a node that none has guarded.
-        self.lease: Lease | None = None
-        self.scripting = Scripting(self)
-        self.persistence = Persistence(self)
-        self.cron = Cron(self)
-        self.eviction = Eviction(self)
-        self.client_eviction = ClientEviction(self)
+        self.cluster: ClusterHost | None = None  # set below: the host looks at the parts
+        self.blocking = Blocking(state, lambda client, block: self.dispatch.run_again(client, block))
         self.shutdown_requested = trio.Event()
         self.exit_code = 0
-        self.acl = Acl(self)
-        self.pubsub = PubSub()
-        self.watching = Watching(self.keyspace)
+        self.memory = Memory()
+        self.client_eviction = ClientEviction(state, self.clients)
+        self.pause = Pause(state, lambda: self.replication.refresh_expiry_mode())
+        self.watching = Watching(self.keyspace, self.client_eviction.named)
         self.tracking = Tracking(self.keyspace, self.clients.get, self.rng)
-        self.pause = Pause(self)
-        self.monitors = Monitors(self)
+        self.pubsub = PubSub(self.client_eviction.named)
+        self.monitors = Monitors(state)
+        self.hot_keys = HotKeys(state)
         self.http_guard = HttpGuard()
-        self.command_logs = CommandLogs(self)
-        self.note_large_reply = self.command_logs.note_reply
-        self.info = Info(self, BASE)
-        self.replication = Replication(self)
-        self.data_plane = DataPlane(self)
-        self.importing = Importing(self)
-        self.hot_keys = HotKeys(self)
-        self.shutdown = Shutdown(self)
-        self.listeners = Listeners(self)
+        self.acl = Acl(state, self.clients, self._principal)
+        self.reports = CallReports(state, self.monitors, self._principal)
+        self.command_logs = self.reports.command_logs
+        self.blocking.note_large_reply = self.note_large_reply = self.reports.note_large_reply
         self.oom_score = OomScore(config)
+        self.persistence = self._make_persistence()
+        self.info = Info(base_sections(self._info_sources()))
+        self._wire_serving()
+        self.shutdown = Shutdown(
+            state,
+            self.pause,
+            self.blocking,
+            self.replication,
+            self.scripting,
+            cluster=lambda: self.cluster,
+            request=self.request_shutdown,
+        )
+        self.listeners = Listeners(config, self.data_plane.acceptor)
         self.file_saves = FileSaves(self.blocking.complete)
         self._wire_observers()
-        self.replication.wire()
+        self.replication.wire(self.info.provide)
+        self.cron.tasks.append(self.replication.tick)
         self.replication.refresh_expiry_mode()
         if config.cluster_enabled:
-            self.cluster = ClusterHost(self)
+            self.cluster = self._make_cluster_host()
+            self.info.provide("cluster", self.cluster.lease.fields)
+            self.data_plane.lease = self.cluster.lease
+        self.dispatch.checks.cluster = self.cluster
         self.plain_guard = None if config.cluster_enabled else self._guard_alone()
+
+    def _wire_serving(self) -> None:
+        """From the parts to those who serve clients with them."""
+        state = self.state
+        replication = self.replication = self._make_replication()
+        self.importing = Importing(state, replication)
+        self.eviction = Eviction(
+            state,
+            self.memory,
+            leaves_it_to_others=lambda: (
+                self.importing.is_on or (replication.is_replica and state.config.replica_ignore_maxmemory)
+            ),
+            not_counted_bytes=replication.stream.bytes_for_slow_replicas,
+        )
+        checks = Checks(
+            state,
+            self.acl.log,
+            eviction=self.eviction,
+            pause=self.pause,
+            busy_error=lambda: self.scripting.busy_error,
+            failing_over=lambda: replication.failover.in_progress,
+            turn_out=replication.replicas.turn_out,
+            write_refusal=self.write_refusal,
+        )
+        self.dispatch = Dispatch(
+            state,
+            checks,
+            self.reports,
+            hot_keys=self.hot_keys,
+            http_guard=self.http_guard,
+            importing=self.importing,
+            tracking=self.tracking,
+            watching=self.watching,
+            write_offset=lambda: replication.stream.offset,
+        )
+        self.cron = Cron(
+            state,
+            self.memory,
+            self.blocking,
+            self.clients,
+            flush=self.flush,
+            evict=self.eviction.go_on,
+            halfway=(replication.keep_in_touch, lambda: self.shutdown.check()),
+        )
+        self.blocking.timers_changed = self.cron.wake
+        self.data_plane = DataPlane(
+            state,
+            self.dispatch,
+            self.reports,
+            replication.stream,
+            blocking=self.blocking,
+            client_eviction=self.client_eviction,
+            cron=self.cron,
+            eviction=self.eviction,
+            pause=self.pause,
+            drop_link=replication.drop_link,
+            look_at_waiting=replication.serving.waiting.check,
+            admit=Admission(state, self.clients, self.acl, self.new_client).admit,
+            node=self,
+        )
+
+        self.scripting = self._make_scripting()
+
+    def _make_persistence(self) -> Persistence:
+        state = self.state
+        return Persistence(
+            state,
+            self.memory,
+            new_client=self.new_client,
+            prepare_child=self.oom_score.apply_to_child,
+            refresh_write_gate=self.refresh_write_gate,
+            starts_as_replica=lambda: self.replication.starts_as_replica,
+            function_sources=lambda: self.scripting.functions.sources(),
+            load_function=lambda code, replace=False: self.scripting.load_saved_library(code, replace=replace),
+            clear_functions=lambda: self.scripting.functions.clear(),
+        )
+
+    def _make_replication(self) -> Replication:
+        state = self.state
+        return Replication(
+            state,
+            self.persistence,
+            self.pause,
+            self.blocking,
+            clients=self.clients,
+            primary_client=self.new_client(),
+            node=self,
+            applying=lambda local_expiry: Applying(state, self.dispatch, self.blocking, self.reports, local_expiry),
+        )
+
+    def _make_scripting(self) -> Scripting:
+        state = self.state
+        return Scripting(
+            CallParts(state, self.dispatch, self.acl.log, self.tracking, self.write_refusal, lambda: self.cluster),
+            self.data_plane,
+            self.monitors,
+            new_client=self.new_client,
+            signalled=lambda: self.shutdown.signalled,
+        )
+
+    def _make_cluster_host(self) -> ClusterHost:
+        """Raises ClusterStartError."""
+        return ClusterHost(
+            self.state,
+            self.pubsub,
+            self.pause,
+            self.blocking,
+            self.replication,
+            refresh_write_gate=self.refresh_write_gate,
+            look_at_waiting=self.replication.serving.waiting.check,
+            stir=self.cron.stir,
+        )
+
+    def _principal(self, client: Client) -> Client:
+        """The client that a pseudo-client of scripts speaks for."""
+        return self.scripting.principal(client)
+
+    def _info_sources(self) -> InfoSources:
+        return InfoSources(
+            self.state,
+            self.clients,
+            self.blocking,
+            self.pause,
+            self.tracking,
+            self.pubsub,
+            self.memory,
+            eviction=lambda: self.eviction,
+            aof_buffered_bytes=lambda: self.persistence.aof.buffered_bytes,
+            migrate_links=lambda: len(self.persistence.migrate_links),
+            tracked_expiries=lambda: len(self.replication.local_expiry),
+            cluster_links=self._count_links,
+        )
+
+    def _count_links(self) -> tuple[int, int]:
+        return (0, 0) if self.cluster is None else (self.cluster.bus.link_count, self.cluster.bus.memory_bytes)
 
     def _guard_alone(self) -> PlainGuard:
         """What takes the leases of sentinels without a cluster."""
@@ -141,13 +268,11 @@ class Server:
         plain = PlainGuard(path, self.run_id, replication, self.pubsub.publish, self._tie_writes)
         replication.link_listeners.append(plain.look_at_role)
         replication.failover.guard = plain
-        self.info.provide("cluster", plain.fields)
-        config.on_change("sentinel-guard", plain.allow)
-        plain.allow(config.sentinel_guard)
+        plain.wire(config, self.info.provide)
         return plain
 
     def _tie_writes(self, lease: Lease | None) -> None:
-        self.lease = lease
+        self.data_plane.lease = lease
         self.refresh_write_gate()
 
     def _wire_observers(self) -> None:
@@ -160,10 +285,8 @@ class Server:
         keyspace.on_subkeys = self.pubsub.subkey_event
         config.on_change("notify-keyspace-events", keyspace.set_notify_mask)
         keyspace.set_notify_mask(config.notify_keyspace_events)
-        config.on_change("latency-monitor-threshold", lambda _: self.set_slow_threshold())
-        self.command_logs.wire()
-        config.on_change("latency-tracking", self._set_latency_tracking)
-        self._set_latency_tracking(config.latency_tracking)
+        self.reports.wire()
+        self.cron.tasks.append(self.hot_keys.check)
         self.cron.tasks.append(self.pause.check)
         self.cron.tasks.append(self.client_eviction.evict)
         self.cron.tasks.append(self.data_plane.enforce_soft_limits)
@@ -175,7 +298,15 @@ class Server:
         self.info.provide("memory", self.scripting.info_fields)
         self.info.provide("stats", self.scripting.stats_fields)
         self.info.provide("stats", self.persistence.stats_fields)
-        info_newer.supply(self, self.info.provide)
+        info_after_7_0.supply(
+            self.info.provide,
+            self.state,
+            self.clients,
+            self.tracking,
+            self.blocking,
+            self.watching,
+            self.acl.log.denials,
+        )
         self.cron.tasks.append(lambda: self.tracking.limit_table(config.tracking_table_max_keys))
 
     def _key_touched(self, db_index: int, key: bytes) -> None:
@@ -183,56 +314,15 @@ class Server:
         self.tracking.touched(key)
 
     def _databases_flushed(self, keys: dict[int, list[bytes]]) -> None:
-        for db_index, gone in keys.items():
-            for key in gone:
-                self.watching.touched(db_index, key)
+        self.watching.databases_flushed(keys)
         self.tracking.flushed()
-
-    def set_slow_threshold(self) -> None:
-        """What the data plane reports to `note_slow`: whatever the slow log or the latency monitor may want."""
-        spike_ms = self.latency.threshold_ms = self.config.latency_monitor_threshold
-        spike_nanos = spike_ms * 1_000_000 if spike_ms else NEVER
-        self.state.slow_nanos = min(self.command_logs.slow.wanted_from * 1000, spike_nanos, NEVER)
 
     # -- clients ---------------------------------------------------------------------------------------------
 
-    def admit(self, sock: socket.socket) -> Client | None:
-        """A client for an accepted socket, or None when it was turned away."""
-        config = self.config
-        if len(self.clients) >= config.maxclients:
-            self._turn_away(sock, _TOO_MANY)
-            return None
-        addr, laddr = address_text(sock, peer=True), address_text(sock, peer=False)
-        if config.protected_mode and self._unprotected() and not is_local(sock):
-            self._turn_away(sock, _DENIED)
-            return None
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if config.tcp_keepalive:
-                set_keepalive(sock, config.tcp_keepalive)
-        client = self.new_client(sock, addr, laddr)
-        self.stats.connections += 1
-        self.clients[client.id] = client
-        self.prepare_auth(client)
-        return client
-
-    def new_client(self, sock: socket.socket | None = None, addr: str = "", laddr: str = "") -> Client:
+    def new_client(self, sock: socket.socket | None = None, addr: str = "", laddr: str = "") -> NodeClient:
         """A client with a fresh id; without a socket a pseudo-client that nobody sees in CLIENT LIST."""
         self._next_client_id += 1
-        return Client(self, self._next_client_id, sock, addr, laddr)
-
-    def prepare_auth(self, client: Client) -> None:
-        """A new client is the default user, logged in unless that user needs a password."""
-        self.acl.start_client(client)
-
-    def _unprotected(self) -> bool:
-        return self.acl.default.no_password
-
-    def _turn_away(self, sock: socket.socket, line: bytes) -> None:
-        self.stats.rejected_connections += 1
-        with contextlib.suppress(OSError):
-            sock.send(line)
-        sock.close()
+        return NodeClient(self, self._next_client_id, sock, addr, laddr)
 
     def forget(self, client: Client) -> None:
         """A client is gone: take it out of everything that knows it, whatever fails."""
@@ -251,71 +341,17 @@ class Server:
             except Exception:  # a bug of ours
                 self.complaints.fault("forgetting a client")
 
-    def resume(self, client: Client) -> None:
-        """A client that waited goes on with the commands it sent meanwhile."""
-        self.data_plane.resume(client)
-
     # -- questions of dispatch -------------------------------------------------------------------------------
 
-    def write_refusal(self, spec: CommandSpec | None = None) -> ErrorReply | None:
+    def write_refusal(self) -> ErrorReply | None:
         """Why this node takes no writes now, or None. Dispatch asks only while a gate that concerns writes is up."""
-        refusal: ErrorReply | None = None
-        if self.lease is not None:
-            refusal = self.lease.write_refusal()
-        if refusal is None:
-            refusal = self.persistence.can_write()
-        if refusal is None:
-            refusal = self.replication.write_refusal()
-        return refusal
+        lease = self.data_plane.lease
+        refusal = None if lease is None else lease.write_refusal()
+        return refusal or self.persistence.can_write() or self.replication.rules.write_refusal()
 
     def refresh_write_gate(self) -> None:
         """To be called when something changed that `write_refusal` depends on."""
-        self.state.set_gate(gates.SERVER_WRITES_REFUSED, self.write_refusal() is not None)
-
-    def write_offset(self) -> int:
-        """The replication offset after the last write."""
-        return self.replication.stream.offset
-
-    def note_slow(self, client: Client, spec: CommandSpec, argv: list[bytes], nanos: int) -> None:
-        """A command took longer than the slow log or the latency monitor lets pass."""
-        # 7.0 names no client for what a script calls.
-        shown = self.scripting.principal(client) if COMPAT.newer else client
-        self.command_logs.slow.maybe_add(shown, spec, argv, nanos // 1000)
-        event = "fast-command" if spec.flags & registry.FAST else "command"
-        self.latency.add(event, nanos // 1_000_000, self.clock.now_ms // 1000)
-
-    def note_latency(self, spec: CommandSpec, nanos: int) -> None:
-        """Record how long a call took: the first of its command, or one that the fast path cannot."""
-        if spec.latency is None:
-            spec.latency = Histogram()
-            spec.timings = spec.latency.counts
-        spec.latency.add(nanos)
-
-    def _set_latency_tracking(self, on: bool) -> None:
-        for spec in registry.every_spec():
-            spec.timings = None if not on else [] if spec.latency is None else spec.latency.counts
-
-    def handler_failed(self, spec: CommandSpec, argv: list[bytes]) -> ErrorReply:
-        """A handler raised something else than CommandError: a bug of ours, which must not take the data with it."""
-        log.exception("a handler failed: command %r with %d arguments", spec.full_name, len(argv))
-        spec.failed_calls += 1
-        return dispatch.INTERNAL_ERROR
-
-    def reset_stats(self) -> None:
-        """CONFIG RESETSTAT: all counters of INFO start again, those of commands included."""
-        self.stats.reset()
-        self.acl.log.denials.clear()
-        keyspace = self.keyspace
-        keyspace.hits = keyspace.misses = keyspace.expired_keys = keyspace.evicted_keys = 0
-        keyspace.lazy_free.freed = 0
-        self.eviction.reset_stats()
-        self.scripting.cache.evicted = 0
-        for spec in registry.every_spec():
-            spec.calls = spec.nanos = spec.rejected_calls = spec.failed_calls = 0
-            spec.latency = None
-        self._set_latency_tracking(self.config.latency_tracking)
-        if self.cluster is not None:
-            self.cluster.slot_stats.reset()
+        self.state.set_gate(SERVER_WRITES_REFUSED, self.write_refusal() is not None)
 
     def before_replies(self) -> bool:
         """End of a pass, before anybody is answered: what was changed goes to the log and to the replicas.
@@ -337,55 +373,19 @@ class Server:
             self.complaints.fault("the eviction of clients")
         return kept
 
-    def timers_changed(self) -> None:
-        """A deadline was set that may come before all others."""
-        self.cron.wake()
+    def flush(self) -> None:
+        """Send what clients and replicas are owed."""
+        self.data_plane.flush()
+
+    def role_changed(self, *, is_replica: bool) -> None:
+        """The role is another one now."""
+        self.oom_score.role_changed(is_replica=is_replica)
+
+    def acknowledged(self) -> None:
+        """A replica told how far it is."""
+        self.shutdown.check()
 
     # -- life ------------------------------------------------------------------------------------------------
-
-    def listen(self) -> None:
-        """Open the listening sockets. Raises OSError with a clear text when an address cannot be had."""
-        self.listeners.open()
-        if self.cluster is not None:
-            self.cluster.listen()
-
-    async def run(self) -> int:
-        """Load the data, serve until a shutdown is requested; the exit code of the process."""
-        tasks: NeededTasks | None = None
-        try:
-            async with trio.open_nursery() as nursery:
-                tasks = NeededTasks(nursery)
-                nursery.start_soon(self._cancel_when_requested, nursery.cancel_scope)
-                tasks.start("the data plane", self.data_plane.run)
-                tasks.start("persistence", self.persistence.run)
-                await self.persistence.load_at_start()
-                self.replication.restore(self.persistence.loader.aux, self.persistence.loader.dropped)
-                if self.cluster is not None:
-                    self.cluster.adopt_slots_of_keys()
-                tasks.start("replication", self.replication.run)
-                tasks.start("the housekeeping", self.cron.run)
-                tasks.start("saving files", self.file_saves.run)
-                if self.cluster is not None:
-                    tasks.start("the cluster", self.cluster.run)
-                log.info("The hot path of commands is %s.", HOT_PATH)
-                log.info("Ready to accept connections")
-            if not tasks.failed:
-                self.persistence.close()
-        except* StorageError as group:
-            for error in leaves(group):
-                log.warning("%s", error)
-            self.exit_code = 1
-        self.data_plane.close()
-        if tasks is not None and tasks.failed:
-            return 1
-        if self.cluster is not None:
-            self.cluster.close()
-        return self.exit_code
-
-    async def _cancel_when_requested(self, scope: trio.CancelScope) -> None:
-        """End what runs in `scope`, a data set that is still loading included, when a shutdown is requested."""
-        await self.shutdown_requested.wait()
-        scope.cancel()
 
     def request_shutdown(self, exit_code: int = 0, *, save: bool | None = None, force: bool = False) -> bool:
         """Save (None: if there are save points) and end `run` soon; False, and nothing ends, when saving failed.

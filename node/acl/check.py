@@ -10,19 +10,15 @@ SWAPDB, MOVE, COPY); FLUSHALL needs all. Rules and rights about databases are th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from slotmesh.cluster.numbers import to_uint
 from slotmesh.node.acl.rules import READ, WRITE, Selector, User
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.base.errors import CommandError
 from slotmesh.node.base.glob import match
-from slotmesh.node.clients.client import GATE_ACL
-from slotmesh.node.spec.registry import NO_AUTH
-
-if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
-    from slotmesh.node.spec.registry import CommandSpec
+from slotmesh.node.clients.client import GATE_ACL, Client
+from slotmesh.node.spec.registry import NO_AUTH, CommandSpec
 
 # Why a request is denied, in the order in which stock prefers to tell.
 ALLOWED: Final = 0
@@ -49,9 +45,16 @@ _WRITES: Final = frozenset((b"INSERT", b"DELETE", b"UPDATE"))
 KeyAccess = list[tuple[int, int]]
 
 
-def check_acl(client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
+class DenialLog(Protocol):
+    """Where denials are noted."""
+
+    def add(self, client: Client, reason: int, what: bytes) -> None:
+        """`client` was denied something, named `what`, for a `reason` of those above."""
+
+
+def check_acl(log: DenialLog, client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
     """Whether the client's user may run this command on these keys and channels. Raises CommandError (NOPERM)."""
-    verdict = denied(client, spec, argv)
+    verdict = denied(log, client, spec, argv)
     if verdict == ALLOWED:
         return
     if verdict == DENIED_DATABASE:
@@ -71,7 +74,7 @@ def _newer_denial(verdict: int, user: User, spec: CommandSpec) -> bytes:
     return b"NOPERM No permissions to access a " + (b"key" if verdict == DENIED_KEY else b"channel")
 
 
-def denied(client: Client, spec: CommandSpec, argv: list[bytes]) -> int:
+def denied(log: DenialLog, client: Client, spec: CommandSpec, argv: list[bytes]) -> int:
     """ALLOWED, or why a request is denied; a denial goes to the ACL log."""
     if not client.gates & GATE_ACL:
         return ALLOWED
@@ -79,7 +82,7 @@ def denied(client: Client, spec: CommandSpec, argv: list[bytes]) -> int:
     database = client.db.index if client.queued_db is None else client.queued_db
     verdict, blamed = judge(client.user, spec, argv, database)
     if verdict != ALLOWED:
-        client.server.acl.log.add(client, verdict, blamed_word(verdict, blamed, spec, argv))
+        log.add(client, verdict, blamed_word(verdict, blamed, spec, argv))
     return verdict
 
 

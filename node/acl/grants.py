@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from slotmesh.node.acl.check import CHANNEL_COMMANDS
 from slotmesh.node.acl.rules import READ, WRITE, Selector, User
-
-if TYPE_CHECKING:
-    from slotmesh.node.spec.registry import CommandSpec
+from slotmesh.node.spec.registry import CommandSpec
 
 #: By command: prefixes of which its only key must have one; None where keys need not be looked at.
-Grants = dict["CommandSpec", tuple[bytes, ...] | None]
+Grants = dict[CommandSpec, tuple[bytes, ...] | None]
 
 _PREFIX_PATTERN: Final = re.compile(rb"([^*?\[\\]*)\*")
 

@@ -10,8 +10,8 @@ import hmac
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from slotmesh.node.acl import rules
 from slotmesh.node.acl.check import DENIED_AUTH, may_listen
@@ -21,13 +21,12 @@ from slotmesh.node.acl.rules import Catalogue, RuleError, UnmatchedParenthesis, 
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.base.errors import CommandError
 from slotmesh.node.clients.client import GATE_ACL, GATE_AUTH, KIND_PUBSUB, Client
+from slotmesh.node.clients.describe import describe_client
 from slotmesh.node.config.configuration import Config
 from slotmesh.node.config.kinds import ConfigFileError, bytes_of, text_of
 from slotmesh.node.config.rewrite import Draft
 from slotmesh.node.spec import registry
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -56,8 +55,10 @@ class LogEntry:
 class AclLog:
     """The latest denials, newest first, at most `acllog-max-len`."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, state: NodeState, principal: Callable[[Client], Client]) -> None:
+        """`principal`: the client that a pseudo-client of scripts speaks for."""
+        self._state = state
+        self._principal = principal
         self.entries: deque[LogEntry] = deque()
         #: Denials by reason since the start or CONFIG RESETSTAT.
         self.denials: Counter[int] = Counter()
@@ -65,14 +66,12 @@ class AclLog:
 
     def add(self, client: Client, reason: int, what: bytes, name: bytes | None = None) -> None:
         """Note a denial; one like a recent one is counted there."""
-        from slotmesh.node.observe.client_info import describe_client  # it needs `Acl` for its types
-
-        now_ms = self._server.clock.now_ms
+        now_ms = self._state.clock.now_ms
         name = client.user.name if name is None else name
         context = b"multi" if client.multi is not None or client.in_exec else b"toplevel"
         if client.sock is None:
             context = b"lua"
-            client = self._server.scripting.principal(client)  # the log names who is to blame
+            client = self._principal(client)  # the log names who is to blame
         self.denials[reason] += 1
         entry = LogEntry(self._next_id, reason, context, what, name, describe_client(client), now_ms)
         for old in list(self.entries)[:_SCANNED_FOR_GROUPING]:
@@ -86,19 +85,20 @@ class AclLog:
         else:
             self._next_id += 1
         self.entries.appendleft(entry)
-        while len(self.entries) > self._server.config.acllog_max_len:
+        while len(self.entries) > self._state.config.acllog_max_len:
             self.entries.pop()
 
 
 class Acl:
     """All users of one node. The default user always exists and is always the same object."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._config = server.config
+    def __init__(self, state: NodeState, clients: Mapping[int, Client], principal: Callable[[Client], Client]) -> None:
+        """`principal`: the client that a pseudo-client of scripts speaks for."""
+        self._clients = clients
+        self._config = state.config
         known = [(spec.full_name, spec.categories) for spec in registry.every_spec()]
-        self.catalogue = Catalogue(known, server.config.databases)
-        self.log = AclLog(server)
+        self.catalogue = Catalogue(known, state.config.databases)
+        self.log = AclLog(state, principal)
         self.default = self._new_default()
         self._grants: dict[User, Grants] = {}
         self.users: dict[bytes, User] = {b"default": self.default}
@@ -163,7 +163,7 @@ class Acl:
     def refresh_clients(self) -> None:
         """Rights changed: the gates of all clients follow."""
         self._grants.clear()
-        for client in self._server.clients.values():
+        for client in self._clients.values():
             if client.user is not None:  # None: the link to our primary, which no rights apply to
                 self._refresh(client)
 
@@ -208,7 +208,7 @@ class Acl:
         self.refresh_clients()
 
     def _close_clients_of(self, user: User, caller: Client | None) -> None:
-        for client in list(self._server.clients.values()):
+        for client in list(self._clients.values()):
             if client.user is user:
                 client.user = self.default
                 client.authenticated = False
@@ -223,7 +223,7 @@ class Acl:
         before = [channel for selector in old.selectors for channel in selector.channels]
         if not any(selector.all_channels for selector in old.selectors) and set(before) <= set(allowed):
             return
-        for client in list(self._server.clients.values()):
+        for client in list(self._clients.values()):
             if client.user is old and client.kind == KIND_PUBSUB:
                 patterns_fit = all(may_listen(allowed, pattern, True) for pattern in client.patterns)
                 listened = (*client.channels, *client.shard_channels)
@@ -307,7 +307,7 @@ class Acl:
     def _hand_over(self, old: User, new: User, caller: Client | None) -> None:
         """Level 7.2: whoever is logged in as a user that is still there stays, but for listeners that lost channels."""
         self._close_listeners_without_right(old, new, caller)
-        for client in self._server.clients.values():
+        for client in self._clients.values():
             if client.user is old:
                 client.user = new
 

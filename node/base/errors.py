@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from slotmesh.node.resp.encoder import register_encoder
-
 
 class ErrorReply:
     """What a client is told when a command fails: a value like any other reply.
@@ -50,8 +48,6 @@ class CommandError(Exception):
     def __str__(self) -> str:
         return self.reply.line.decode("utf-8", "replace")
 
-
-register_encoder(ErrorReply, lambda out, error, resp3: out.append(error.wire))
 
 WRONG_TYPE: Final = ErrorReply("WRONGTYPE Operation against a key holding the wrong kind of value")
 SYNTAX: Final = ErrorReply("ERR syntax error")

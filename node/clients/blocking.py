@@ -11,62 +11,30 @@ Waits without keys (WAIT, WAITAOF) use a `Block` without keys and are completed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.compat import COMPAT
-from slotmesh.node.resp.values import NULL_ARRAY
-
-if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
-    from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.clients.block import Block
+from slotmesh.node.clients.client import Client
+from slotmesh.node.state import NodeState
 
 #: `Blocking` drops stale deadlines from its heap once this many have gathered.
 _STALE_LIMIT = 1024
 
 
-class Block:
-    """What a handler returns instead of a reply when its client must wait.
-
-    `timeout_ms` is relative, 0 waits for ever. `on_timeout` is the reply once it is over, a value or a function without
-    arguments. `needs_keys`: the wait ends with an error when a key goes (INFO counts such keys). `retry_ms`: run the
-    handler again in so many ms even if no key is written; 0: do not. The spec and argv to run again are those of the
-    command under way.
-    """
-
-    __slots__ = ("argv", "deadline_ms", "keys", "needs_keys", "on_timeout", "retry_ms", "spec", "timeout_ms")
-
-    def __init__(
-        self,
-        keys: Sequence[bytes],
-        timeout_ms: int,
-        on_timeout: Any = NULL_ARRAY,
-        *,
-        needs_keys: bool = False,
-        retry_ms: int = 0,
-    ) -> None:
-        self.keys = list(dict.fromkeys(keys))
-        self.timeout_ms = timeout_ms
-        self.on_timeout = on_timeout
-        self.needs_keys = needs_keys
-        self.retry_ms = retry_ms
-        self.deadline_ms = 0
-        self.spec: Any = None
-        self.argv: list[bytes] = []
-
-    def timeout_reply(self) -> Any:
-        """The reply when nothing came."""
-        return self.on_timeout() if callable(self.on_timeout) else self.on_timeout
-
-
 class Blocking:
     """All blocked clients of a node."""
 
-    def __init__(self, keyspace: Keyspace, run_again: Callable[[Client, Block], Any]) -> None:
-        self._keyspace = keyspace
+    def __init__(self, state: NodeState, run_again: Callable[[Client, Block], Any]) -> None:
+        self._state = state
+        keyspace = self._keyspace = state.keyspace
         self._run_again = run_again
+        #: Hooks: a deadline was set that may come before all others; a reply (client, command, bytes) is large.
+        self.timers_changed: Callable[[], None] = lambda: None
+        self.note_large_reply: Callable[[Client, list[bytes], int], None] = lambda client, argv, size: None
         self._waiters: dict[tuple[int, bytes], dict[Client, None]] = {}
         #: Keys that were written while somebody waits for them; the data plane tests it after every command.
         self.ready: dict[tuple[int, bytes], None] = {}
@@ -101,10 +69,10 @@ class Blocking:
 
     def _retry_later(self, client: Client, block: Block, retry_ms: int) -> None:
         """Run the handler of `client` again in `retry_ms`, unless its time is up by then."""
-        when_ms = client.server.clock.mono_ms + retry_ms
+        when_ms = self._state.clock.mono_ms + retry_ms
         if not block.deadline_ms or when_ms < block.deadline_ms:
             self._push(when_ms, client, block)
-            client.server.timers_changed()
+            self.timers_changed()
 
     def complete(self, client: Client, reply: Any, *, counted: bool = False) -> None:
         """Wake `client` with `reply`. It must be blocked. `counted`: the statistics know of this end already."""
@@ -115,13 +83,13 @@ class Blocking:
             block.spec.calls += 1
             if isinstance(reply, errors.ErrorReply):
                 block.spec.failed_calls += 1
-                client.server.stats.count_error(reply)
+                self._state.stats.count_error(reply)
         before = len(client.out)
         client.reply(reply)
         size = sum(map(len, client.out[before:]))
-        if size >= client.server.state.reply_limit:
-            client.server.note_large_reply(client, block.argv, size)
-        client.server.resume(client)
+        if size >= self._state.reply_limit:
+            self.note_large_reply(client, block.argv, size)
+        client.server.data_plane.resume(client)
 
     def forget(self, client: Client) -> None:
         """Take a client out without an answer: it went away, or is being answered."""

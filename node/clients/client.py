@@ -1,6 +1,6 @@
 """One connection, or a pseudo-client (AOF replay, the primary's stream, scripts, tests).
 
-Handlers see a client as: the database in use (`client.db`), the server (`client.server`), the protocol (`client.resp3`)
+Handlers see a client as: the database in use (`client.db`), the node (`client.server`), the protocol (`client.resp3`)
 and a few calls. The data plane sees buffers. `gates` is the one int that the hot path tests: zero means that nothing
 about this client asks for a closer look at its commands.
 """
@@ -10,16 +10,15 @@ from __future__ import annotations
 import logging
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
+from slotmesh.node.base.errors import ErrorReply
+from slotmesh.node.clients.block import Block
+from slotmesh.node.keyspace.database import Database
 from slotmesh.node.resp.encoder import encode
 from slotmesh.node.resp.parser import RequestParser
-
-if TYPE_CHECKING:
-    from slotmesh.node.acl.grants import Grants
-    from slotmesh.node.clients.blocking import Block
-    from slotmesh.node.keyspace.database import Database
-    from slotmesh.node.server import Server
+from slotmesh.node.spec.registry import CommandSpec
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -51,6 +50,39 @@ REPLY_OFF: Final = 1
 REPLY_SKIP_NEXT: Final = 2
 REPLY_SKIP: Final = 3
 
+_UNENCODABLE: Final = ErrorReply("ERR internal error: the reply could not be encoded; see the server's log")
+
+
+class Plane(Protocol):
+    """What the data plane does for single clients (`node/serving/data_plane.py` says more about each)."""
+
+    def touch(self, client: Client) -> None:
+        """`client` has replies to be sent."""
+
+    def resume(self, client: Client) -> None:
+        """`client` may go on with the commands that it sent while it waited."""
+
+    def drop(self, client: Client) -> None:
+        """Close the connection of `client` now."""
+
+    def fault(self, client: Client) -> None:
+        """For `except` clauses: a bug of ours costs `client` its connection."""
+
+    def give_up(self, client: Client) -> None:
+        """As `fault`, while others are served: the connection ends with the pass."""
+
+
+class ClientHost(Protocol):
+    """The node as every part may see it through a client. Handlers of commands see all of it (`node/server.py`)."""
+
+    @property
+    def state(self) -> NodeState:
+        """Settings, clock, data, counters, gates."""
+
+    @property
+    def data_plane(self) -> Plane:
+        """Who serves clients that have sockets."""
+
 
 class Client:
     """State of one client. `sock` is None for a pseudo-client; its replies gather in `out`."""
@@ -72,6 +104,7 @@ class Client:
         "fieldsets",
         "gates",
         "grants",
+        "held",
         "id",
         "in_exec",
         "input_bytes",
@@ -111,25 +144,25 @@ class Client:
         "write_offset",
     )
 
-    def __init__(self, server: Server, client_id: int, sock: socket.socket | None, addr: str, laddr: str) -> None:
+    def __init__(self, server: ClientHost, client_id: int, sock: socket.socket | None, addr: str, laddr: str) -> None:
         self.server = server
         self.id = client_id
         self.sock = sock
         self.fd = sock.fileno() if sock is not None else -1
         self.addr = addr
         self.laddr = laddr
-        self.db: Database = server.keyspace.dbs[0]
+        self.db: Database = server.state.keyspace.dbs[0]
         self.resp3 = False
         self.gates = 0
         self.authenticated = True
         self.user: Any = None
         #: With GATE_ACL: what the user may do for sure (`node/acl/grants.py`).
-        self.grants: Grants = {}
+        self.grants: dict[CommandSpec, tuple[bytes, ...] | None] = {}
         self.name = b""
         self.lib_name = b""
         self.lib_ver = b""
         self.capabilities: frozenset[bytes] = frozenset()
-        self.created_ms = self.last_used_ms = server.clock.now_ms
+        self.created_ms = self.last_used_ms = server.state.clock.now_ms
         self.last_command = b"NULL"
         # totals since the connection was made
         self.commands_run = self.input_bytes = self.output_bytes = 0
@@ -162,6 +195,8 @@ class Client:
         self.readonly = False
         # the rest
         self.blocked: Block | None = None
+        #: Its next command waits for the end of a pause.
+        self.held = False
         self.deny_blocking = sock is None
         self.channels: dict[bytes, None] = {}
         self.patterns: dict[bytes, None] = {}
@@ -184,7 +219,7 @@ class Client:
         except Exception:  # a bug of ours, which must not take the data with it
             log.exception("a handler returned what no reply can be: %r", type(value))
             del self.out[before:]
-            encode(self.out, self.server.internal_error, self.resp3)
+            encode(self.out, _UNENCODABLE, self.resp3)
 
     def reply(self, value: Any) -> None:
         """Send `value` outside the normal return of a handler: blocked commands, pushes.

@@ -10,27 +10,37 @@ What is the primary's to decide is not ours: on a replica the mode has no effect
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from slotmesh.node.clients.client import Client
 from slotmesh.node.keyspace.database import HIDE_FROM_READS
+from slotmesh.node.state import NodeState
 
-if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
-    from slotmesh.node.server import Server
+
+class Role(Protocol):
+    """What this node is to others."""
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether it follows a primary."""
+
+    def refresh_expiry_mode(self) -> None:
+        """To be called when the mode has changed."""
 
 
 class Importing:
     """The import mode of one node."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        server.config.on_change("import-mode", lambda _: server.replication.refresh_expiry_mode())
+    def __init__(self, state: NodeState, role: Role) -> None:
+        self._state = state
+        self._role = role
+        state.config.on_change("import-mode", lambda _: role.refresh_expiry_mode())
 
     @property
     def is_on(self) -> bool:
         """Whether it has an effect."""
-        return self._server.config.import_mode and not self._server.replication.is_replica
+        return self._state.config.import_mode and not self._role.is_replica
 
     def sees_expired(self, client: Client) -> bool:
         """Whether keys past their expiry are there for the commands of this client, which has `GATE_IMPORT`."""
-        return self.is_on and self._server.keyspace.expiry_mode == HIDE_FROM_READS
+        return self.is_on and self._state.keyspace.expiry_mode == HIDE_FROM_READS

@@ -13,14 +13,13 @@ node with many clients then looks less often.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from slotmesh.node.clients.client import KIND_NORMAL, KIND_PUBSUB, Client
-from slotmesh.node.observe.client_info import NAME_BYTES, describe_client, kept_bytes
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.clients.describe import NAME_BYTES, describe_client, kept_bytes
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -32,8 +31,9 @@ _TIME_SHARE: Final = 20
 class ClientEviction:
     """The limit of one node, and when it has to be looked at."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, state: NodeState, clients: Mapping[int, Client]) -> None:
+        self._state = state
+        self._clients = clients
         #: In bytes, 0 for none.
         self.limit = 0
         #: By how many bytes, their own input left out, clients may have grown since the last look.
@@ -41,13 +41,13 @@ class ClientEviction:
         self._seen_input = 0
         self._headroom = 0
         self._not_before_ns = 0
-        server.config.on_change("maxmemory-clients", lambda _: self.settle())
-        server.config.on_change("maxmemory", lambda _: self.settle())
+        state.config.on_change("maxmemory-clients", lambda _: self.settle())
+        state.config.on_change("maxmemory", lambda _: self.settle())
         self.settle()
 
     def settle(self) -> None:
         """Take the limit from the configuration, where a percentage is one of `maxmemory`; look at it with the pass."""
-        config = self._server.config
+        config = self._state.config
         limit = config.maxmemory_clients
         self.limit = limit if limit >= 0 else config.maxmemory * -limit // 100
         self.look_soon()
@@ -70,7 +70,7 @@ class ClientEviction:
         """Look at the sum if it may be beyond the limit. Called at the end of every pass."""
         if not self.limit:
             return
-        arrived = self._server.stats.input_bytes - self._seen_input
+        arrived = self._state.stats.input_bytes - self._seen_input
         if arrived + self._grown > self._headroom and perf_counter_ns() >= self._not_before_ns:
             self.evict()
 
@@ -80,23 +80,22 @@ class ClientEviction:
         if not limit:
             return 0
         started = perf_counter_ns()
-        server = self._server
-        sizes = [(kept_bytes(client), client.id) for client in server.clients.values() if _counts(client)]
+        sizes = [(kept_bytes(client), client.id) for client in self._clients.values() if _counts(client)]
         total = sum(size for size, _ in sizes)
         closed = 0
         if total > limit:
             for size, client_id in sorted(sizes, reverse=True):
                 if total <= limit:
                     break
-                client = server.clients[client_id]
+                client = self._clients[client_id]
                 log.info("Evicting client: %s", describe_client(client).decode("utf-8", "replace"))
-                server.data_plane.drop(client)
-                server.stats.evicted_clients += 1
+                client.server.data_plane.drop(client)
+                self._state.stats.evicted_clients += 1
                 closed += 1
                 total -= size
         self._headroom = limit - total
         self._grown = 0
-        self._seen_input = server.stats.input_bytes
+        self._seen_input = self._state.stats.input_bytes
         ended = perf_counter_ns()
         if len(sizes) > _MANY:
             self._not_before_ns = ended + (ended - started) * _TIME_SHARE

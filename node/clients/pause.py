@@ -10,16 +10,14 @@ same data.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from slotmesh.cluster.guard import SENTINEL_CHANNEL
 from slotmesh.node.base.gates import SERVER_PAUSED
-from slotmesh.node.spec.registry import MAY_REPLICATE, WRITE
-
-if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
-    from slotmesh.node.server import Server
-    from slotmesh.node.spec.registry import CommandSpec
+from slotmesh.node.clients.client import Client
+from slotmesh.node.spec.registry import MAY_REPLICATE, WRITE, CommandSpec
+from slotmesh.node.state import NodeState
 
 # Kinds, the stricter the larger.
 WRITES: Final = 1
@@ -36,8 +34,10 @@ FOREVER_MS: Final = 1 << 62
 class Pause:
     """All pauses in force on one node."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, state: NodeState, refresh_expiry_mode: Callable[[], None]) -> None:
+        """`refresh_expiry_mode`: to be called when pauses begin or are over."""
+        self._state = state
+        self._refresh_expiry_mode = refresh_expiry_mode
         self._pauses: dict[str, tuple[int, int]] = {}  # purpose -> (kind, end in monotonic ms)
         self._held: dict[Client, None] = {}
 
@@ -50,12 +50,12 @@ class Pause:
     def remaining_ms(self) -> int:
         """How long CLIENT PAUSE still holds, for INFO."""
         end_ms = max((end for _, end in self._pauses.values()), default=0)
-        return max(0, end_ms - self._server.clock.mono_ms)
+        return max(0, end_ms - self._state.clock.mono_ms)
 
     def start(self, purpose: str, kind: int, timeout_ms: int) -> None:
         """Pause, or extend a pause of the same purpose: neither its end nor its kind ever shrinks."""
         old_kind, old_end = self._pauses.get(purpose, (0, 0))
-        end = min(self._server.clock.mono_ms + timeout_ms, FOREVER_MS)
+        end = min(self._state.clock.mono_ms + timeout_ms, FOREVER_MS)
         self._pauses[purpose] = (max(kind, old_kind), max(end, old_end))
         self._apply()
 
@@ -66,7 +66,7 @@ class Pause:
 
     def check(self) -> bool:
         """Housekeeping: end what is over; whether anything is left."""
-        now_ms = self._server.clock.mono_ms
+        now_ms = self._state.clock.mono_ms
         for purpose in [purpose for purpose, (_, end) in self._pauses.items() if end <= now_ms]:
             self.end(purpose)
         return bool(self._pauses)
@@ -86,14 +86,12 @@ class Pause:
     def defer(self, client: Client) -> None:
         """A client's commands wait in `Client.commands`: wake it when the pauses are over."""
         self._held[client] = None
+        client.held = True
 
     def forget(self, client: Client) -> None:
         """A client went away."""
         self._held.pop(client, None)
-
-    def has_held(self, client: Client) -> bool:
-        """Whether a client's command waits for the end of a pause."""
-        return client in self._held
+        client.held = False
 
     @property
     def held(self) -> int:
@@ -105,10 +103,10 @@ class Pause:
         return purpose in self._pauses
 
     def _apply(self) -> None:
-        server = self._server
-        server.state.set_gate(SERVER_PAUSED, bool(self._pauses))
-        server.replication.refresh_expiry_mode()
+        self._state.set_gate(SERVER_PAUSED, bool(self._pauses))
+        self._refresh_expiry_mode()
         if self.kind != ALL:
             held, self._held = self._held, {}
             for client in held:
-                server.resume(client)
+                client.held = False
+                client.server.data_plane.resume(client)

@@ -7,18 +7,19 @@ on as for a missing key (stock's rule).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
-    from slotmesh.node.keyspace.keyspace import Keyspace
+from slotmesh.node.clients.client import Client
+from slotmesh.node.keyspace.keyspace import Keyspace
 
 
 class Watching:
     """All watched keys of a node. `Client.watched` maps (database, key) to "was expired when the watch began"."""
 
-    def __init__(self, keyspace: Keyspace) -> None:
+    def __init__(self, keyspace: Keyspace, named: Callable[[int], None]) -> None:
+        """`named` is told of how many more names clients give us to remember."""
         self._keyspace = keyspace
+        self._named = named
         self._watchers: dict[tuple[int, bytes], dict[Client, None]] = {}
         keyspace.watched_places = self._watchers.keys
 
@@ -33,8 +34,14 @@ class Watching:
         client.watched[place] = client.db.is_past(key)
         self._watchers.setdefault(place, {})[client] = None
         self._keyspace.watched += 1
-        client.server.client_eviction.named(1)
+        self._named(1)
         self._keyspace.refresh_observed()
+
+    def databases_flushed(self, keys: dict[int, list[bytes]]) -> None:
+        """Databases were emptied; `keys`: those of them, by database, that somebody watched."""
+        for db_index, gone in keys.items():
+            for key in gone:
+                self.touched(db_index, key)
 
     def unwatch(self, client: Client) -> None:
         """Forget all watches of a client, broken or not."""

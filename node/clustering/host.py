@@ -11,8 +11,9 @@ import logging
 import os
 import random
 import socket
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 import trio
 
@@ -40,15 +41,16 @@ from slotmesh.cluster.slot_set import SlotSet
 from slotmesh.cluster.slots import key_slot
 from slotmesh.cluster.state_file import StateFileError
 from slotmesh.node.base import errors
-from slotmesh.node.clients.pause import FAILOVER, WRITES
+from slotmesh.node.clients.blocking import Blocking
+from slotmesh.node.clients.pause import FAILOVER, WRITES, Pause
 from slotmesh.node.clustering.lease import Lease
+from slotmesh.node.clustering.roles import Roles
 from slotmesh.node.clustering.routing import Routing
 from slotmesh.node.clustering.state_store import StateInUse, StateStore
 from slotmesh.node.keyspace.notify import GENERIC
 from slotmesh.node.observe.slot_stats import SlotStats
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.pubsub.registry import PubSub
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("cluster")
 
@@ -83,14 +85,34 @@ class ClusterStartError(Exception):
 class ClusterHost:
     """The cluster part of one node. Built before the data is loaded; `run` serves the bus."""
 
-    def __init__(self, server: Server) -> None:
-        """Raises ClusterStartError when nodes.conf is damaged or in use by another process."""
-        self.server = server
-        self._path = server.config.cluster_config_file
+    def __init__(
+        self,
+        state: NodeState,
+        pubsub: PubSub,
+        pause: Pause,
+        blocking: Blocking,
+        replication: Roles,
+        *,
+        refresh_write_gate: Callable[[], None],
+        look_at_waiting: Callable[[], None],
+        stir: Callable[[], None],
+    ) -> None:
+        """`refresh_write_gate`: to be called when clients may not write any more, or again. `look_at_waiting`: when
+        what clients wait for may have come true. `stir`: when there may be work for the housekeeping.
+        Raises ClusterStartError when nodes.conf is damaged or in use by another process.
+        """
+        self.state = state
+        self._pubsub = pubsub
+        self._pause = pause
+        self._blocking = blocking
+        self._replication = replication
+        self._look_at_waiting = look_at_waiting
+        self._stir = stir
+        self._path = state.config.cluster_config_file
         self._full_path = os.path.abspath(self._path)
-        self._state = self._open_state()
+        self._store = self._open_state()
         self.clock = BusClock()
-        rng = random.Random(server.rng.getrandbits(64))
+        rng = random.Random(state.rng.getrandbits(64))
         try:
             text = self._read_state()
             self.core = ClusterCore(self._settings(), rng, self.clock.now_ms(), text)
@@ -98,24 +120,23 @@ class ClusterHost:
             raise ClusterStartError(
                 f"Unrecoverable error: corrupted cluster config file {self._path!r}: {error}"
             ) from error
-        self.routing = Routing(server, self.core.view)
-        self.bus = Bus(self.core, self, self.clock, lambda: server.config.cluster_link_sendbuf_limit)
-        self.slot_stats = SlotStats(server)
+        self.routing = Routing(state, self.core.view)
+        self.bus = Bus(self.core, self, self.clock, lambda: state.config.cluster_link_sendbuf_limit)
+        self.slot_stats = SlotStats(state)
         self._listeners: list[socket.socket] = []
-        self.lease = server.lease = Lease(
+        self.lease = Lease(
             self.core.guard,
             lambda: self.clock.now_ms(),
             lambda: self.core.view.myself.is_replica,
-            server.refresh_write_gate,
+            refresh_write_gate,
             lambda: errors.FENCED,
         )
         self._settles_late = False
         self._settle_due = False
-        server.state.served = self.routing.served
-        server.state.readable = self.routing.readable
-        server.info.provide("cluster", self.lease.fields)
+        state.served = self.routing.served
+        state.readable = self.routing.readable
         for name in _WATCHED:
-            server.config.on_change(name, lambda _value: self._settings_changed())
+            state.config.on_change(name, lambda _value: self._settings_changed())
         if text:
             log.info("Node configuration loaded, I'm %s", self.core.view.myself.node_id)
         else:
@@ -124,7 +145,7 @@ class ClusterHost:
     # -- settings and state ----------------------------------------------------------------------------------
 
     def _settings(self) -> ClusterConfig:
-        config = self.server.config
+        config = self.state.config
         return ClusterConfig(
             port=config.port,
             cport=config.cluster_port or config.port + 10000,
@@ -162,7 +183,7 @@ class ClusterHost:
 
     def _read_state(self) -> str:
         try:
-            return self._state.load()
+            return self._store.load()
         except OSError as error:
             raise ClusterStartError(
                 f"Loading the cluster node config from {self._full_path}: {error.strerror}"
@@ -171,24 +192,24 @@ class ClusterHost:
     def persist(self, text: str, *, sync: bool) -> None:
         """Save the state. A failure to write is fatal, as in stock: a vote that is not on disk could be cast twice."""
         try:
-            self._state.save(text, sync=sync)
+            self._store.save(text, sync=sync)
         except OSError as error:
             self._cannot_save(error)
 
     def save_config(self) -> None:
         """Have `nodes.conf` itself hold the present state, on disk."""
         try:
-            self._state.replace(self.core.state_text())
+            self._store.replace(self.core.state_text())
         except OSError as error:
             self._cannot_save(error)
 
     def persist_soon(self) -> None:
         """Have the state saved before long."""
-        self._state.save_soon()
+        self._store.save_soon()
 
     async def _keep_state(self) -> None:
         try:
-            await self._state.keep_written(self.core.state_text)
+            await self._store.keep_written(self.core.state_text)
         except OSError as error:
             self._cannot_save(error)
 
@@ -200,7 +221,7 @@ class ClusterHost:
 
     def listen(self) -> None:
         """Open the bus port. Raises OSError."""
-        config = self.server.config
+        config = self.state.config
         port = config.cluster_port or config.port + 10000
         if port > 65535:
             raise ClusterStartError(
@@ -227,7 +248,7 @@ class ClusterHost:
 
     def adopt_slots_of_keys(self) -> None:
         """After the data were loaded: `Admin.adopt_slots_of_keys` for what is there, in whichever database."""
-        held = SlotSet(slot for db in self.server.keyspace.dbs for slot, keys in enumerate(db.slots) if keys)
+        held = SlotSet(slot for db in self.state.keyspace.dbs for slot, keys in enumerate(db.slots) if keys)
         self.core.admin(self.clock.now_ms()).adopt_slots_of_keys(held)
         self.bus.settle()
         self.settled()
@@ -242,7 +263,7 @@ class ClusterHost:
         """Save a last time; what was not synced so far is now."""
         self.bus.settle()
         try:
-            self._state.close(self.core.state_text())
+            self._store.close(self.core.state_text())
         except OSError as error:
             self._cannot_save(error)
 
@@ -250,9 +271,7 @@ class ClusterHost:
 
     def replication_status(self) -> ReplicationStatus:
         """How replication stands, for elections and heartbeats."""
-        replication = self.server.replication
-        if replication is None:
-            return ReplicationStatus(0)
+        replication = self._replication
         if self.core.view.myself.is_primary:
             return ReplicationStatus(replication.offset)
         if not replication.can_resume:
@@ -266,18 +285,17 @@ class ClusterHost:
     def settled(self) -> None:
         """After a step: refresh the routing, redirect blocked clients, look at the lease."""
         self.lease.check()
-        if self.server.fibers.halfway:
+        if self.state.fibers.halfway:
             self._settle_late()
         elif self.routing.refresh():
             self._redirect_blocked()
-        if self.server.replication is not None:  # a SETSLOT may wait for what replicas say on the bus
-            self.server.replication.serving.waiting.check()
+        self._look_at_waiting()  # a SETSLOT may wait for what replicas say on the bus
 
     def _settle_late(self) -> None:
         """A script finds the slots as they were when it began."""
         if not self._settles_late:
             self._settles_late = True
-            self.server.fibers.when_whole(self._settle_now)
+            self.state.fibers.when_whole(self._settle_now)
 
     def _settle_now(self) -> None:
         self._settles_late = False
@@ -298,22 +316,20 @@ class ClusterHost:
 
     def carry_out(self, effect: Effect) -> None:
         """A wish of the core that concerns this node. Roles and data stay as they are under a script."""
-        server = self.server
         if isinstance(effect, Log):
             log.log(_LEVELS[effect.level], "%s", effect.text)
         elif isinstance(effect, DeliverPublish):
             if effect.sharded:
-                server.pubsub.publish_to_shard(effect.channel, effect.payload)
+                self._pubsub.publish_to_shard(effect.channel, effect.payload)
             else:
-                server.pubsub.publish(effect.channel, effect.payload)
+                self._pubsub.publish(effect.channel, effect.payload)
         else:
-            if server.fibers.halfway and isinstance(effect, RoleChanged) and effect.primary_id:
+            if self.state.fibers.halfway and isinstance(effect, RoleChanged) and effect.primary_id:
                 self.lease.demoted_halfway = True
-            server.fibers.when_whole(partial(self._change, effect))
+            self.state.fibers.when_whole(partial(self._change, effect))
 
     def _change(self, effect: Effect) -> None:
-        server = self.server
-        server.cron.stir()
+        self._stir()
         if isinstance(effect, RoleChanged):
             self.lease.demoted_halfway = False
             self._change_role(effect)
@@ -324,15 +340,15 @@ class ClusterHost:
             for slot in effect.slots:
                 self.delete_slot(slot)
         elif isinstance(effect, EmptyKeyspace):
-            server.keyspace.empty(server.keyspace.dbs)
+            self.state.keyspace.empty(self.state.keyspace.dbs)
         elif isinstance(effect, PauseWrites):
-            server.pause.start(FAILOVER, WRITES, effect.until_ms - self.clock.now_ms())
-            self.bus.step(WritesPaused(server.replication.offset))
+            self._pause.start(FAILOVER, WRITES, effect.until_ms - self.clock.now_ms())
+            self.bus.step(WritesPaused(self._replication.offset))
         elif isinstance(effect, ResumeWrites):
-            server.pause.end(FAILOVER)
+            self._pause.end(FAILOVER)
 
     def _change_role(self, effect: RoleChanged) -> None:
-        replication = self.server.replication
+        replication = self._replication
         address = effect.primary_address
         if not effect.primary_id:
             replication.become_primary()
@@ -341,12 +357,12 @@ class ClusterHost:
 
     def delete_slot(self, slot: int) -> int:
         """Remove all keys of a slot, telling replicas and observers; the number removed."""
-        db = self.server.keyspace.dbs[0]
+        db = self.state.keyspace.dbs[0]
         keys = db.keys_in_slot(slot)
         for key in keys:
             db.delete(key)
             db.changed(key, GENERIC, b"del")
-            self.server.propagation.feed(0, [b"DEL", key])
+            self.state.propagation.feed(0, [b"DEL", key])
         return len(keys)
 
     # -- clients ---------------------------------------------------------------------------------------------
@@ -357,7 +373,7 @@ class ClusterHost:
         self.bus.settle()
 
     def _redirect_blocked(self) -> None:
-        blocking = self.server.blocking
+        blocking = self._blocking
         for client, block in list(blocking.blocked.items()):
             error = self.routing.blocked_error(client, block.keys) if block.keys else None
             if error is not None:
@@ -365,7 +381,7 @@ class ClusterHost:
 
     def _end_shard_subscriptions(self, lost: SlotSet) -> None:
         """Shard channels follow their slot: whoever listens here is told to go."""
-        self.server.pubsub.drop_shard_channels(lambda channel: key_slot(channel) in lost)
+        self._pubsub.drop_shard_channels(lambda channel: key_slot(channel) in lost)
 
     # -- the sentinels ---------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from slotmesh.cluster.bus import BusClock
 from slotmesh.cluster.guard import SENTINEL_CHANNEL, Fence, Guard, GuardReply
@@ -17,6 +18,7 @@ from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
 from slotmesh.node.clustering.guard_file import GuardFile, SavedGuard
 from slotmesh.node.clustering.lease import LEASE_MARGIN_MS, Lease
+from slotmesh.node.config.configuration import Config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +87,12 @@ class PlainGuard:
         self._follow()
         if saved.name:
             log.info("Guarded by the sentinels of %r before this start: no writes without their leases", saved.name)
+
+    def wire(self, config: Config, provide: Callable[[str, Callable[[], Mapping[str, Any]]], None]) -> None:
+        """Follow `sentinel-guard` from now on, and show in INFO, by `provide`, how the leases stand."""
+        provide("cluster", self.fields)
+        config.on_change("sentinel-guard", self.allow)
+        self.allow(config.sentinel_guard)
 
     # -- what the guard sees and asks ------------------------------------------------------------------------
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from slotmesh.cluster.members import Member
     from slotmesh.cluster.view import ClusterView
     from slotmesh.node.clients.client import Client
-    from slotmesh.node.server import Server
     from slotmesh.node.spec.registry import CommandSpec
+    from slotmesh.node.state import NodeState
 
 _MIGRATES: Final = (b"migrate",)
 #: Their keys are none, but lead to a slot; at an open one the handler knows where the scan goes on.
@@ -32,8 +32,8 @@ _CURSORS: Final = (b"clusterscan",)
 class Routing:
     """The routing table of one node, kept in step with the cluster's view by `refresh`."""
 
-    def __init__(self, server: Server, view: ClusterView) -> None:
-        self._server = server
+    def __init__(self, state: NodeState, view: ClusterView) -> None:
+        self._state = state
         self._view = view
         self.served = bytearray(SLOT_COUNT)
         #: By slot: whether this node is a replica of its owner, so that a READONLY client may read here.
@@ -92,7 +92,7 @@ class Routing:
             if key_slot(key) != slot:
                 raise CommandError(errors.CROSS_SLOT)
         self._check_slot(client, spec, slot, keys, writes)
-        keyspace = self._server.keyspace
+        keyspace = self._state.keyspace
         keyspace.hot_key, keyspace.hot_slot = keys[0], slot
 
     def _check_slot(self, client: Client, spec: CommandSpec, slot: int, keys: list[bytes], writes: bool) -> None:
@@ -131,7 +131,7 @@ class Routing:
         raise CommandError(errors.moved(slot, *self.endpoint(owner, client)))
 
     def _check_down(self, spec: CommandSpec, writes: bool) -> None:
-        config = self._server.config
+        config = self._state.config
         if spec.group == "pubsub":
             if not config.cluster_allow_pubsubshard_when_down:
                 raise CommandError(errors.CLUSTER_DOWN)
@@ -141,7 +141,7 @@ class Routing:
             raise CommandError(errors.CLUSTER_DOWN_READ_ONLY)
 
     def _missing(self, keys: list[bytes]) -> int:
-        db = self._server.keyspace.dbs[0]
+        db = self._state.keyspace.dbs[0]
         return sum(db.peek(key) is None for key in keys)
 
     def endpoint(self, member: Member, client: Client | None = None) -> tuple[bytes, int]:
@@ -149,7 +149,7 @@ class Routing:
         seen_from = self.view_host(client)
         if seen_from:
             return seen_from.encode(), member.port
-        kind = self._server.config.cluster_preferred_endpoint_type
+        kind = self._state.config.cluster_preferred_endpoint_type
         if kind == "hostname":
             host = member.hostname or "?"
         elif kind == "unknown-endpoint":
@@ -160,7 +160,7 @@ class Routing:
 
     def view_host(self, client: Client | None) -> str:
         """The host that `cluster-announce-view` has for where this client comes from; empty for none."""
-        views = self._server.config.cluster_announce_view
+        views = self._state.config.cluster_announce_view
         if not views or client is None:
             return ""
         host = client.addr.rpartition(":")[0].strip("[]")

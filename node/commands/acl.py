@@ -30,7 +30,7 @@ from slotmesh.node.spec.registry import ADMIN, LOADING, NOSCRIPT, STALE, Handler
 
 if TYPE_CHECKING:
     from slotmesh.node.acl.users import Acl, LogEntry
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 log = logging.getLogger("node")
 
@@ -71,19 +71,19 @@ def _declare(
 
 
 @_declare("whoami", arity=2, complexity="O(1)", summary="Returns the name of this connection's user.")
-def cmd_acl_whoami(client: Client, argv: list[bytes]) -> Any:
+def cmd_acl_whoami(client: NodeClient, argv: list[bytes]) -> Any:
     return None if client.user is None else client.user.name
 
 
 @_declare("users", arity=2, flags=_FLAGS | ADMIN, complexity="O(N), N the users", summary="Lists the users.")
-def cmd_acl_users(client: Client, argv: list[bytes]) -> Any:
+def cmd_acl_users(client: NodeClient, argv: list[bytes]) -> Any:
     return sorted(client.server.acl.users)
 
 
 @_declare(
     "list", arity=2, flags=_FLAGS | ADMIN, complexity="O(N), N the users", summary="Lists the users with their rules."
 )
-def cmd_acl_list(client: Client, argv: list[bytes]) -> Any:
+def cmd_acl_list(client: NodeClient, argv: list[bytes]) -> Any:
     return client.server.acl.lines()
 
 
@@ -95,7 +95,7 @@ def cmd_acl_list(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the rules",
     summary="Makes a user, or changes it, by rules.",
 )
-def cmd_acl_setuser(client: Client, argv: list[bytes]) -> Any:
+def cmd_acl_setuser(client: NodeClient, argv: list[bytes]) -> Any:
     if rules.has_unclean_letters(argv[2]):
         raise CommandError("ERR Usernames can't contain spaces or null characters")
     client.server.acl.set_user(argv[2], argv[3:], client)
@@ -110,7 +110,7 @@ def cmd_acl_setuser(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the connections",
     summary="Removes users and closes their connections.",
 )
-def cmd_acl_deluser(client: Client, argv: list[bytes]) -> Any:
+def cmd_acl_deluser(client: NodeClient, argv: list[bytes]) -> Any:
     if b"default" in argv[2:]:
         raise CommandError("ERR The 'default' user cannot be removed")
     return sum(client.server.acl.delete_user(name, client) for name in argv[2:])
@@ -124,7 +124,7 @@ def cmd_acl_deluser(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the rules of the user",
     summary="Returns flags, passwords and rights of a user.",
 )
-def cmd_acl_getuser(client: Client, argv: list[bytes]) -> Any:
+def cmd_acl_getuser(client: NodeClient, argv: list[bytes]) -> Any:
     acl = client.server.acl
     user = acl.users.get(argv[2])
     if user is None:
@@ -157,7 +157,7 @@ def _selector(acl: Acl, selector: Selector) -> dict[bytes, Any]:
     complexity="O(N), N the keys of the command",
     summary="Tells whether a user may run a command, without running it.",
 )
-def cmd_acl_dryrun(client: Client, argv: list[bytes]) -> Any:
+def cmd_acl_dryrun(client: NodeClient, argv: list[bytes]) -> Any:
     user = client.server.acl.users.get(argv[2])
     if user is None:
         raise CommandError(b"ERR User '%b' not found" % argv[2])
@@ -191,7 +191,7 @@ def cmd_acl_dryrun(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the users",
     summary="Replaces all users by those of the ACL file.",
 )
-def cmd_acl_load(client: Client, argv: list[bytes]) -> Any:
+def cmd_acl_load(client: NodeClient, argv: list[bytes]) -> Any:
     if not client.server.config.aclfile:
         raise CommandError(_NO_FILE)
     problems = client.server.acl.load_file(client)
@@ -203,7 +203,7 @@ def cmd_acl_load(client: Client, argv: list[bytes]) -> Any:
 @_declare(
     "save", arity=2, flags=_FLAGS | ADMIN, complexity="O(N), N the users", summary="Writes all users to the ACL file."
 )
-def cmd_acl_save(client: Client, argv: list[bytes]) -> Any:
+def cmd_acl_save(client: NodeClient, argv: list[bytes]) -> Any:
     if not client.server.config.aclfile:
         raise CommandError(_NO_FILE)
     try:
@@ -232,7 +232,7 @@ def _saved(error: OSError | None) -> Any:
     complexity="O(N), N all commands",
     summary="Lists the categories, or the commands of one of them.",
 )
-def cmd_acl_cat(client: Client, argv: list[bytes]) -> Any:
+def cmd_acl_cat(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 3:
         raise CommandError(_wrong_arguments(argv[1]))
     if len(argv) == 2:
@@ -254,7 +254,7 @@ def _wrong_arguments(sub: bytes) -> ErrorReply:
     complexity="O(1)",
     summary="Makes up a password of 256 bits, or as many as asked for.",
 )
-def cmd_acl_genpass(client: Client, argv: list[bytes]) -> Any:
+def cmd_acl_genpass(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 3:
         raise CommandError(_wrong_arguments(argv[1]))
     bits = integer(argv[2]) if len(argv) == 3 else 256
@@ -275,7 +275,7 @@ def cmd_acl_genpass(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the entries returned",
     summary="Returns the latest denials, or forgets them.",
 )
-def cmd_acl_log(client: Client, argv: list[bytes]) -> Any:
+def cmd_acl_log(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 3:
         raise CommandError(_wrong_arguments(argv[1]))
     denials = client.server.acl.log
@@ -311,7 +311,7 @@ def _identity(entry: LogEntry) -> dict[bytes, Any]:
 
 
 @_declare("help", arity=2, flags=LOADING | STALE, complexity="O(1)", summary="Explains the subcommands.")
-def cmd_acl_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_acl_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(
         b"ACL",
         (

@@ -7,9 +7,9 @@ from typing import Any, Final
 from slotmesh.node.base import errors
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.clients.client import Client
 from slotmesh.node.commands.string_options import editable_string, longest_string, read_string
 from slotmesh.node.keyspace.notify import GENERIC, STRING
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.arguments import integer, to_int64
 from slotmesh.node.spec.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
 from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
@@ -26,7 +26,7 @@ _OVERFLOWS: Final = {b"WRAP": bits.WRAP, b"SAT": bits.SAT, b"FAIL": bits.FAIL}
 _NEED_TWO: Final = (b"DIFF", b"DIFF1", b"ANDOR")
 
 
-def _offset(client: Client, text: bytes, width: int = 0) -> int:
+def _offset(client: NodeClient, text: bytes, width: int = 0) -> int:
     """A bit offset; with a width, `#n` counts in integers of that width. Raises CommandError."""
     if width and text.startswith(b"#"):
         value = integer(text[1:], _BAD_OFFSET) * width
@@ -40,7 +40,7 @@ def _offset(client: Client, text: bytes, width: int = 0) -> int:
     return value
 
 
-def _grown(client: Client, key: bytes, last_bit: int) -> tuple[bytearray, bool]:
+def _grown(client: NodeClient, key: bytes, last_bit: int) -> tuple[bytearray, bool]:
     """The string of `key`, made or lengthened to hold a bit; and whether it had to be."""
     size = (last_bit >> 3) + 1
     data = editable_string(client, key)
@@ -65,7 +65,7 @@ def _grown(client: Client, key: bytes, last_bit: int) -> tuple[bytearray, bool]:
     complexity="O(1)",
     summary="Sets or clears one bit of a string and returns what it was.",
 )
-def cmd_setbit(client: Client, argv: list[bytes]) -> Any:
+def cmd_setbit(client: NodeClient, argv: list[bytes]) -> Any:
     position = _offset(client, argv[2])
     bit = _BITS.get(argv[3])
     if bit is None:
@@ -100,7 +100,7 @@ def cmd_setbit(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns one bit of a string.",
 )
-def cmd_getbit(client: Client, argv: list[bytes]) -> Any:
+def cmd_getbit(client: NodeClient, argv: list[bytes]) -> Any:
     position = _offset(client, argv[2])
     return bits.get_bit(read_string(client, argv[1]) or b"", position)
 
@@ -136,7 +136,7 @@ def _check_range(argv: list[bytes], at: int) -> None:
     complexity="O(N), N the bytes looked at",
     summary="Counts the set bits of a string or of a part of it.",
 )
-def cmd_bitcount(client: Client, argv: list[bytes]) -> Any:
+def cmd_bitcount(client: NodeClient, argv: list[bytes]) -> Any:
     if COMPAT.newer:
         _check_range(argv, 2)
     data = read_string(client, argv[1])
@@ -167,7 +167,7 @@ def cmd_bitcount(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the bytes looked at",
     summary="Finds the first set or clear bit of a string or of a part of it.",
 )
-def cmd_bitpos(client: Client, argv: list[bytes]) -> Any:
+def cmd_bitpos(client: NodeClient, argv: list[bytes]) -> Any:
     bit = integer(argv[2])
     if bit not in (0, 1):
         raise CommandError("ERR The bit argument must be 1 or 0.")
@@ -207,7 +207,7 @@ def cmd_bitpos(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the bytes of all strings",
     summary="Combines strings bit by bit and stores the result.",
 )
-def cmd_bitop(client: Client, argv: list[bytes]) -> Any:
+def cmd_bitop(client: NodeClient, argv: list[bytes]) -> Any:
     name, target = argv[1].upper(), argv[2]
     if name != b"NOT" and name not in bits.OPERATIONS:
         raise CommandError(errors.SYNTAX)
@@ -231,7 +231,7 @@ class _FieldOperation:
 
     __slots__ = ("increments", "operand", "overflow", "position", "signed", "width")
 
-    def __init__(self, client: Client, type_text: bytes, offset: bytes, overflow: int) -> None:
+    def __init__(self, client: NodeClient, type_text: bytes, offset: bytes, overflow: int) -> None:
         self.signed = type_text.startswith(b"i")
         width = to_int64(type_text[1:])
         if not type_text.startswith((b"i", b"u")) or width is None or not 1 <= width <= (64 if self.signed else 63):
@@ -262,7 +262,7 @@ class _FieldOperation:
         return (new if self.increments else old), new != old
 
 
-def _parse_operations(client: Client, argv: list[bytes]) -> list[_FieldOperation]:
+def _parse_operations(client: NodeClient, argv: list[bytes]) -> list[_FieldOperation]:
     operations: list[_FieldOperation] = []
     overflow = bits.WRAP
     i, count = 2, len(argv)
@@ -303,7 +303,7 @@ def _parse_operations(client: Client, argv: list[bytes]) -> list[_FieldOperation
     complexity="O(1) per subcommand",
     summary="Reads, writes and increments integers of any width inside a string.",
 )
-def cmd_bitfield(client: Client, argv: list[bytes]) -> Any:
+def cmd_bitfield(client: NodeClient, argv: list[bytes]) -> Any:
     operations = _parse_operations(client, argv)
     writes = [operation for operation in operations if operation.operand is not None]
     key = argv[1]
@@ -336,13 +336,13 @@ def cmd_bitfield(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1) per subcommand",
     summary="Reads integers of any width inside a string.",
 )
-def cmd_bitfield_ro(client: Client, argv: list[bytes]) -> Any:
+def cmd_bitfield_ro(client: NodeClient, argv: list[bytes]) -> Any:
     operations = _parse_operations(client, argv)
     if any(operation.operand is not None for operation in operations):
         raise CommandError("ERR BITFIELD_RO only supports the GET subcommand")
     return _read_fields(client, argv[1], operations)
 
 
-def _read_fields(client: Client, key: bytes, operations: list[_FieldOperation]) -> list[int]:
+def _read_fields(client: NodeClient, key: bytes, operations: list[_FieldOperation]) -> list[int]:
     data = read_string(client, key) or b""
     return [operation.read(data) for operation in operations]

@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING, Any, Final
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
 from slotmesh.node.clients import pause
-from slotmesh.node.clients.client import GATE_NO_TOUCH, GATE_REDIRECT, GATE_REPLY, REPLY_OFF, REPLY_ON, REPLY_SKIP_NEXT
+from slotmesh.node.clients.client import (
+    GATE_NO_TOUCH,
+    GATE_REDIRECT,
+    GATE_REPLY,
+    REPLY_OFF,
+    REPLY_ON,
+    REPLY_SKIP_NEXT,
+    Client,
+)
+from slotmesh.node.clients.describe import TYPE_NAMES, describe_client
 from slotmesh.node.commands.connection import checked_name
 from slotmesh.node.commands.help import help_reply
-from slotmesh.node.observe.client_info import TYPE_NAMES, describe_client
 from slotmesh.node.resp.values import NO_REPLY, OK, Verbatim
 from slotmesh.node.spec.arguments import INT64_MAX, integer, integer_between
 from slotmesh.node.spec.registry import ADMIN, LOADING, NOSCRIPT, STALE, Handler, command, container
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 Declaration = Callable[[Handler], Handler]
 _FLAGS: Final = NOSCRIPT | LOADING | STALE
@@ -59,19 +67,19 @@ def declare(
 
 
 @declare("id", arity=2, since="5.0.0", complexity="O(1)", summary="Returns the id of this connection.")
-def cmd_client_id(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_id(client: NodeClient, argv: list[bytes]) -> Any:
     return client.id
 
 
 @declare("getname", arity=2, since="2.6.9", complexity="O(1)", summary="Returns the name of this connection.")
-def cmd_client_getname(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_getname(client: NodeClient, argv: list[bytes]) -> Any:
     return client.name or None
 
 
 @declare(
     "setname", arity=3, syntax="connection-name", since="2.6.9", complexity="O(1)", summary="Names this connection."
 )
-def cmd_client_setname(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_setname(client: NodeClient, argv: list[bytes]) -> Any:
     client.name = checked_name(argv[2])
     return OK
 
@@ -84,7 +92,7 @@ def cmd_client_setname(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Says what the client at the other end can do. `redirect`: follow a replica to its primary.",
 )
-def cmd_client_capa(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_capa(client: NodeClient, argv: list[bytes]) -> Any:
     for word in argv[2:]:
         if word.lower() == b"redirect":  # words of the future are not ours to refuse
             client.set_gate(GATE_REDIRECT, True)
@@ -99,7 +107,7 @@ def cmd_client_capa(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Says what library drives this connection.",
 )
-def cmd_client_setinfo(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_setinfo(client: NodeClient, argv: list[bytes]) -> Any:
     option, value = argv[2].lower(), argv[3]
     if option not in (b"lib-name", b"lib-ver"):
         raise CommandError(b"ERR Unrecognized option '%b'" % argv[2])
@@ -120,7 +128,7 @@ def cmd_client_setinfo(client: Client, argv: list[bytes]) -> Any:
     summary="Describes this connection.",
     tips=(b"nondeterministic_output",),
 )
-def cmd_client_info(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_info(client: NodeClient, argv: list[bytes]) -> Any:
     return Verbatim(describe_client(client, argv) + b"\n")
 
 
@@ -134,7 +142,7 @@ def _type_of(word: bytes) -> int:
     return kind
 
 
-def _lines(client: Client, argv: list[bytes], chosen: Iterable[Client]) -> Verbatim:
+def _lines(client: NodeClient, argv: list[bytes], chosen: Iterable[Client]) -> Verbatim:
     rows = (describe_client(each, argv if each is client else None) + b"\n" for each in chosen)
     return Verbatim(b"".join(rows))
 
@@ -149,7 +157,7 @@ def _lines(client: Client, argv: list[bytes], chosen: Iterable[Client]) -> Verba
     summary="Describes connections: all, those of a type, or some by id.",
     tips=(b"nondeterministic_output",),
 )
-def cmd_client_list(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_list(client: NodeClient, argv: list[bytes]) -> Any:
     clients = client.server.clients
     if len(argv) == 2:
         return _lines(client, argv, clients.values())
@@ -177,7 +185,7 @@ def cmd_client_list(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the connections",
     summary="Closes connections: one by its address, or all that pass filters.",
 )
-def cmd_client_kill(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_kill(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) == 3:
         address = argv[2].decode("latin-1")
         if not _kill(client, [each for each in client.server.clients.values() if each.addr == address]):
@@ -196,7 +204,7 @@ def _max_age_s(word: bytes) -> int:
     return age_s
 
 
-def _kill(caller: Client, victims: list[Client]) -> int:
+def _kill(caller: NodeClient, victims: list[Client]) -> int:
     """Close connections; the caller's own once it has its reply."""
     for victim in victims:
         if victim is caller:
@@ -206,7 +214,7 @@ def _kill(caller: Client, victims: list[Client]) -> int:
     return len(victims)
 
 
-def _kill_filters(client: Client, argv: list[bytes]) -> tuple[bool, list[Any]]:
+def _kill_filters(client: NodeClient, argv: list[bytes]) -> tuple[bool, list[Any]]:
     """(spare the caller?, tests that a victim must pass)."""
     if len(argv) % 2:
         raise CommandError(errors.SYNTAX)
@@ -248,7 +256,7 @@ def _kill_filters(client: Client, argv: list[bytes]) -> tuple[bool, list[Any]]:
     complexity="O(log N), N the blocked clients",
     summary="Wakes a blocked client as if its time were up, or with an error.",
 )
-def cmd_client_unblock(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_unblock(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 4:
         raise CommandError(errors.unknown_subcommand(b"client", argv[1]))
     reason = argv[3].lower() if len(argv) == 4 else b"timeout"
@@ -276,7 +284,7 @@ def cmd_client_unblock(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Holds back the commands of all clients, or only writes, for some time.",
 )
-def cmd_client_pause(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_pause(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 4:
         raise CommandError(errors.unknown_subcommand(b"client", argv[1]))
     mode = argv[3].lower() if len(argv) == 4 else b"all"
@@ -298,7 +306,7 @@ def cmd_client_pause(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the clients held back",
     summary="Ends CLIENT PAUSE.",
 )
-def cmd_client_unpause(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_unpause(client: NodeClient, argv: list[bytes]) -> Any:
     client.server.pause.end(pause.BY_CLIENT)
     return OK
 
@@ -321,7 +329,7 @@ def _on_off(word: bytes) -> bool:
     complexity="O(1)",
     summary="Switches replies on, off, or skips the next one.",
 )
-def cmd_client_reply(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_reply(client: NodeClient, argv: list[bytes]) -> Any:
     mode = argv[2].lower()
     if mode == b"on":
         client.reply_mode = REPLY_ON
@@ -346,7 +354,7 @@ def cmd_client_reply(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Protects this connection from being closed to save memory.",
 )
-def cmd_client_no_evict(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_no_evict(client: NodeClient, argv: list[bytes]) -> Any:
     client.no_evict = _on_off(argv[2])
     client.server.client_eviction.look_soon()
     return OK
@@ -360,7 +368,7 @@ def cmd_client_no_evict(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Decides whether commands of this connection count as a use of their keys.",
 )
-def cmd_client_no_touch(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_no_touch(client: NodeClient, argv: list[bytes]) -> Any:
     client.no_touch = _on_off(argv[2])
     client.set_gate(GATE_NO_TOUCH, client.no_touch)
     return OK
@@ -403,5 +411,5 @@ _HELP: Final = (
 
 
 @declare("help", arity=2, flags=LOADING | STALE, since="5.0.0", complexity="O(1)", summary="Explains the subcommands.")
-def cmd_client_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(b"CLIENT", _HELP)

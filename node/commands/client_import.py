@@ -12,7 +12,7 @@ from slotmesh.node.resp.values import OK
 from slotmesh.node.spec.registry import LOADING, NOSCRIPT, STALE
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _NOT_IMPORTING: Final = ErrorReply("ERR Server is not in import mode")
 
@@ -26,7 +26,7 @@ _NOT_IMPORTING: Final = ErrorReply("ERR Server is not in import mode")
     complexity="O(1)",
     summary="Decides whether this connection finds expired keys, in import mode.",
 )
-def cmd_client_import_source(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_import_source(client: NodeClient, argv: list[bytes]) -> Any:
     if not client.server.config.import_mode:
         raise CommandError(_NOT_IMPORTING)
     word = argv[2].lower()

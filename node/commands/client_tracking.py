@@ -12,8 +12,8 @@ from slotmesh.node.resp.values import OK, OrderedSet
 from slotmesh.node.spec.arguments import integer
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
     from slotmesh.node.clients.tracking import TrackingState
+    from slotmesh.node.server import NodeClient
 
 
 class _Options:
@@ -21,7 +21,7 @@ class _Options:
 
     __slots__ = ("broadcast", "noloop", "optin", "optout", "prefixes", "redirect")
 
-    def __init__(self, client: Client, argv: list[bytes]) -> None:
+    def __init__(self, client: NodeClient, argv: list[bytes]) -> None:
         self.redirect = 0
         self.broadcast = self.optin = self.optout = self.noloop = False
         self.prefixes: list[bytes] = []
@@ -46,14 +46,14 @@ class _Options:
                 raise CommandError(errors.SYNTAX)
             i += 1
 
-    def _set_redirect(self, client: Client, word: bytes) -> None:
+    def _set_redirect(self, client: NodeClient, word: bytes) -> None:
         if self.redirect:
             raise CommandError("ERR A client can only redirect to a single other client")
         self.redirect = integer(word)
         if self.redirect not in client.server.clients:
             raise CommandError("ERR The client ID you want redirect to does not exist")
 
-    def check(self, client: Client) -> None:
+    def check(self, client: NodeClient) -> None:
         """Whether they fit each other and what the client has switched on. Raises CommandError."""
         state: TrackingState | None = client.tracking
         if self.prefixes and not self.broadcast:
@@ -84,7 +84,7 @@ class _Options:
     complexity="O(P), P the prefixes named",
     summary="Switches the tracking of keys for caching on the client's side.",
 )
-def cmd_client_tracking(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_tracking(client: NodeClient, argv: list[bytes]) -> Any:
     options = _Options(client, argv)
     switch = argv[2].lower()
     if switch == b"off":
@@ -114,7 +114,7 @@ def cmd_client_tracking(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Decides whether the keys of the next command are tracked.",
 )
-def cmd_client_caching(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_caching(client: NodeClient, argv: list[bytes]) -> Any:
     state: TrackingState | None = client.tracking
     if state is None:
         raise CommandError(
@@ -139,7 +139,7 @@ def cmd_client_caching(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the id of the client that gets this connection's invalidation messages.",
 )
-def cmd_client_getredir(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_getredir(client: NodeClient, argv: list[bytes]) -> Any:
     return client.tracking.redirect if client.tracking is not None else -1
 
 
@@ -150,7 +150,7 @@ def cmd_client_getredir(client: Client, argv: list[bytes]) -> Any:
     complexity="O(P), P the prefixes of this connection",
     summary="Describes the tracking of this connection.",
 )
-def cmd_client_trackinginfo(client: Client, argv: list[bytes]) -> Any:
+def cmd_client_trackinginfo(client: NodeClient, argv: list[bytes]) -> Any:
     state: TrackingState | None = client.tracking
     if state is None:
         return {b"flags": OrderedSet([b"off"]), b"redirect": -1, b"prefixes": []}

@@ -16,8 +16,8 @@ from slotmesh.node.spec.arguments import integer, integer_between
 from slotmesh.node.spec.registry import ADMIN, LOADING, STALE, command, container
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
     from slotmesh.node.clustering.host import ClusterHost
+    from slotmesh.node.server import NodeClient
 
 container("cluster", group="cluster", since="3.0.0", summary="Holds the commands about the cluster.")
 
@@ -70,7 +70,7 @@ _HELP: Final = (
     complexity="O(1)",
     summary="Lists the subcommands.",
 )
-def cmd_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_help(client: NodeClient, argv: list[bytes]) -> Any:
     host_of(client)
     return help_reply(b"CLUSTER", _HELP)
 
@@ -85,7 +85,7 @@ def cmd_help(client: Client, argv: list[bytes]) -> Any:
     summary="State of the cluster as this node sees it.",
     tips=_VARYING,
 )
-def cmd_info(client: Client, argv: list[bytes]) -> Any:
+def cmd_info(client: NodeClient, argv: list[bytes]) -> Any:
     host = host_of(client)
     fields = [
         *reports.info_fields(host.core.view),
@@ -109,7 +109,7 @@ def cmd_info(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the bytes of the key",
     summary="The slot of a key.",
 )
-def cmd_keyslot(client: Client, argv: list[bytes]) -> Any:
+def cmd_keyslot(client: NodeClient, argv: list[bytes]) -> Any:
     host_of(client)
     return key_slot(argv[2])
 
@@ -123,7 +123,7 @@ def cmd_keyslot(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="The id of this node.",
 )
-def cmd_myid(client: Client, argv: list[bytes]) -> Any:
+def cmd_myid(client: NodeClient, argv: list[bytes]) -> Any:
     return host_of(client).core.view.myself.node_id.encode()
 
 
@@ -136,7 +136,7 @@ def cmd_myid(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="The id of this node's shard.",
 )
-def cmd_myshardid(client: Client, argv: list[bytes]) -> Any:
+def cmd_myshardid(client: NodeClient, argv: list[bytes]) -> Any:
     return host_of(client).core.view.myself.shard_id.encode()
 
 
@@ -150,13 +150,13 @@ def cmd_myshardid(client: Client, argv: list[bytes]) -> Any:
     summary="The table of nodes, one line each.",
     tips=_VARYING,
 )
-def cmd_nodes(client: Client, argv: list[bytes]) -> Any:
+def cmd_nodes(client: NodeClient, argv: list[bytes]) -> Any:
     host = host_of(client)
     seen_from = host.routing.view_host(client)
     return Verbatim(reports.nodes_text(host.core.view, seen_from=seen_from).encode())
 
 
-def _cmd_replicas(client: Client, argv: list[bytes]) -> Any:
+def _cmd_replicas(client: NodeClient, argv: list[bytes]) -> Any:
     view = host_of(client).core.view
     member = view.members.get(argv[2].decode("latin-1"))
     if member is None:
@@ -181,9 +181,9 @@ for _name, _deprecated in (("cluster|replicas", None), ("cluster|slaves", ("5.0.
     )(_cmd_replicas)
 
 
-def _endpoints(host: ClusterHost, member: Member, client: Client) -> list[Any]:
+def _endpoints(host: ClusterHost, member: Member, client: NodeClient) -> list[Any]:
     """A node as CLUSTER SLOTS shows it: endpoint, port, id, and the addresses that the endpoint leaves out."""
-    kind = host.server.config.cluster_preferred_endpoint_type
+    kind = host.state.config.cluster_preferred_endpoint_type
     endpoint, port = host.routing.endpoint(member, client)
     others: dict[bytes, bytes] = {}
     if kind != "ip":
@@ -203,7 +203,7 @@ def _endpoints(host: ClusterHost, member: Member, client: Client) -> list[Any]:
     summary="Ranges of slots with the nodes that serve them.",
     tips=_VARYING,
 )
-def cmd_slots(client: Client, argv: list[bytes]) -> Any:
+def cmd_slots(client: NodeClient, argv: list[bytes]) -> Any:
     host = host_of(client)
     return [
         [run.first, run.last, *(_endpoints(host, member, client) for member in (run.primary, *run.replicas))]
@@ -221,7 +221,7 @@ def cmd_slots(client: Client, argv: list[bytes]) -> Any:
     summary="Slots and nodes, shard by shard.",
     tips=_VARYING,
 )
-def cmd_shards(client: Client, argv: list[bytes]) -> Any:
+def cmd_shards(client: NodeClient, argv: list[bytes]) -> Any:
     host = host_of(client)
     report = reports.shards_by_id if COMPAT.newer else reports.shards
     return [
@@ -233,7 +233,7 @@ def cmd_shards(client: Client, argv: list[bytes]) -> Any:
     ]
 
 
-def _shard_node(host: ClusterHost, member: Member, client: Client) -> dict[bytes, Any]:
+def _shard_node(host: ClusterHost, member: Member, client: NodeClient) -> dict[bytes, Any]:
     view = host.core.view
     endpoint, port = host.routing.endpoint(member, client)
     seen_from = host.routing.view_host(client)
@@ -261,7 +261,7 @@ def _shard_node(host: ClusterHost, member: Member, client: Client) -> dict[bytes
     summary="The links of the bus.",
     tips=_VARYING,
 )
-def cmd_links(client: Client, argv: list[bytes]) -> Any:
+def cmd_links(client: NodeClient, argv: list[bytes]) -> Any:
     host = host_of(client)
     found = []
     for link in reports.links(host.core.view):
@@ -291,7 +291,7 @@ def cmd_links(client: Client, argv: list[bytes]) -> Any:
     summary="Number of primaries that call a node failing.",
     tips=_VARYING,
 )
-def cmd_count_failure_reports(client: Client, argv: list[bytes]) -> Any:
+def cmd_count_failure_reports(client: NodeClient, argv: list[bytes]) -> Any:
     host = host_of(client)
     node_id = argv[2].decode("latin-1")
     if host.core.view.members.get(node_id) is None:
@@ -309,7 +309,7 @@ def cmd_count_failure_reports(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Number of keys that this node holds in a slot.",
 )
-def cmd_countkeysinslot(client: Client, argv: list[bytes]) -> Any:
+def cmd_countkeysinslot(client: NodeClient, argv: list[bytes]) -> Any:
     host_of(client)
     return client.server.keyspace.dbs[0].count_in_slot(_slot(argv[2]))
 
@@ -325,7 +325,7 @@ def cmd_countkeysinslot(client: Client, argv: list[bytes]) -> Any:
     summary="Names of keys that this node holds in a slot.",
     tips=_VARYING,
 )
-def cmd_getkeysinslot(client: Client, argv: list[bytes]) -> Any:
+def cmd_getkeysinslot(client: NodeClient, argv: list[bytes]) -> Any:
     host_of(client)
     bad = ErrorReply("ERR Invalid slot or number of keys")
     slot = integer_between(argv[2], 0, SLOT_COUNT - 1, bad)

@@ -19,9 +19,9 @@ from slotmesh.node.spec.arguments import INT64_MAX, integer, integer_between, wa
 from slotmesh.node.spec.registry import ADMIN, ALLOW_BUSY, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, command
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
     from slotmesh.node.clustering.host import ClusterHost
     from slotmesh.node.clustering.plain_guard import PlainGuard
+    from slotmesh.node.server import NodeClient
 
 _FLAGS: Final = ADMIN | STALE | NO_ASYNC_LOADING
 
@@ -30,7 +30,7 @@ def _name(raw: bytes) -> str:
     return raw.decode("latin-1")
 
 
-def _empty(client: Client) -> bool:
+def _empty(client: NodeClient) -> bool:
     return not client.server.keyspace.dbs[0].size
 
 
@@ -44,7 +44,7 @@ def _empty(client: Client) -> bool:
     complexity="O(1)",
     summary="Gets to know a node.",
 )
-def cmd_meet(client: Client, argv: list[bytes]) -> Any:
+def cmd_meet(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 5:
         raise CommandError(errors.bad_subcommand_use(b"cluster", argv[1]))
     host_of(client)
@@ -66,7 +66,7 @@ def cmd_meet(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Removes a node from the table.",
 )
-def cmd_forget(client: Client, argv: list[bytes]) -> Any:
+def cmd_forget(client: NodeClient, argv: list[bytes]) -> Any:
     order(client, Admin.forget, _name(argv[2]))
     return OK
 
@@ -81,7 +81,7 @@ def cmd_forget(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the known nodes",
     summary="Forgets the cluster.",
 )
-def cmd_reset(client: Client, argv: list[bytes]) -> Any:
+def cmd_reset(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 3:
         raise CommandError(errors.bad_subcommand_use(b"cluster", argv[1]))
     word = argv[2].upper() if len(argv) == 3 else b"SOFT"
@@ -104,7 +104,7 @@ def cmd_reset(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the slots",
     summary="Owns slots that nobody owns.",
 )
-def cmd_addslots(client: Client, argv: list[bytes]) -> Any:
+def cmd_addslots(client: NodeClient, argv: list[bytes]) -> Any:
     host_of(client)
     order(client, Admin.add_slots, [slot_number(arg) for arg in argv[2:]])
     return OK
@@ -120,7 +120,7 @@ def cmd_addslots(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the slots",
     summary="Owns ranges of slots that nobody owns.",
 )
-def cmd_addslotsrange(client: Client, argv: list[bytes]) -> Any:
+def cmd_addslotsrange(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) % 2:
         raise CommandError(errors.wrong_arity(b"cluster|addslotsrange"))
     host_of(client)
@@ -138,7 +138,7 @@ def cmd_addslotsrange(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the slots",
     summary="Leaves slots without owner.",
 )
-def cmd_delslots(client: Client, argv: list[bytes]) -> Any:
+def cmd_delslots(client: NodeClient, argv: list[bytes]) -> Any:
     host_of(client)
     order(client, Admin.del_slots, [slot_number(arg) for arg in argv[2:]])
     return OK
@@ -154,7 +154,7 @@ def cmd_delslots(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the slots",
     summary="Leaves ranges of slots without owner.",
 )
-def cmd_delslotsrange(client: Client, argv: list[bytes]) -> Any:
+def cmd_delslotsrange(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) % 2:
         raise CommandError(errors.wrong_arity(b"cluster|delslotsrange"))
     host_of(client)
@@ -171,7 +171,7 @@ def cmd_delslotsrange(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Gives up all slots of this node.",
 )
-def cmd_flushslots(client: Client, argv: list[bytes]) -> Any:
+def cmd_flushslots(client: NodeClient, argv: list[bytes]) -> Any:
     order(client, Admin.flush_slots, keyspace_empty=_empty(client))
     return OK
 
@@ -186,7 +186,7 @@ def cmd_flushslots(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Opens, closes or assigns a slot.",
 )
-def cmd_setslot(client: Client, argv: list[bytes]) -> Any:
+def cmd_setslot(client: NodeClient, argv: list[bytes]) -> Any:
     host = host_of(client)
     if host.core.view.myself.is_replica:
         raise CommandError(f"ERR {Condition.SETSLOT_ON_REPLICA.value}")
@@ -210,7 +210,7 @@ def cmd_setslot(client: Client, argv: list[bytes]) -> Any:
     return OK if timeout_ms is None else _when_replicas_agree(client, host, timeout_ms)
 
 
-def _when_replicas_agree(client: Client, host: ClusterHost, timeout_ms: int) -> Any:
+def _when_replicas_agree(client: NodeClient, host: ClusterHost, timeout_ms: int) -> Any:
     """OK once the replicas that work say that they know of the order, which stands in any case; an error in time."""
     agree = host.core.open_slots.replicas_agree
     waiting = client.server.replication.serving.waiting
@@ -230,7 +230,7 @@ def _when_replicas_agree(client: Client, host: ClusterHost, timeout_ms: int) -> 
     complexity="O(1)",
     summary="Replicates a primary.",
 )
-def cmd_replicate(client: Client, argv: list[bytes]) -> Any:
+def cmd_replicate(client: NodeClient, argv: list[bytes]) -> Any:
     order(client, Admin.replicate, _name(argv[2]), keyspace_empty=_empty(client))
     return OK
 
@@ -245,7 +245,7 @@ def cmd_replicate(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Takes over from this replica's primary.",
 )
-def cmd_failover(client: Client, argv: list[bytes]) -> Any:
+def cmd_failover(client: NodeClient, argv: list[bytes]) -> Any:
     """`FAILOVER [FORCE|TAKEOVER]`; our sentinels add `FENCE <epoch> <min-config-epoch> [<void after, our clock>]`.
 
     Such an order is for nodes without a cluster, too.
@@ -282,7 +282,7 @@ def cmd_failover(client: Client, argv: list[bytes]) -> Any:
     summary="Takes a new config epoch.",
     tips=(b"nondeterministic_output",),
 )
-def cmd_bumpepoch(client: Client, argv: list[bytes]) -> Any:
+def cmd_bumpepoch(client: NodeClient, argv: list[bytes]) -> Any:
     bumped, now = order(client, Admin.bump_epoch)
     return Status(b"%b %d" % (b"BUMPED" if bumped else b"STILL", now))
 
@@ -297,7 +297,7 @@ def cmd_bumpepoch(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Gives a new node its first config epoch.",
 )
-def cmd_set_config_epoch(client: Client, argv: list[bytes]) -> Any:
+def cmd_set_config_epoch(client: NodeClient, argv: list[bytes]) -> Any:
     host_of(client)
     wanted = epoch(argv[2])
     if wanted is None:
@@ -315,7 +315,7 @@ def cmd_set_config_epoch(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Writes nodes.conf now.",
 )
-def cmd_saveconfig(client: Client, argv: list[bytes]) -> Any:
+def cmd_saveconfig(client: NodeClient, argv: list[bytes]) -> Any:
     host_of(client).save_config()
     return OK
 
@@ -323,7 +323,7 @@ def cmd_saveconfig(client: Client, argv: list[bytes]) -> Any:
 # The sentinels
 
 
-def _guarded(client: Client) -> ClusterHost | PlainGuard:
+def _guarded(client: NodeClient) -> ClusterHost | PlainGuard:
     """Who takes leases here: nodes with a cluster and without one do."""
     return client.server.plain_guard or host_of(client)
 
@@ -338,7 +338,7 @@ def _guarded(client: Client) -> ClusterHost | PlainGuard:
     complexity="O(N), N the sentinels",
     summary="Renews a sentinel's lease on this node's right to accept writes (slotmesh).",
 )
-def cmd_guard(client: Client, argv: list[bytes]) -> Any:
+def cmd_guard(client: NodeClient, argv: list[bytes]) -> Any:
     """`GUARD <name> <sentinel-id> <sentinel-epoch> <lease-ms> <voters> <echo-ms> [WATCH]`.
 
     The reply is [clock-ms, fence-epoch, armed, fenced], and the id of the heir where there is one; the rules are in
@@ -367,7 +367,7 @@ def cmd_guard(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Ends the guard of a group of sentinels (slotmesh).",
 )
-def cmd_unguard(client: Client, argv: list[bytes]) -> Any:
+def cmd_unguard(client: NodeClient, argv: list[bytes]) -> Any:
     return int(_guarded(client).release_guard(_name(argv[2])))
 
 
@@ -384,13 +384,13 @@ def cmd_unguard(client: Client, argv: list[bytes]) -> Any:
     summary="Lets the next command use a slot that is being imported.",
     categories=("connection",),
 )
-def cmd_asking(client: Client, argv: list[bytes]) -> Any:
+def cmd_asking(client: NodeClient, argv: list[bytes]) -> Any:
     host_of(client)
     client.set_gate(GATE_ASKING, True)
     return OK
 
 
-def _check_has_use(client: Client) -> None:
+def _check_has_use(client: NodeClient) -> None:
     """READONLY and READWRITE are for clusters, and for clients that a replica would send to its primary."""
     if not client.gates & GATE_REDIRECT:
         host_of(client)
@@ -406,7 +406,7 @@ def _check_has_use(client: Client) -> None:
     summary="Accepts reads from this replica.",
     categories=("connection",),
 )
-def cmd_readonly(client: Client, argv: list[bytes]) -> Any:
+def cmd_readonly(client: NodeClient, argv: list[bytes]) -> Any:
     _check_has_use(client)
     client.readonly = True
     client.set_gate(GATE_READONLY, True)
@@ -423,7 +423,7 @@ def cmd_readonly(client: Client, argv: list[bytes]) -> Any:
     summary="Ends READONLY.",
     categories=("connection",),
 )
-def cmd_readwrite(client: Client, argv: list[bytes]) -> Any:
+def cmd_readwrite(client: NodeClient, argv: list[bytes]) -> Any:
     _check_has_use(client)
     client.readonly = False
     client.set_gate(GATE_READONLY, False)

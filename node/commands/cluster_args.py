@@ -15,8 +15,8 @@ from slotmesh.node.base.errors import CommandError, ErrorReply
 from slotmesh.node.spec.arguments import integer_between, to_int64
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
     from slotmesh.node.clustering.host import ClusterHost
+    from slotmesh.node.server import NodeClient
 
 BAD_SLOT: Final = ErrorReply("ERR Invalid or out of range slot")
 
@@ -26,7 +26,7 @@ _BATCHED: Final = frozenset(
 """Orders that tools give by the hundred in one go: what follows is carried out once, before the replies of the pass."""
 
 
-def host_of(client: Client) -> ClusterHost:
+def host_of(client: NodeClient) -> ClusterHost:
     """The cluster part of this node. Raises CommandError outside a cluster."""
     host = client.server.cluster
     if host is None:
@@ -34,7 +34,7 @@ def host_of(client: Client) -> ClusterHost:
     return host
 
 
-def order(client: Client, give: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def order(client: NodeClient, give: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Give the core an order and carry out what follows before the reply. A refusal is an error reply."""
     host = host_of(client)
     try:

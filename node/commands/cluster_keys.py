@@ -12,7 +12,7 @@ from slotmesh.node.resp.values import OK
 from slotmesh.node.spec.registry import ADMIN, NO_ASYNC_LOADING, WRITE, command
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 #: Keys in one DEL for the log and the replicas.
 _BATCH: Final = 1000
@@ -31,7 +31,7 @@ _NO_EVENT: Final = 0
     summary="Removes all keys that this node holds in a slot.",
     categories=("keyspace",),
 )
-def cmd_flushslot(client: Client, argv: list[bytes]) -> Any:
+def cmd_flushslot(client: NodeClient, argv: list[bytes]) -> Any:
     host_of(client)
     slot = slot_number(argv[2])
     mode = argv[3].upper() if len(argv) == 4 else b""

@@ -39,8 +39,8 @@ from slotmesh.node.spec.registry import READONLY, TOUCHES_ARBITRARY_KEYS, comman
 if TYPE_CHECKING:
     from slotmesh.cluster.members import Member
     from slotmesh.cluster.view import ClusterView
-    from slotmesh.node.clients.client import Client
     from slotmesh.node.clustering.routing import Routing
+    from slotmesh.node.server import NodeClient
 
 _CURSOR: Final = re.compile(rb"([0-9A-Za-z]+)-\{[^{}]+\}-([0-9]{1,20})")
 _BAD_CURSOR: Final = ErrorReply("ERR Invalid cursor")
@@ -63,7 +63,7 @@ _WILD: Final = frozenset(b"*?[\\")
     categories=("keyspace",),
     tips=(b"nondeterministic_output", b"request_policy:special", b"response_policy:special"),
 )
-def cmd_clusterscan(client: Client, argv: list[bytes]) -> Any:
+def cmd_clusterscan(client: NodeClient, argv: list[bytes]) -> Any:
     host = host_of(client)
     options = ScanOptions(argv[2:], for_cluster=True)
     parsed = None if argv[1] == b"0" else _parse(argv[1])
@@ -95,7 +95,7 @@ class _Walk:
     __slots__ = ("elsewhere", "end", "fingerprint", "place", "then")
 
     def __init__(
-        self, client: Client, routing: Routing, view: ClusterView, slot: int, fingerprint: bytes, place: int
+        self, client: NodeClient, routing: Routing, view: ClusterView, slot: int, fingerprint: bytes, place: int
     ) -> None:
         me, slots = view.myself, view.slots
         run_id = client.server.run_id[:8].encode()

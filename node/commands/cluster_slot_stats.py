@@ -13,8 +13,8 @@ from slotmesh.node.spec.arguments import integer_between
 from slotmesh.node.spec.registry import LOADING, STALE, command
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
     from slotmesh.node.clustering.host import ClusterHost
+    from slotmesh.node.server import NodeClient
 
 _KEY_COUNT: Final = b"key-count"
 _BAD_METRIC: Final = ErrorReply("ERR Unrecognized sort metric for ORDERBY.")
@@ -33,7 +33,7 @@ _TWICE: Final = ErrorReply("ERR Multiple filters of the same type are disallowed
     summary="Returns the usage of the slots of this node's shard.",
     tips=(b"nondeterministic_output", b"request_policy:all_shards"),
 )
-def cmd_slot_stats(client: Client, argv: list[bytes]) -> Any:
+def cmd_slot_stats(client: NodeClient, argv: list[bytes]) -> Any:
     host = host_of(client)
     metrics = _metrics(host)
     kind = argv[2].upper()
@@ -51,8 +51,8 @@ def cmd_slot_stats(client: Client, argv: list[bytes]) -> Any:
 
 def _metrics(host: ClusterHost) -> dict[bytes, Callable[[int], int]]:
     """Name -> the value for a slot. Without `cluster-slot-stats-enabled` only what costs nothing is known."""
-    metrics: dict[bytes, Callable[[int], int]] = {_KEY_COUNT: host.server.keyspace.dbs[0].count_in_slot}
-    if host.server.config.cluster_slot_stats_enabled:
+    metrics: dict[bytes, Callable[[int], int]] = {_KEY_COUNT: host.state.keyspace.dbs[0].count_in_slot}
+    if host.state.config.cluster_slot_stats_enabled:
         stats = host.slot_stats
         metrics[b"cpu-usec"] = lambda slot: stats.nanos[slot] // 1000
         metrics[b"network-bytes-in"] = stats.bytes_in.__getitem__

@@ -19,7 +19,7 @@ from slotmesh.node.spec.registry import FLAG_NAMES, LOADING, STALE, CommandSpec,
 from slotmesh.node.spec.syntax import Argument, parse
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 Declaration = Callable[[Handler], Handler]
 _FLAGS: Final = LOADING | STALE
@@ -116,7 +116,7 @@ def _declare(
 
 
 @_declare("count", arity=2, since="2.8.13", complexity="O(1)", summary="Counts the commands.")
-def cmd_command_count(client: Client, argv: list[bytes]) -> Any:
+def cmd_command_count(client: NodeClient, argv: list[bytes]) -> Any:
     return len(_visible())
 
 
@@ -129,7 +129,7 @@ def cmd_command_count(client: Client, argv: list[bytes]) -> Any:
     summary="Describes commands, all of them when none is named.",
     tips=_RANDOM_ORDER,
 )
-def cmd_command_info(client: Client, argv: list[bytes]) -> Any:
+def cmd_command_info(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) == 2:
         return [describe(spec) for spec in _visible()]
     specs = [_named(name) for name in argv[2:]]
@@ -145,7 +145,7 @@ def cmd_command_info(client: Client, argv: list[bytes]) -> Any:
     summary="Lists the names of commands: all, those of an ACL category, or those that match a pattern.",
     tips=_RANDOM_ORDER,
 )
-def cmd_command_list(client: Client, argv: list[bytes]) -> Any:
+def cmd_command_list(client: NodeClient, argv: list[bytes]) -> Any:
     every = [each for spec in _visible() for each in (spec, *(spec.subcommands or {}).values())]
     if len(argv) == 2:
         return [spec.full_name for spec in every]
@@ -218,7 +218,7 @@ def describe_arguments(arguments: Sequence[Argument], key_specs: int) -> list[di
     summary="Documents commands, all of them when none is named.",
     tips=_RANDOM_ORDER,
 )
-def cmd_command_docs(client: Client, argv: list[bytes]) -> Any:
+def cmd_command_docs(client: NodeClient, argv: list[bytes]) -> Any:
     specs = _visible() if len(argv) == 2 else [spec for name in argv[2:] if (spec := _named(name)) is not None]
     return {spec.full_name: document(spec) for spec in specs}
 
@@ -264,7 +264,7 @@ def _count_is_valid(key_spec: KeySpec, request: list[bytes]) -> bool:
     complexity="O(N), N the arguments",
     summary="Picks the keys out of a whole request.",
 )
-def cmd_command_getkeys(client: Client, argv: list[bytes]) -> Any:
+def cmd_command_getkeys(client: NodeClient, argv: list[bytes]) -> Any:
     request = argv[2:]
     return [request[index] for index, _ in _keys_of(request)]
 
@@ -277,13 +277,13 @@ def cmd_command_getkeys(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the arguments",
     summary="Picks the keys out of a whole request and says what is done with each.",
 )
-def cmd_command_getkeysandflags(client: Client, argv: list[bytes]) -> Any:
+def cmd_command_getkeysandflags(client: NodeClient, argv: list[bytes]) -> Any:
     request = argv[2:]
     return [[request[index], _flag_words(flags)] for index, flags in _keys_of(request)]
 
 
 @_declare("help", arity=2, since="5.0.0", complexity="O(1)", summary="Explains the subcommands.")
-def cmd_command_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_command_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(
         b"COMMAND",
         (

@@ -16,7 +16,7 @@ from slotmesh.node.spec.arguments import INT64_MAX, integer_between
 from slotmesh.node.spec.registry import ADMIN, LOADING, STALE, command, container
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _FLAGS = ADMIN | LOADING | STALE
 _KINDS = "<slow | large-request | large-reply>"
@@ -26,7 +26,7 @@ _BAD_KIND = ErrorReply("ERR type should be one of the following: slow, large-req
 container("commandlog", group="server", since="8.1.0", summary="Looks at the logs of slow and large commands.")
 
 
-def _log(client: Client, kind: bytes) -> CommandLog:
+def _log(client: NodeClient, kind: bytes) -> CommandLog:
     log = client.server.command_logs.by_kind.get(kind.lower())
     if log is None:
         raise CommandError(_BAD_KIND)
@@ -51,7 +51,7 @@ def entries_reply(log: CommandLog, raw_count: bytes) -> list[Any]:
     summary="Returns the latest entries of a log.",
     tips=(b"request_policy:all_nodes", b"nondeterministic_output"),
 )
-def cmd_commandlog_get(client: Client, argv: list[bytes]) -> Any:
+def cmd_commandlog_get(client: NodeClient, argv: list[bytes]) -> Any:
     integer_between(argv[2], -1, INT64_MAX, _BAD_COUNT)  # a bad count is told of before a bad kind
     return entries_reply(_log(client, argv[3]), argv[2])
 
@@ -67,7 +67,7 @@ def cmd_commandlog_get(client: Client, argv: list[bytes]) -> Any:
     summary="Counts the entries of a log.",
     tips=(b"request_policy:all_nodes", b"response_policy:agg_sum", b"nondeterministic_output"),
 )
-def cmd_commandlog_len(client: Client, argv: list[bytes]) -> Any:
+def cmd_commandlog_len(client: NodeClient, argv: list[bytes]) -> Any:
     return len(_log(client, argv[2]).entries)
 
 
@@ -82,7 +82,7 @@ def cmd_commandlog_len(client: Client, argv: list[bytes]) -> Any:
     summary="Empties a log.",
     tips=(b"request_policy:all_nodes", b"response_policy:all_succeeded"),
 )
-def cmd_commandlog_reset(client: Client, argv: list[bytes]) -> Any:
+def cmd_commandlog_reset(client: NodeClient, argv: list[bytes]) -> Any:
     _log(client, argv[2]).entries.clear()
     return OK
 
@@ -96,7 +96,7 @@ def cmd_commandlog_reset(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Explains the subcommands.",
 )
-def cmd_commandlog_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_commandlog_help(client: NodeClient, argv: list[bytes]) -> Any:
     explanation = (
         "Show the latest <count> commands (-1: all) of a log: slow ones, or those with\n"
         "a large request or a large reply. An entry holds id, time, duration in\n"

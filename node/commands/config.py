@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.describe import is_local
 from slotmesh.node.commands.help import help_reply
-from slotmesh.node.observe.client_info import is_local
+from slotmesh.node.config.rewrite import draft_of
 from slotmesh.node.resp.values import OK
+from slotmesh.node.server import Server
 from slotmesh.node.spec.registry import ADMIN, LOADING, NOSCRIPT, STALE, command, container
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 log = logging.getLogger("node")
 
@@ -33,7 +35,7 @@ container("config", group="server", since="2.0.0", summary="Looks at and changes
     complexity="O(N), N the parameters and patterns named",
     summary="Returns parameters by name or glob pattern.",
 )
-def cmd_config_get(client: Client, argv: list[bytes]) -> Any:
+def cmd_config_get(client: NodeClient, argv: list[bytes]) -> Any:
     return client.server.config.get(argv[2:])
 
 
@@ -48,7 +50,7 @@ def cmd_config_get(client: Client, argv: list[bytes]) -> Any:
     summary="Changes parameters, all of them or none.",
     tips=(b"request_policy:all_nodes", b"response_policy:all_succeeded"),
 )
-def cmd_config_set(client: Client, argv: list[bytes]) -> Any:
+def cmd_config_set(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) % 2:
         raise CommandError(errors.SYNTAX)
     server = client.server
@@ -66,9 +68,9 @@ def cmd_config_set(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the lines of the file and the parameters",
     summary="Writes the current configuration into the file the server was started with.",
 )
-def cmd_config_rewrite(client: Client, argv: list[bytes]) -> Any:
+def cmd_config_rewrite(client: NodeClient, argv: list[bytes]) -> Any:
     try:
-        draft = client.server.config.rewrite()
+        draft = draft_of(client.server.config)
     except OSError as error:
         raise CommandError(_rewritten(error)) from error
     return client.server.file_saves.save(client, draft, _rewritten)
@@ -92,8 +94,8 @@ def _rewritten(error: OSError | None) -> Any:
     complexity="O(N), N the commands known",
     summary="Sets the counters of INFO back to zero.",
 )
-def cmd_config_resetstat(client: Client, argv: list[bytes]) -> Any:
-    client.server.reset_stats()
+def cmd_config_resetstat(client: NodeClient, argv: list[bytes]) -> Any:
+    _reset_stats(client.server)
     return OK
 
 
@@ -106,7 +108,7 @@ def cmd_config_resetstat(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Explains the subcommands.",
 )
-def cmd_config_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_config_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(
         b"CONFIG",
         (
@@ -116,3 +118,17 @@ def cmd_config_help(client: Client, argv: list[bytes]) -> Any:
             ("REWRITE", "Bring the configuration file up to date."),
         ),
     )
+
+
+def _reset_stats(server: Server) -> None:
+    """CONFIG RESETSTAT: all counters of INFO start again, those of commands included."""
+    server.stats.reset()
+    server.acl.log.denials.clear()
+    keyspace = server.keyspace
+    keyspace.hits = keyspace.misses = keyspace.expired_keys = keyspace.evicted_keys = 0
+    keyspace.lazy_free.freed = 0
+    server.eviction.reset_stats()
+    server.scripting.cache.evicted = 0
+    server.reports.reset()
+    if server.cluster is not None:
+        server.cluster.slot_stats.reset()

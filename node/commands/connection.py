@@ -17,7 +17,6 @@ from slotmesh.node.clients.client import (
     REPLY_ON,
 )
 from slotmesh.node.resp.values import OK, PONG, Status
-from slotmesh.node.serving.dispatch import leave_multi
 from slotmesh.node.spec.arguments import INT64_MAX, INT64_MIN, int32, integer_between
 from slotmesh.node.spec.registry import (
     ALLOW_BUSY,
@@ -32,7 +31,7 @@ from slotmesh.node.spec.registry import (
 )
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 WRONG_PASSWORD: Final = ErrorReply("WRONGPASS invalid username-password pair or user is disabled.")
 _RESET: Final = Status(b"RESET")
@@ -48,7 +47,7 @@ _RESET: Final = Status(b"RESET")
     complexity="O(N), N the passwords of the user",
     summary="Logs the connection in.",
 )
-def cmd_auth(client: Client, argv: list[bytes]) -> Any:
+def cmd_auth(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 3:
         raise CommandError(errors.SYNTAX)
     acl = client.server.acl
@@ -73,7 +72,7 @@ def cmd_auth(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Greets the server, choosing the protocol; may log in and name the connection as well.",
 )
-def cmd_hello(client: Client, argv: list[bytes]) -> Any:
+def cmd_hello(client: NodeClient, argv: list[bytes]) -> Any:
     version = 0
     if len(argv) >= 2:
         not_a_number = ErrorReply("ERR Protocol version is not an integer or out of range")
@@ -100,7 +99,7 @@ def cmd_hello(client: Client, argv: list[bytes]) -> Any:
     }
 
 
-def _hello_options(client: Client, argv: list[bytes]) -> None:
+def _hello_options(client: NodeClient, argv: list[bytes]) -> None:
     """AUTH and SETNAME. 7.0 carries them out as they come; level 7.2 reads all first, and the last of each counts."""
     log_in: list[bytes] | None = None
     name: bytes | None = None
@@ -125,7 +124,7 @@ def _hello_options(client: Client, argv: list[bytes]) -> None:
         client.name = name
 
 
-def _log_in(client: Client, credentials: list[bytes], command: bytes) -> None:
+def _log_in(client: NodeClient, credentials: list[bytes], command: bytes) -> None:
     if not client.server.acl.log_in(client, credentials[0], credentials[1], command):
         raise CommandError(WRONG_PASSWORD)
 
@@ -148,7 +147,7 @@ def checked_name(name: bytes) -> bytes:
     summary="Asks for a sign of life.",
     tips=(b"request_policy:all_shards", b"response_policy:all_succeeded"),
 )
-def cmd_ping(client: Client, argv: list[bytes]) -> Any:
+def cmd_ping(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 2:
         raise CommandError(errors.wrong_arity(b"ping"))
     if client.subscription_count and not client.resp3:
@@ -166,7 +165,7 @@ def cmd_ping(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns its argument.",
 )
-def cmd_echo(client: Client, argv: list[bytes]) -> Any:
+def cmd_echo(client: NodeClient, argv: list[bytes]) -> Any:
     return argv[1]
 
 
@@ -180,7 +179,7 @@ def cmd_echo(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Chooses the database that the connection works on.",
 )
-def cmd_select(client: Client, argv: list[bytes]) -> Any:
+def cmd_select(client: NodeClient, argv: list[bytes]) -> Any:
     index = int32(argv[1])
     server = client.server
     if server.config.cluster_enabled and index != 0:
@@ -200,7 +199,7 @@ def cmd_select(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Closes the connection once the replies before it are sent.",
 )
-def cmd_quit(client: Client, argv: list[bytes]) -> Any:
+def cmd_quit(client: NodeClient, argv: list[bytes]) -> Any:
     client.close_after_reply = True
     return OK
 
@@ -214,13 +213,13 @@ def cmd_quit(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N) with N the watches and subscriptions dropped",
     summary="Brings the connection back to the state of a new one.",
 )
-def cmd_reset(client: Client, argv: list[bytes]) -> Any:
+def cmd_reset(client: NodeClient, argv: list[bytes]) -> Any:
     server = client.server
     if client.replica is not None:
         raise CommandError("ERR can only reset normal client connections")
     server.monitors.remove(client)
     server.tracking.turn_off(client)
-    leave_multi(client)
+    client.server.dispatch.leave_multi(client)
     server.pubsub.forget(client)
     client.db = server.keyspace.dbs[0]
     client.resp3 = False

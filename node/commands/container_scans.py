@@ -15,7 +15,7 @@ from slotmesh.node.types.set import HASHTABLE, SetValue
 from slotmesh.node.types.sorted_set import SortedSetValue
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _COMPLEXITY: Final = "O(COUNT) per call"
 _TIPS: Final = (b"nondeterministic_output",)
@@ -47,7 +47,7 @@ def _page(names: Collection[bytes], whole: bool, cursor: int, options: ScanOptio
     summary="Lists the fields of a hash page by page.",
     tips=_TIPS,
 )
-def cmd_hscan(client: Client, argv: list[bytes]) -> Any:
+def cmd_hscan(client: NodeClient, argv: list[bytes]) -> Any:
     cursor = parse_cursor(argv[2])
     value = read_hash(client.db, argv[1])
     if value is None:
@@ -72,7 +72,7 @@ def cmd_hscan(client: Client, argv: list[bytes]) -> Any:
     summary="Lists the members of a set page by page.",
     tips=_TIPS,
 )
-def cmd_sscan(client: Client, argv: list[bytes]) -> Any:
+def cmd_sscan(client: NodeClient, argv: list[bytes]) -> Any:
     cursor = parse_cursor(argv[2])
     value = client.db.read_as(argv[1], SetValue)
     if value is None:
@@ -95,7 +95,7 @@ def cmd_sscan(client: Client, argv: list[bytes]) -> Any:
     summary="Lists the members of a sorted set and their scores page by page.",
     tips=_TIPS,
 )
-def cmd_zscan(client: Client, argv: list[bytes]) -> Any:
+def cmd_zscan(client: NodeClient, argv: list[bytes]) -> Any:
     """Scores are bulk strings in RESP3 too, as in stock."""
     cursor = parse_cursor(argv[2])
     value = client.db.read_as(argv[1], SortedSetValue)

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.clients.client import Client
 from slotmesh.node.keyspace.database import Database
 from slotmesh.node.resp.values import OK
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.arguments import integer_between
 from slotmesh.node.spec.registry import FAST, READONLY, WRITE, command
 
@@ -26,7 +26,7 @@ _INT32_MAX: Final = 2**31 - 1
     categories=("keyspace",),
     tips=(b"request_policy:all_shards", b"response_policy:agg_sum"),
 )
-def cmd_dbsize(client: Client, argv: list[bytes]) -> Any:
+def cmd_dbsize(client: NodeClient, argv: list[bytes]) -> Any:
     return client.db.size
 
 
@@ -42,7 +42,7 @@ def cmd_dbsize(client: Client, argv: list[bytes]) -> Any:
     categories=("keyspace", "dangerous"),
     tips=(b"request_policy:all_shards", b"response_policy:all_succeeded"),
 )
-def cmd_flushdb(client: Client, argv: list[bytes]) -> Any:
+def cmd_flushdb(client: NodeClient, argv: list[bytes]) -> Any:
     _flush(client, argv, [client.db])
     return OK
 
@@ -59,14 +59,14 @@ def cmd_flushdb(client: Client, argv: list[bytes]) -> Any:
     categories=("keyspace", "dangerous"),
     tips=(b"request_policy:all_shards", b"response_policy:all_succeeded"),
 )
-def cmd_flushall(client: Client, argv: list[bytes]) -> Any:
+def cmd_flushall(client: NodeClient, argv: list[bytes]) -> Any:
     _flush(client, argv, client.server.keyspace.dbs)
     if client.server.persistence is not None:
         client.server.persistence.on_everything_flushed()
     return OK
 
 
-def _flush(client: Client, argv: list[bytes], dbs: list[Database]) -> None:
+def _flush(client: NodeClient, argv: list[bytes], dbs: list[Database]) -> None:
     """Empty databases. SYNC waits until their memory is free."""
     mode = argv[1].upper() if len(argv) == 2 else b""
     if len(argv) > 2 or mode not in (b"", b"SYNC", b"ASYNC"):
@@ -90,7 +90,7 @@ def _flush(client: Client, argv: list[bytes], dbs: list[Database]) -> None:
     summary="Exchanges the keys of two databases.",
     categories=("keyspace", "dangerous"),
 )
-def cmd_swapdb(client: Client, argv: list[bytes]) -> Any:
+def cmd_swapdb(client: NodeClient, argv: list[bytes]) -> Any:
     keyspace = client.server.keyspace
     if keyspace.clustered:
         raise CommandError("ERR SWAPDB is not allowed in cluster mode")

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
+from slotmesh.node.clients.describe import is_local
 from slotmesh.node.commands import debug_faults
 from slotmesh.node.commands.help import help_reply
 from slotmesh.node.config.kinds import parse_memory
+from slotmesh.node.config.rewrite import draft_of
 from slotmesh.node.keyspace.access import AccessFrequencies, record_times
 from slotmesh.node.keyspace.notify import STRING
 from slotmesh.node.keyspace.propagation import NO_DATABASE
-from slotmesh.node.observe.client_info import is_local
 from slotmesh.node.observe.digest import data_digest, value_digest
 from slotmesh.node.persistence.encode import list_nodes
 from slotmesh.node.resp.encoder import encode
@@ -34,7 +35,7 @@ from slotmesh.node.types.list import ListValue
 from slotmesh.node.types.string import string_encoding
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 log = logging.getLogger("node")
 
@@ -56,7 +57,7 @@ _MOST_ALONE_BYTES: Final = (1 << 32) - (1 << 20)
     complexity="Depends on the subcommand",
     summary="Helps tests: pauses, fingerprints, reloads.",
 )
-def cmd_debug(client: Client, argv: list[bytes]) -> Any:
+def cmd_debug(client: NodeClient, argv: list[bytes]) -> Any:
     allowed = client.server.config.enable_debug_command
     if allowed == "no" or (allowed == "local" and not is_local(client)):
         raise CommandError(_DENIED)
@@ -68,13 +69,13 @@ def cmd_debug(client: Client, argv: list[bytes]) -> Any:
     return entry[0](client, argv)
 
 
-def _sleep(client: Client, argv: list[bytes]) -> Any:
+def _sleep(client: NodeClient, argv: list[bytes]) -> Any:
     """Stop everything, on purpose: that is what tests of slow servers need."""
     time.sleep(max(0.0, floating(argv[2])))
     return OK
 
 
-def _object(client: Client, argv: list[bytes]) -> Any:
+def _object(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.stored(argv[2])
     if value is None:
         raise CommandError(errors.NO_SUCH_KEY)
@@ -101,7 +102,7 @@ def _quicklist_facts(value: Any, compress_depth: int) -> bytes:
     return text % facts
 
 
-def _listpack(client: Client, argv: list[bytes]) -> Any:
+def _listpack(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.peek(argv[2])
     if value is None:
         raise CommandError(errors.NO_SUCH_KEY)
@@ -110,11 +111,11 @@ def _listpack(client: Client, argv: list[bytes]) -> Any:
     return Status(b"Value kept in Python containers; stock would keep a listpack of %d elements" % len(value))
 
 
-def _digest(client: Client, argv: list[bytes]) -> Any:
+def _digest(client: NodeClient, argv: list[bytes]) -> Any:
     return Status(data_digest(client.server.keyspace).encode())
 
 
-def _digest_value(client: Client, argv: list[bytes]) -> Any:
+def _digest_value(client: NodeClient, argv: list[bytes]) -> Any:
     db = client.db
     digests = []
     for key in argv[2:]:
@@ -124,12 +125,12 @@ def _digest_value(client: Client, argv: list[bytes]) -> Any:
     return digests
 
 
-def _set_active_expire(client: Client, argv: list[bytes]) -> Any:
+def _set_active_expire(client: NodeClient, argv: list[bytes]) -> Any:
     client.server.cron.active_expire = argv[2] != b"0"
     return OK
 
 
-def _reload(client: Client, argv: list[bytes]) -> Any:
+def _reload(client: NodeClient, argv: list[bytes]) -> Any:
     options = {word.lower() for word in argv[2:]}
     if not options <= {b"merge", b"noflush", b"nosave"}:
         raise CommandError("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")
@@ -140,13 +141,13 @@ def _reload(client: Client, argv: list[bytes]) -> Any:
     return OK
 
 
-def _load_log(client: Client, argv: list[bytes]) -> Any:
+def _load_log(client: NodeClient, argv: list[bytes]) -> Any:
     client.server.persistence.reload_log()
     log.warning("Append Only File loaded by DEBUG LOADAOF")
     return OK
 
 
-def _populate(client: Client, argv: list[bytes]) -> Any:
+def _populate(client: NodeClient, argv: list[bytes]) -> Any:
     count = positive_count(argv[2])
     prefix = argv[3] if len(argv) > 3 else b"key"
     size = positive_count(argv[4]) if len(argv) > 4 else 0
@@ -159,26 +160,26 @@ def _populate(client: Client, argv: list[bytes]) -> Any:
     return OK
 
 
-def _log(client: Client, argv: list[bytes]) -> Any:
+def _log(client: NodeClient, argv: list[bytes]) -> Any:
     log.warning("DEBUG LOG: %s", argv[2].decode("utf-8", "replace"))
     return OK
 
 
-def _error(client: Client, argv: list[bytes]) -> Any:
+def _error(client: NodeClient, argv: list[bytes]) -> Any:
     raise CommandError(argv[2])
 
 
-def _segfault(client: Client, argv: list[bytes]) -> Any:
+def _segfault(client: NodeClient, argv: list[bytes]) -> Any:
     os.kill(os.getpid(), signal.SIGSEGV)
     return OK
 
 
-def _panic(client: Client, argv: list[bytes]) -> Any:
+def _panic(client: NodeClient, argv: list[bytes]) -> Any:
     log.critical("DEBUG PANIC called at Unix time %d", time.time())
     os.abort()
 
 
-def _quicklist_packed_threshold(client: Client, argv: list[bytes]) -> Any:
+def _quicklist_packed_threshold(client: NodeClient, argv: list[bytes]) -> Any:
     """From this length on an element is a list node of its own in dumps and files; 0: as the node size has it."""
     size = parse_memory(argv[2])
     if size is None or size > _MOST_ALONE_BYTES:
@@ -187,7 +188,7 @@ def _quicklist_packed_threshold(client: Client, argv: list[bytes]) -> Any:
     return OK
 
 
-def _stringmatch_length(client: Client, argv: list[bytes]) -> Any:
+def _stringmatch_length(client: NodeClient, argv: list[bytes]) -> Any:
     from slotmesh.node.base.glob import match  # only this test tool needs it here
 
     return int(match(argv[3], argv[2]))
@@ -208,7 +209,7 @@ _PROTOCOL: Final[dict[bytes, Any]] = {
 _BIG_NUMBER: Final = b"1234567999999999999999999999999999999"
 
 
-def _protocol(client: Client, argv: list[bytes]) -> Any:
+def _protocol(client: NodeClient, argv: list[bytes]) -> Any:
     kind = argv[2].lower()
     if kind in _PROTOCOL:
         return _PROTOCOL[kind]
@@ -236,27 +237,27 @@ def _protocol(client: Client, argv: list[bytes]) -> Any:
     )
 
 
-def _rewrite_config(client: Client, argv: list[bytes]) -> Any:
-    client.server.config.rewrite(everything=True).put_in_place()
+def _rewrite_config(client: NodeClient, argv: list[bytes]) -> Any:
+    draft_of(client.server.config, everything=True).put_in_place()
     return OK
 
 
-def _pause_cron(client: Client, argv: list[bytes]) -> Any:
+def _pause_cron(client: NodeClient, argv: list[bytes]) -> Any:
     client.server.cron.paused = argv[2] != b"0"
     return OK
 
 
-def _change_replication_id(client: Client, argv: list[bytes]) -> Any:
+def _change_replication_id(client: NodeClient, argv: list[bytes]) -> Any:
     client.server.replication.change_id()
     return OK
 
 
-def _allow_all_in_scripts(client: Client, argv: list[bytes]) -> Any:
+def _allow_all_in_scripts(client: NodeClient, argv: list[bytes]) -> Any:
     client.server.scripting.allow_all_commands = argv[2] != b"0"
     return OK
 
 
-def _replicate(client: Client, argv: list[bytes]) -> Any:
+def _replicate(client: NodeClient, argv: list[bytes]) -> Any:
     """Whatever is said goes to the replicas, and is not done here."""
     client.server.propagation.to_replicas(NO_DATABASE, argv[2:])
     return OK
@@ -294,7 +295,7 @@ _HELP: Final = (
 )
 
 #: name -> (function, least and most arguments behind the name).
-_SUBCOMMANDS: Final[dict[bytes, tuple[Callable[[Client, list[bytes]], Any], int, int]]] = {
+_SUBCOMMANDS: Final[dict[bytes, tuple[Callable[[NodeClient, list[bytes]], Any], int, int]]] = {
     b"aof-flush-sleep": (debug_faults.slow_log_writes, 1, 1),
     b"change-repl-id": (_change_replication_id, 0, 0),
     b"close-cluster-link-on-packet-drop": (debug_faults.close_on_drop, 1, 1),

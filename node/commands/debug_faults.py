@@ -14,22 +14,22 @@ from slotmesh.node.resp.values import OK
 from slotmesh.node.spec.arguments import integer
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 
-def drop_packets(client: Client, argv: list[bytes]) -> Any:
+def drop_packets(client: NodeClient, argv: list[bytes]) -> Any:
     """Frames of the bus of this type do not arrive from now on; -1: all do."""
     host_of(client).bus.drop_type = integer(argv[2])
     return OK
 
 
-def close_on_drop(client: Client, argv: list[bytes]) -> Any:
+def close_on_drop(client: NodeClient, argv: list[bytes]) -> Any:
     """Whether a dropped frame takes its link with it."""
     host_of(client).bus.close_on_drop = argv[2] != b"0"
     return OK
 
 
-def kill_link(client: Client, argv: list[bytes]) -> Any:
+def kill_link(client: NodeClient, argv: list[bytes]) -> Any:
     """Break our link to a node, its link to us, or both."""
     if argv[2].lower() != b"kill":
         raise CommandError(b"ERR unknown subcommand or wrong number of arguments for '%b'. Try DEBUG HELP." % argv[1])
@@ -49,19 +49,19 @@ def kill_link(client: Client, argv: list[bytes]) -> Any:
     return OK
 
 
-def skip_checksums(client: Client, argv: list[bytes]) -> Any:
+def skip_checksums(client: NodeClient, argv: list[bytes]) -> Any:
     """Whether RDB files and payloads are taken whatever their checksum says."""
     client.server.persistence.verify_checksums = argv[2] == b"0"
     return OK
 
 
-def slow_log_writes(client: Client, argv: list[bytes]) -> Any:
+def slow_log_writes(client: NodeClient, argv: list[bytes]) -> Any:
     """Every write to the append-only file is preceded by so many microseconds of sleep."""
     client.server.persistence.aof.write_delay_us = max(0, integer(argv[2]))
     return OK
 
 
-def reply_buffers(client: Client, argv: list[bytes]) -> Any:
+def reply_buffers(client: NodeClient, argv: list[bytes]) -> Any:
     """How fixed reply buffers are resized. There are none here, so whatever is said of them holds."""
     what = argv[2].lower()
     if what == b"resizing":

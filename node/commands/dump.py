@@ -23,7 +23,7 @@ from slotmesh.node.spec.registry import ASKING, DENYOOM, READONLY, WRITE, comman
 from slotmesh.node.types.hash import HashValue
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 log = logging.getLogger("node")
 
@@ -50,7 +50,7 @@ _RESTORE_COMPLEXITY: Final = (
     summary="Returns a serialized representation of the value stored at a key.",
     tips=(b"nondeterministic_output",),
 )
-def cmd_dump(client: Client, argv: list[bytes]) -> Any:
+def cmd_dump(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.read(argv[1])
     return None if value is None else dump_payload(value, client.server.config.rdbcompression)
 
@@ -89,7 +89,7 @@ def _parse_options(argv: list[bytes]) -> _Options:
     return options
 
 
-def _restore(client: Client, argv: list[bytes]) -> Any:
+def _restore(client: NodeClient, argv: list[bytes]) -> Any:
     options = _parse_options(argv)
     key, db = argv[1], client.db
     if not options.replace and db.write(key) is not None:

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError
-from slotmesh.node.clients.client import Client
 from slotmesh.node.commands.string_options import past, remove_expired
 from slotmesh.node.keyspace.notify import GENERIC
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.arguments import INT64_MAX, INT64_MIN, integer
 from slotmesh.node.spec.key_specs import KEY_READ, KEY_UPDATE
 from slotmesh.node.spec.registry import FAST, READONLY, WRITE, command
@@ -46,7 +46,7 @@ def _condition_holds(bits: int, old_ms: int | None, new_ms: int) -> bool:
     return not (bits & _NX or (bits & _GT and new_ms <= old_ms) or (bits & _LT and new_ms >= old_ms))
 
 
-def _expire(client: Client, argv: list[bytes], name: bytes, unit_ms: int, *, relative: bool) -> int:
+def _expire(client: NodeClient, argv: list[bytes], name: bytes, unit_ms: int, *, relative: bool) -> int:
     bits = _conditions(argv[3:])
     db, key = client.db, argv[1]
     at_ms = integer(argv[2]) * unit_ms
@@ -80,7 +80,7 @@ def _expire(client: Client, argv: list[bytes], name: bytes, unit_ms: int, *, rel
     complexity="O(1)",
     summary="Lets a key expire after a number of seconds.",
 )
-def cmd_expire(client: Client, argv: list[bytes]) -> Any:
+def cmd_expire(client: NodeClient, argv: list[bytes]) -> Any:
     return _expire(client, argv, b"expire", 1000, relative=True)
 
 
@@ -95,7 +95,7 @@ def cmd_expire(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Lets a key expire at a Unix time in seconds.",
 )
-def cmd_expireat(client: Client, argv: list[bytes]) -> Any:
+def cmd_expireat(client: NodeClient, argv: list[bytes]) -> Any:
     return _expire(client, argv, b"expireat", 1000, relative=False)
 
 
@@ -110,7 +110,7 @@ def cmd_expireat(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Lets a key expire after a number of milliseconds.",
 )
-def cmd_pexpire(client: Client, argv: list[bytes]) -> Any:
+def cmd_pexpire(client: NodeClient, argv: list[bytes]) -> Any:
     return _expire(client, argv, b"pexpire", 1, relative=True)
 
 
@@ -125,7 +125,7 @@ def cmd_pexpire(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Lets a key expire at a Unix time in milliseconds.",
 )
-def cmd_pexpireat(client: Client, argv: list[bytes]) -> Any:
+def cmd_pexpireat(client: NodeClient, argv: list[bytes]) -> Any:
     return _expire(client, argv, b"pexpireat", 1, relative=False)
 
 
@@ -140,7 +140,7 @@ def cmd_pexpireat(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Takes a key's expiry away.",
 )
-def cmd_persist(client: Client, argv: list[bytes]) -> Any:
+def cmd_persist(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     if db.write(key) is None or not db.clear_expire(key):
         return 0
@@ -148,7 +148,7 @@ def cmd_persist(client: Client, argv: list[bytes]) -> Any:
     return 1
 
 
-def _time(client: Client, key: bytes, *, left: bool) -> int | None:
+def _time(client: NodeClient, key: bytes, *, left: bool) -> int | None:
     """The expiry in ms, absolute or as the time left; -1 without an expiry, None without a key."""
     db = client.db
     if db.look(key) is None:
@@ -177,7 +177,7 @@ def _in_seconds(ms: int | None) -> int:
     summary="Returns the seconds that a key has left; -1 without an expiry, -2 without a key.",
     tips=(b"nondeterministic_output",),
 )
-def cmd_ttl(client: Client, argv: list[bytes]) -> Any:
+def cmd_ttl(client: NodeClient, argv: list[bytes]) -> Any:
     return _in_seconds(_time(client, argv[1], left=True))
 
 
@@ -193,7 +193,7 @@ def cmd_ttl(client: Client, argv: list[bytes]) -> Any:
     summary="Returns the milliseconds that a key has left; -1 without an expiry, -2 without a key.",
     tips=(b"nondeterministic_output",),
 )
-def cmd_pttl(client: Client, argv: list[bytes]) -> Any:
+def cmd_pttl(client: NodeClient, argv: list[bytes]) -> Any:
     left_ms = _time(client, argv[1], left=True)
     return -2 if left_ms is None else left_ms
 
@@ -209,7 +209,7 @@ def cmd_pttl(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the Unix time in seconds at which a key expires; -1 without an expiry, -2 without a key.",
 )
-def cmd_expiretime(client: Client, argv: list[bytes]) -> Any:
+def cmd_expiretime(client: NodeClient, argv: list[bytes]) -> Any:
     return _in_seconds(_time(client, argv[1], left=False))
 
 
@@ -224,6 +224,6 @@ def cmd_expiretime(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the Unix time in milliseconds at which a key expires; -1 without an expiry, -2 without a key.",
 )
-def cmd_pexpiretime(client: Client, argv: list[bytes]) -> Any:
+def cmd_pexpiretime(client: NodeClient, argv: list[bytes]) -> Any:
     at_ms = _time(client, argv[1], left=False)
     return -2 if at_ms is None else at_ms

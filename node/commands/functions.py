@@ -34,14 +34,14 @@ from slotmesh.node.spec.registry import (
 )
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _ALL_SHARDS: Final = (b"request_policy:all_shards", b"response_policy:all_succeeded")
 _FLAG_STATUS: Final = tuple((flag, Status(name)) for flag, name in NAMES)
 _POLICIES: Final = (b"flush", b"append", b"replace")
 
 
-def _judged_by_function(client: Client, spec: CommandSpec, argv: list[bytes]) -> int:
+def _judged_by_function(client: NodeClient, spec: CommandSpec, argv: list[bytes]) -> int:
     """The flags that count for FCALL: those with which the function was registered."""
     return command_flags(spec.flags, client.server.scripting.functions.flags_of(argv[1]))
 
@@ -58,7 +58,7 @@ def _judged_by_function(client: Client, spec: CommandSpec, argv: list[bytes]) ->
     summary="Runs a function, indivisibly.",
     judge=_judged_by_function,
 )
-def cmd_fcall(client: Client, argv: list[bytes]) -> Any:
+def cmd_fcall(client: NodeClient, argv: list[bytes]) -> Any:
     return client.server.scripting.call_function(client, _FCALL, argv, read_only=False)
 
 
@@ -74,7 +74,7 @@ def cmd_fcall(client: Client, argv: list[bytes]) -> Any:
     summary="Runs a function that only reads.",
     judge=_judged_by_function,
 )
-def cmd_fcall_ro(client: Client, argv: list[bytes]) -> Any:
+def cmd_fcall_ro(client: NodeClient, argv: list[bytes]) -> Any:
     return client.server.scripting.call_function(client, _FCALL_RO, argv, read_only=True)
 
 
@@ -100,7 +100,7 @@ container(
     summary="Adds a library of functions.",
     tips=_ALL_SHARDS,
 )
-def cmd_function_load(client: Client, argv: list[bytes]) -> Any:
+def cmd_function_load(client: NodeClient, argv: list[bytes]) -> Any:
     for option in argv[2:-1]:
         if option.lower() != b"replace":
             raise CommandError(b"ERR Unknown option given: " + option)
@@ -121,7 +121,7 @@ def cmd_function_load(client: Client, argv: list[bytes]) -> Any:
     summary="Removes a library and its functions.",
     tips=_ALL_SHARDS,
 )
-def cmd_function_delete(client: Client, argv: list[bytes]) -> Any:
+def cmd_function_delete(client: NodeClient, argv: list[bytes]) -> Any:
     client.server.scripting.functions.delete(argv[2])
     client.server.keyspace.dirty += 1
     return OK
@@ -138,7 +138,7 @@ def cmd_function_delete(client: Client, argv: list[bytes]) -> Any:
     summary="Removes all libraries.",
     tips=_ALL_SHARDS,
 )
-def cmd_function_flush(client: Client, argv: list[bytes]) -> Any:
+def cmd_function_flush(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 3:
         raise CommandError(errors.subcommand_syntax(b"function", argv[1]))
     if len(argv) == 3 and argv[2].lower() not in (b"sync", b"async"):
@@ -157,7 +157,7 @@ def cmd_function_flush(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the bytes of all libraries",
     summary="Returns all libraries as one payload for FUNCTION RESTORE.",
 )
-def cmd_function_dump(client: Client, argv: list[bytes]) -> Any:
+def cmd_function_dump(client: NodeClient, argv: list[bytes]) -> Any:
     server = client.server
     return dump_functions(server.scripting.functions.sources(), compress=server.config.rdbcompression)
 
@@ -173,7 +173,7 @@ def cmd_function_dump(client: Client, argv: list[bytes]) -> Any:
     summary="Adds the libraries of a payload.",
     tips=_ALL_SHARDS,
 )
-def cmd_function_restore(client: Client, argv: list[bytes]) -> Any:
+def cmd_function_restore(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 4:
         raise CommandError(errors.subcommand_syntax(b"function", argv[1]))
     policy = argv[3].lower() if len(argv) == 4 else b"append"
@@ -202,7 +202,7 @@ def cmd_function_restore(client: Client, argv: list[bytes]) -> Any:
     summary="Describes the libraries and their functions.",
     tips=(b"nondeterministic_output_order",),
 )
-def cmd_function_list(client: Client, argv: list[bytes]) -> Any:
+def cmd_function_list(client: NodeClient, argv: list[bytes]) -> Any:
     pattern: bytes | None = None
     with_code = False
     words = iter(argv[2:])
@@ -252,7 +252,7 @@ def _describe_function(function: Function) -> dict[bytes, Any]:
     summary="Tells which function is running, and how many there are.",
     tips=(b"nondeterministic_output", b"request_policy:all_shards", b"response_policy:special"),
 )
-def cmd_function_stats(client: Client, argv: list[bytes]) -> Any:
+def cmd_function_stats(client: NodeClient, argv: list[bytes]) -> Any:
     scripting = client.server.scripting
     run = scripting.running
     if run is not None and run.is_eval:
@@ -277,7 +277,7 @@ def cmd_function_stats(client: Client, argv: list[bytes]) -> Any:
     summary="Ends the function that keeps the server busy, unless it has written.",
     tips=(b"request_policy:all_shards", b"response_policy:one_succeeded"),
 )
-def cmd_function_kill(client: Client, argv: list[bytes]) -> Any:
+def cmd_function_kill(client: NodeClient, argv: list[bytes]) -> Any:
     client.server.scripting.kill(is_eval=False)
     return OK
 
@@ -291,7 +291,7 @@ def cmd_function_kill(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Explains the subcommands.",
 )
-def cmd_function_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_function_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(
         b"FUNCTION",
         (

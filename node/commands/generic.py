@@ -11,11 +11,11 @@ from typing import Any, Final
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError
 from slotmesh.node.base.glob import compile_glob
-from slotmesh.node.clients.client import Client
 from slotmesh.node.keyspace.database import DELETE, Database
 from slotmesh.node.keyspace.notify import GENERIC
 from slotmesh.node.keyspace.random_keys import random_key
 from slotmesh.node.resp.values import OK, Status
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.arguments import int32
 from slotmesh.node.spec.key_specs import KeySpec, key_at, keys_from
 from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
@@ -51,7 +51,7 @@ def _two_keys(first: tuple[bytes, ...], second: tuple[bytes, ...]) -> tuple[KeyS
     summary="Deletes keys.",
     tips=_SUM_OVER_SHARDS,
 )
-def cmd_del(client: Client, argv: list[bytes]) -> Any:
+def cmd_del(client: NodeClient, argv: list[bytes]) -> Any:
     db = client.db
     removed = 0
     for key in argv[1:]:
@@ -73,7 +73,7 @@ def cmd_del(client: Client, argv: list[bytes]) -> Any:
     summary="Deletes keys and frees their memory in the background.",
     tips=_SUM_OVER_SHARDS,
 )
-def cmd_unlink(client: Client, argv: list[bytes]) -> Any:
+def cmd_unlink(client: NodeClient, argv: list[bytes]) -> Any:
     return cmd_del(client, argv)
 
 
@@ -89,7 +89,7 @@ def cmd_unlink(client: Client, argv: list[bytes]) -> Any:
     summary="Counts those of the keys that exist; a key named twice counts twice.",
     tips=_SUM_OVER_SHARDS,
 )
-def cmd_exists(client: Client, argv: list[bytes]) -> Any:
+def cmd_exists(client: NodeClient, argv: list[bytes]) -> Any:
     look = client.db.look
     return sum(1 for key in argv[1:] if look(key) is not None)
 
@@ -106,7 +106,7 @@ def cmd_exists(client: Client, argv: list[bytes]) -> Any:
     summary="Counts those of the keys that exist and records that they were used.",
     tips=_SUM_OVER_SHARDS,
 )
-def cmd_touch(client: Client, argv: list[bytes]) -> Any:
+def cmd_touch(client: NodeClient, argv: list[bytes]) -> Any:
     read = client.db.read
     return sum(1 for key in argv[1:] if read(key) is not None)
 
@@ -122,7 +122,7 @@ def cmd_touch(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Names the type of the value that a key holds.",
 )
-def cmd_type(client: Client, argv: list[bytes]) -> Any:
+def cmd_type(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.look(argv[1])
     if value is None:
         return _NO_TYPE
@@ -157,7 +157,7 @@ def type_word(value: Any) -> bytes:
     complexity="O(1)",
     summary="Gives a key another name; a key that has that name is overwritten.",
 )
-def cmd_rename(client: Client, argv: list[bytes]) -> Any:
+def cmd_rename(client: NodeClient, argv: list[bytes]) -> Any:
     _rename(client, argv[1], argv[2], overwrite=True)
     return OK
 
@@ -173,11 +173,11 @@ def cmd_rename(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Gives a key another name, unless a key has that name.",
 )
-def cmd_renamenx(client: Client, argv: list[bytes]) -> Any:
+def cmd_renamenx(client: NodeClient, argv: list[bytes]) -> Any:
     return 1 if _rename(client, argv[1], argv[2], overwrite=False) else 0
 
 
-def _rename(client: Client, source: bytes, target: bytes, *, overwrite: bool) -> bool:
+def _rename(client: NodeClient, source: bytes, target: bytes, *, overwrite: bool) -> bool:
     """Move a value to another key; False when nothing was to be done. Raises CommandError without a source."""
     db = client.db
     if db.write(source) is None:
@@ -202,7 +202,7 @@ def _store(db: Database, key: bytes, value: Any, at_ms: int | None) -> None:
         db.keyspace.field_expiry.note(db.index, key, value)
 
 
-def database_at(client: Client, text: bytes) -> Database:
+def database_at(client: NodeClient, text: bytes) -> Database:
     """The database of an index argument. Raises CommandError when there is none."""
     index = int32(text)
     dbs = client.server.keyspace.dbs
@@ -222,7 +222,7 @@ def database_at(client: Client, text: bytes) -> Database:
     complexity="O(1)",
     summary="Moves a key to another database.",
 )
-def cmd_move(client: Client, argv: list[bytes]) -> Any:
+def cmd_move(client: NodeClient, argv: list[bytes]) -> Any:
     source, key = client.db, argv[1]
     if source.keyspace.clustered:
         raise CommandError("ERR MOVE is not allowed in cluster mode")
@@ -248,7 +248,7 @@ def cmd_move(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the elements of the value; O(1) for strings",
     summary="Copies the value of a key to another key.",
 )
-def cmd_copy(client: Client, argv: list[bytes]) -> Any:
+def cmd_copy(client: NodeClient, argv: list[bytes]) -> Any:
     source = target = client.db
     replace = False
     i = 3
@@ -293,7 +293,7 @@ def cmd_copy(client: Client, argv: list[bytes]) -> Any:
     categories=("dangerous",),
     tips=(b"request_policy:all_shards", b"nondeterministic_output_order"),
 )
-def cmd_keys(client: Client, argv: list[bytes]) -> Any:
+def cmd_keys(client: NodeClient, argv: list[bytes]) -> Any:
     db, pattern = client.db, argv[1]
     glob = compile_glob(pattern)
     if glob.literal is not None:
@@ -313,7 +313,7 @@ def cmd_keys(client: Client, argv: list[bytes]) -> Any:
     summary="Names a key picked at random.",
     tips=(b"request_policy:all_shards", b"nondeterministic_output"),
 )
-def cmd_randomkey(client: Client, argv: list[bytes]) -> Any:
+def cmd_randomkey(client: NodeClient, argv: list[bytes]) -> Any:
     db, rng = client.db, client.server.rng
     tries = _RANDOM_TRIES
     while True:

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.clients.client import Client
 from slotmesh.node.commands.sorted_sets import cmd_zadd
 from slotmesh.node.resp.values import NULL_ARRAY, Raw
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.arguments import floating
 from slotmesh.node.spec.key_specs import KEY_READ, KEY_UPDATE
 from slotmesh.node.spec.registry import DENYOOM, READONLY, WRITE, command
@@ -39,7 +39,7 @@ def parse_point(lon_text: bytes, lat_text: bytes) -> Point:
     return lon, lat
 
 
-def read_positions(client: Client, key: bytes) -> SortedSetValue | None:
+def read_positions(client: NodeClient, key: bytes) -> SortedSetValue | None:
     """The sorted set of a key. Raises WRONGTYPE."""
     return client.db.read_as(key, SortedSetValue)
 
@@ -49,7 +49,7 @@ def distance_text(metres: float, unit: float) -> bytes:
     return b"%.4f" % (round(metres / unit * 10_000) / 10_000)
 
 
-def point_reply(client: Client, point: Point) -> list[Any]:
+def point_reply(client: NodeClient, point: Point) -> list[Any]:
     """A position as reply: all its digits, which a RESP3 double of ours would cut to 17."""
     texts = [format_exact(degrees) for degrees in point]
     return [Raw(b",%b\r\n" % text) for text in texts] if client.resp3 else list(texts)
@@ -66,7 +66,7 @@ def point_reply(client: Client, point: Point) -> list[Any]:
     complexity="O(log(N)) per member, N the size of the sorted set",
     summary="Stores members with their positions.",
 )
-def cmd_geoadd(client: Client, argv: list[bytes]) -> Any:
+def cmd_geoadd(client: NodeClient, argv: list[bytes]) -> Any:
     at = 2
     options = set()
     while at < len(argv) and argv[at].upper() in _ZADD_OPTIONS:
@@ -95,7 +95,7 @@ def cmd_geoadd(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1) per member",
     summary="Returns the longitude and latitude of members.",
 )
-def cmd_geopos(client: Client, argv: list[bytes]) -> Any:
+def cmd_geopos(client: NodeClient, argv: list[bytes]) -> Any:
     return [
         NULL_ARRAY if score is None else point_reply(client, geohash.decode(score))
         for score in _scores(client, argv[1], argv[2:])
@@ -113,11 +113,11 @@ def cmd_geopos(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1) per member",
     summary="Returns the positions of members as geohashes of 11 letters.",
 )
-def cmd_geohash(client: Client, argv: list[bytes]) -> Any:
+def cmd_geohash(client: NodeClient, argv: list[bytes]) -> Any:
     return [None if score is None else geohash.text(score) for score in _scores(client, argv[1], argv[2:])]
 
 
-def _scores(client: Client, key: bytes, members: list[bytes]) -> list[float | None]:
+def _scores(client: NodeClient, key: bytes, members: list[bytes]) -> list[float | None]:
     positions = read_positions(client, key)
     scores = {} if positions is None else positions.scores
     return [scores.get(member) for member in members]
@@ -134,7 +134,7 @@ def _scores(client: Client, key: bytes, members: list[bytes]) -> list[float | No
     complexity="O(1)",
     summary="Returns the distance between two members.",
 )
-def cmd_geodist(client: Client, argv: list[bytes]) -> Any:
+def cmd_geodist(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 5:
         raise CommandError(errors.SYNTAX)
     unit = parse_unit(argv[4]) if len(argv) == 5 else 1.0

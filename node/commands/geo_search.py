@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.clients.client import Client
 from slotmesh.node.commands.geo import distance_text, parse_point, parse_unit, point_reply, read_positions
 from slotmesh.node.keyspace.notify import GENERIC, ZSET
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.arguments import floating, integer
 from slotmesh.node.spec.key_specs import KEY_READ, KeySpec, key_at
 from slotmesh.node.spec.registry import DENYOOM, READONLY, WRITE, command
@@ -91,7 +91,7 @@ class _Search:
         if self.store is not None and (self.with_dist or self.with_hash or self.with_coord):
             raise CommandError(f"ERR {store_name} is not compatible with WITHDIST, WITHHASH and WITHCOORD options")
 
-    def run(self, client: Client, event: bytes) -> Any:
+    def run(self, client: NodeClient, event: bytes) -> Any:
         """Search, and reply or store."""
         if self.any and not self.count:
             raise CommandError("ERR the ANY argument requires COUNT argument")
@@ -125,7 +125,7 @@ class _Search:
             found.sort(key=_by_distance, reverse=self.order == b"DESC")
         return found[: self.count] if self.count else found
 
-    def _item(self, client: Client, item: Found) -> list[Any]:
+    def _item(self, client: NodeClient, item: Found) -> list[Any]:
         metres, score, member, point = item
         reply: list[Any] = [member]
         if self.with_dist:
@@ -136,7 +136,7 @@ class _Search:
             reply.append(point_reply(client, point))
         return reply
 
-    def _store(self, client: Client, found: Sequence[Found], event: bytes) -> int:
+    def _store(self, client: NodeClient, found: Sequence[Found], event: bytes) -> int:
         db, key = client.db, self.store
         assert key is not None
         if found:
@@ -166,7 +166,7 @@ def _radius(search: _Search, text: bytes, unit: bytes) -> float:
 # -------------------------------------------------------------------------------------
 
 
-def _radius_search(client: Client, argv: list[bytes], *, by_member: bool, may_store: bool) -> Any:
+def _radius_search(client: NodeClient, argv: list[bytes], *, by_member: bool, may_store: bool) -> Any:
     search = _Search(read_positions(client, argv[1]))
     at = 5 if by_member else 6
     if by_member:
@@ -230,7 +230,7 @@ _RADIUS_COMPLEXITY: Final = "O(N+log(M)), N the members in the squares around th
     summary="Finds or stores the members within a distance of a position.",
     deprecated=("6.2.0", "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument"),
 )
-def cmd_georadius(client: Client, argv: list[bytes]) -> Any:
+def cmd_georadius(client: NodeClient, argv: list[bytes]) -> Any:
     return _radius_search(client, argv, by_member=False, may_store=True)
 
 
@@ -249,7 +249,7 @@ def cmd_georadius(client: Client, argv: list[bytes]) -> Any:
     summary="Finds the members within a distance of a position.",
     deprecated=("6.2.0", "`GEOSEARCH` with the `BYRADIUS` argument"),
 )
-def cmd_georadius_ro(client: Client, argv: list[bytes]) -> Any:
+def cmd_georadius_ro(client: NodeClient, argv: list[bytes]) -> Any:
     return _radius_search(client, argv, by_member=False, may_store=False)
 
 
@@ -269,7 +269,7 @@ def cmd_georadius_ro(client: Client, argv: list[bytes]) -> Any:
     summary="Finds or stores the members within a distance of a member.",
     deprecated=("6.2.0", "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments"),
 )
-def cmd_georadiusbymember(client: Client, argv: list[bytes]) -> Any:
+def cmd_georadiusbymember(client: NodeClient, argv: list[bytes]) -> Any:
     return _radius_search(client, argv, by_member=True, may_store=True)
 
 
@@ -285,7 +285,7 @@ def cmd_georadiusbymember(client: Client, argv: list[bytes]) -> Any:
     summary="Finds the members within a distance of a member.",
     deprecated=("6.2.0", "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments"),
 )
-def cmd_georadiusbymember_ro(client: Client, argv: list[bytes]) -> Any:
+def cmd_georadiusbymember_ro(client: NodeClient, argv: list[bytes]) -> Any:
     return _radius_search(client, argv, by_member=True, may_store=False)
 
 
@@ -354,7 +354,7 @@ class _Area:
         raise CommandError(b"ERR exactly one of BYRADIUS and BYBOX can be specified for %b" % name)
 
 
-def _area_search(client: Client, argv: list[bytes], source: bytes, target: bytes | None) -> Any:
+def _area_search(client: NodeClient, argv: list[bytes], source: bytes, target: bytes | None) -> Any:
     search = _Search(read_positions(client, source))
     search.store = target
     area = _Area()
@@ -385,7 +385,7 @@ def _area_search(client: Client, argv: list[bytes], source: bytes, target: bytes
     complexity="O(N+log(M)), N the members in the squares around the shape, M those inside it",
     summary="Finds the members inside a circle, a box or a polygon.",
 )
-def cmd_geosearch(client: Client, argv: list[bytes]) -> Any:
+def cmd_geosearch(client: NodeClient, argv: list[bytes]) -> Any:
     return _area_search(client, argv, argv[1], None)
 
 
@@ -404,5 +404,5 @@ def cmd_geosearch(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N+log(M)), N the members in the squares around the shape, M those inside it",
     summary="Stores the members inside a circle, a box or a polygon in another key.",
 )
-def cmd_geosearchstore(client: Client, argv: list[bytes]) -> Any:
+def cmd_geosearchstore(client: NodeClient, argv: list[bytes]) -> Any:
     return _area_search(client, argv, argv[2], argv[1])

@@ -19,7 +19,7 @@ from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
 from slotmesh.node.types.hash import LATEST_EXPIRY_MS, HashValue
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 NO_FIELD: Final = -2
 NO_TTL: Final = -1
@@ -46,7 +46,7 @@ def field_list(argv: list[bytes], at: int, width: int = 1, error: ErrorReply = _
     return argv[at + 2 :]
 
 
-def absolute_ms(client: Client, text: bytes, unit_ms: int, relative: bool, name: bytes) -> int:
+def absolute_ms(client: NodeClient, text: bytes, unit_ms: int, relative: bool, name: bytes) -> int:
     """A time argument as Unix time in ms. Raises CommandError when negative or beyond the range."""
     number = integer(text)
     if number < 0:
@@ -70,7 +70,7 @@ def _condition_holds(condition: bytes, old: int | None, at_ms: int) -> bool:
     return True
 
 
-def may_delete(client: Client, at_ms: int) -> bool:
+def may_delete(client: NodeClient, at_ms: int) -> bool:
     """True when a field with this expiry is to be deleted at once; a replica leaves that to its primary."""
     keyspace = client.server.keyspace
     return at_ms <= keyspace.now_ms and keyspace.expiry_mode == DELETE
@@ -86,7 +86,7 @@ class FieldChanges:
         self.deleted: list[bytes] = []
         self.persisted: list[bytes] = []
 
-    def report(self, client: Client, key: bytes, value: HashValue, at_ms: int = 0) -> None:
+    def report(self, client: NodeClient, key: bytes, value: HashValue, at_ms: int = 0) -> None:
         """Events in stock's order, and commands with absolute times for AOF and replicas."""
         db = client.db
         commands: list[list[bytes]] = []
@@ -108,7 +108,7 @@ class FieldChanges:
             client.propagate_as(*commands)
 
 
-def _expire_fields(client: Client, argv: list[bytes], name: bytes, unit_ms: int, relative: bool) -> list[int]:
+def _expire_fields(client: NodeClient, argv: list[bytes], name: bytes, unit_ms: int, relative: bool) -> list[int]:
     """HEXPIRE and kin: a result code per field."""
     db, key = client.db, argv[1]
     value = write_hash(db, key)
@@ -152,7 +152,7 @@ def _expire_fields(client: Client, argv: list[bytes], name: bytes, unit_ms: int,
     complexity="O(N), N the number of fields named",
     summary="Gives hash fields an expiry in seconds from now.",
 )
-def cmd_hexpire(client: Client, argv: list[bytes]) -> Any:
+def cmd_hexpire(client: NodeClient, argv: list[bytes]) -> Any:
     return _expire_fields(client, argv, b"hexpire", 1000, True)
 
 
@@ -167,7 +167,7 @@ def cmd_hexpire(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of fields named",
     summary="Gives hash fields an expiry in milliseconds from now.",
 )
-def cmd_hpexpire(client: Client, argv: list[bytes]) -> Any:
+def cmd_hpexpire(client: NodeClient, argv: list[bytes]) -> Any:
     return _expire_fields(client, argv, b"hpexpire", 1, True)
 
 
@@ -182,7 +182,7 @@ def cmd_hpexpire(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of fields named",
     summary="Gives hash fields an expiry at a Unix time in seconds.",
 )
-def cmd_hexpireat(client: Client, argv: list[bytes]) -> Any:
+def cmd_hexpireat(client: NodeClient, argv: list[bytes]) -> Any:
     return _expire_fields(client, argv, b"hexpireat", 1000, False)
 
 
@@ -197,11 +197,11 @@ def cmd_hexpireat(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of fields named",
     summary="Gives hash fields an expiry at a Unix time in milliseconds.",
 )
-def cmd_hpexpireat(client: Client, argv: list[bytes]) -> Any:
+def cmd_hpexpireat(client: NodeClient, argv: list[bytes]) -> Any:
     return _expire_fields(client, argv, b"hpexpireat", 1, False)
 
 
-def _field_times(client: Client, argv: list[bytes], unit_ms: int, relative: bool) -> list[int]:
+def _field_times(client: NodeClient, argv: list[bytes], unit_ms: int, relative: bool) -> list[int]:
     """HTTL and kin: a time, or a negative code, per field. Seconds round up, as a field lives that long."""
     value = read_hash(client.db, argv[1])
     fields = field_list(argv, 2)
@@ -231,7 +231,7 @@ def _field_times(client: Client, argv: list[bytes], unit_ms: int, relative: bool
     summary="Returns how many seconds hash fields have left.",
     tips=(b"nondeterministic_output",),
 )
-def cmd_httl(client: Client, argv: list[bytes]) -> Any:
+def cmd_httl(client: NodeClient, argv: list[bytes]) -> Any:
     return _field_times(client, argv, 1000, True)
 
 
@@ -247,7 +247,7 @@ def cmd_httl(client: Client, argv: list[bytes]) -> Any:
     summary="Returns how many milliseconds hash fields have left.",
     tips=(b"nondeterministic_output",),
 )
-def cmd_hpttl(client: Client, argv: list[bytes]) -> Any:
+def cmd_hpttl(client: NodeClient, argv: list[bytes]) -> Any:
     return _field_times(client, argv, 1, True)
 
 
@@ -262,7 +262,7 @@ def cmd_hpttl(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of fields named",
     summary="Returns the Unix time in seconds at which hash fields expire.",
 )
-def cmd_hexpiretime(client: Client, argv: list[bytes]) -> Any:
+def cmd_hexpiretime(client: NodeClient, argv: list[bytes]) -> Any:
     return _field_times(client, argv, 1000, False)
 
 
@@ -277,7 +277,7 @@ def cmd_hexpiretime(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of fields named",
     summary="Returns the Unix time in milliseconds at which hash fields expire.",
 )
-def cmd_hpexpiretime(client: Client, argv: list[bytes]) -> Any:
+def cmd_hpexpiretime(client: NodeClient, argv: list[bytes]) -> Any:
     return _field_times(client, argv, 1, False)
 
 
@@ -292,7 +292,7 @@ def cmd_hpexpiretime(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of fields named",
     summary="Takes the expiry of hash fields away.",
 )
-def cmd_hpersist(client: Client, argv: list[bytes]) -> Any:
+def cmd_hpersist(client: NodeClient, argv: list[bytes]) -> Any:
     value = write_hash(client.db, argv[1])
     fields = field_list(argv, 2)
     if value is None:

@@ -17,7 +17,7 @@ from slotmesh.node.spec.registry import DENYOOM, FAST, WRITE, command
 from slotmesh.node.types.hash import HashValue
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _KEY_ACCESS_DELETE: Final = key_at(b"RW", b"ACCESS", b"DELETE")
 #: Option word -> (unit in ms, relative to now).
@@ -35,7 +35,7 @@ _TIME_OPTIONS: Final = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, F
     complexity="O(N), N the number of fields named",
     summary="Returns hash fields and removes them.",
 )
-def cmd_hgetdel(client: Client, argv: list[bytes]) -> Any:
+def cmd_hgetdel(client: NodeClient, argv: list[bytes]) -> Any:
     value = write_hash(client.db, argv[1])
     fields = field_list(argv, 2)
     if value is None:
@@ -50,7 +50,7 @@ def cmd_hgetdel(client: Client, argv: list[bytes]) -> Any:
     return found
 
 
-def _time_option(client: Client, argv: list[bytes], at: int, name: bytes) -> int | None:
+def _time_option(client: NodeClient, argv: list[bytes], at: int, name: bytes) -> int | None:
     """The expiry of an `EX 10` at index `at`; None when another word stands there."""
     option = _TIME_OPTIONS.get(argv[at].upper())
     if option is None:
@@ -74,7 +74,7 @@ def _time_option(client: Client, argv: list[bytes], at: int, name: bytes) -> int
     complexity="O(N), N the number of fields named",
     summary="Returns hash fields and sets or takes away their expiry.",
 )
-def cmd_hgetex(client: Client, argv: list[bytes]) -> Any:
+def cmd_hgetex(client: NodeClient, argv: list[bytes]) -> Any:
     key, at, persist = argv[1], 2, False
     at_ms = _time_option(client, argv, at, b"hgetex")
     if at_ms is not None:
@@ -118,7 +118,7 @@ def cmd_hgetex(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of pairs",
     summary="Stores hash fields together with their expiry; 1 when all were stored, 0 when none.",
 )
-def cmd_hsetex(client: Client, argv: list[bytes]) -> Any:
+def cmd_hsetex(client: NodeClient, argv: list[bytes]) -> Any:
     db, key, at = client.db, argv[1], 2
     condition, at_ms, keep = b"", None, False
     while at < len(argv) and (word := argv[at].upper()) != b"FIELDS":
@@ -144,7 +144,7 @@ def cmd_hsetex(client: Client, argv: list[bytes]) -> Any:
 
 
 def _store(
-    client: Client, key: bytes, value: HashValue | None, flat: list[bytes], at_ms: int | None, keep: bool
+    client: NodeClient, key: bytes, value: HashValue | None, flat: list[bytes], at_ms: int | None, keep: bool
 ) -> None:
     """Do what HSETEX was told, its condition being met."""
     db = client.db

@@ -16,7 +16,7 @@ from slotmesh.node.spec.registry import DENYOOM, WRITE, command, container
 from slotmesh.node.types.hash import HashValue
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _ALL_SHARDS: Final = (b"request_policy:all_shards",)
 _DUPLICATE: Final = ErrorReply("ERR duplicate field name in fieldset")
@@ -37,7 +37,7 @@ container("himport", group="hash", since="8.10.0", summary="Groups the commands 
     summary="Names a list of field names for this connection.",
     tips=_ALL_SHARDS,
 )
-def cmd_himport_prepare(client: Client, argv: list[bytes]) -> Any:
+def cmd_himport_prepare(client: NodeClient, argv: list[bytes]) -> Any:
     fields = tuple(argv[3:])
     if len(set(fields)) < len(fields):
         raise CommandError(_DUPLICATE)
@@ -58,7 +58,7 @@ def cmd_himport_prepare(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of fields",
     summary="Makes a key a hash with the fields of a fieldset and the given values.",
 )
-def cmd_himport_set(client: Client, argv: list[bytes]) -> Any:
+def cmd_himport_set(client: NodeClient, argv: list[bytes]) -> Any:
     fields = client.fieldsets.get(argv[3]) if client.fieldsets else None
     if fields is None:
         raise CommandError(_NO_FIELDSET)
@@ -86,7 +86,7 @@ def cmd_himport_set(client: Client, argv: list[bytes]) -> Any:
     summary="Forgets a fieldset of this connection.",
     tips=_ALL_SHARDS,
 )
-def cmd_himport_discard(client: Client, argv: list[bytes]) -> Any:
+def cmd_himport_discard(client: NodeClient, argv: list[bytes]) -> Any:
     return 0 if not client.fieldsets or client.fieldsets.pop(argv[2], None) is None else 1
 
 
@@ -100,7 +100,7 @@ def cmd_himport_discard(client: Client, argv: list[bytes]) -> Any:
     summary="Forgets all fieldsets of this connection; how many there were.",
     tips=_ALL_SHARDS,
 )
-def cmd_himport_discardall(client: Client, argv: list[bytes]) -> Any:
+def cmd_himport_discardall(client: NodeClient, argv: list[bytes]) -> Any:
     count = len(client.fieldsets or ())
     client.fieldsets = None
     return count

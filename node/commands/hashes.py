@@ -19,7 +19,7 @@ from slotmesh.node.types import long_double
 from slotmesh.node.types.hash import HashValue
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _KEY_LOOK: Final = key_at(b"RO")
 _ANY_ORDER: Final = (b"nondeterministic_output_order",)
@@ -30,7 +30,7 @@ _INFINITE: Final = ErrorReply("ERR value is NaN or Infinity")
 _WOULD_BE_INFINITE: Final = ErrorReply("ERR increment would produce NaN or Infinity")
 
 
-def _open(client: Client, key: bytes) -> HashValue:
+def _open(client: NodeClient, key: bytes) -> HashValue:
     """The hash of `key`, made if need be."""
     value = write_hash(client.db, key)
     if value is None:
@@ -50,7 +50,7 @@ def _open(client: Client, key: bytes) -> HashValue:
     complexity="O(N), N the number of pairs",
     summary="Stores fields in a hash; the number of new ones.",
 )
-def cmd_hset(client: Client, argv: list[bytes]) -> Any:
+def cmd_hset(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) & 1:
         raise CommandError(errors.wrong_arity(b"hset"))
     db, key = client.db, argv[1]
@@ -83,7 +83,7 @@ def cmd_hset(client: Client, argv: list[bytes]) -> Any:
     summary="Stores fields in a hash.",
     deprecated=("4.0.0", "`HSET` with multiple field-value pairs"),
 )
-def cmd_hmset(client: Client, argv: list[bytes]) -> Any:
+def cmd_hmset(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) & 1:
         raise CommandError(errors.wrong_arity(b"hmset"))
     cmd_hset(client, argv)
@@ -101,7 +101,7 @@ def cmd_hmset(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Stores a field unless the hash has it.",
 )
-def cmd_hsetnx(client: Client, argv: list[bytes]) -> Any:
+def cmd_hsetnx(client: NodeClient, argv: list[bytes]) -> Any:
     _, key, field, text = argv
     value = _open(client, key)
     if field in value.fields:
@@ -123,7 +123,7 @@ def cmd_hsetnx(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns a field.",
 )
-def cmd_hget(client: Client, argv: list[bytes]) -> Any:
+def cmd_hget(client: NodeClient, argv: list[bytes]) -> Any:
     value = read_hash(client.db, argv[1])
     return None if value is None else value.fields.get(argv[2])
 
@@ -139,7 +139,7 @@ def cmd_hget(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of fields asked for",
     summary="Returns several fields.",
 )
-def cmd_hmget(client: Client, argv: list[bytes]) -> Any:
+def cmd_hmget(client: NodeClient, argv: list[bytes]) -> Any:
     value = read_hash(client.db, argv[1])
     if value is None:
         return [None] * (len(argv) - 2)
@@ -159,7 +159,7 @@ def cmd_hmget(client: Client, argv: list[bytes]) -> Any:
     summary="Returns all fields and their values.",
     tips=_ANY_ORDER,
 )
-def cmd_hgetall(client: Client, argv: list[bytes]) -> Any:
+def cmd_hgetall(client: NodeClient, argv: list[bytes]) -> Any:
     value = read_hash(client.db, argv[1])
     return {} if value is None else value.fields.copy()
 
@@ -176,7 +176,7 @@ def cmd_hgetall(client: Client, argv: list[bytes]) -> Any:
     summary="Returns the names of all fields.",
     tips=_ANY_ORDER,
 )
-def cmd_hkeys(client: Client, argv: list[bytes]) -> Any:
+def cmd_hkeys(client: NodeClient, argv: list[bytes]) -> Any:
     value = read_hash(client.db, argv[1])
     return [] if value is None else list(value.fields)
 
@@ -193,7 +193,7 @@ def cmd_hkeys(client: Client, argv: list[bytes]) -> Any:
     summary="Returns the values of all fields.",
     tips=_ANY_ORDER,
 )
-def cmd_hvals(client: Client, argv: list[bytes]) -> Any:
+def cmd_hvals(client: NodeClient, argv: list[bytes]) -> Any:
     value = read_hash(client.db, argv[1])
     return [] if value is None else list(value.fields.values())
 
@@ -209,7 +209,7 @@ def cmd_hvals(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the number of fields.",
 )
-def cmd_hlen(client: Client, argv: list[bytes]) -> Any:
+def cmd_hlen(client: NodeClient, argv: list[bytes]) -> Any:
     value = read_hash(client.db, argv[1])
     return 0 if value is None else len(value.fields)
 
@@ -225,7 +225,7 @@ def cmd_hlen(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Tells whether a field exists.",
 )
-def cmd_hexists(client: Client, argv: list[bytes]) -> Any:
+def cmd_hexists(client: NodeClient, argv: list[bytes]) -> Any:
     value = read_hash(client.db, argv[1])
     return 1 if value is not None and argv[2] in value.fields else 0
 
@@ -241,7 +241,7 @@ def cmd_hexists(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the length of a field's value.",
 )
-def cmd_hstrlen(client: Client, argv: list[bytes]) -> Any:
+def cmd_hstrlen(client: NodeClient, argv: list[bytes]) -> Any:
     value = read_hash(client.db, argv[1])
     return 0 if value is None else len(value.fields.get(argv[2], b""))
 
@@ -257,7 +257,7 @@ def cmd_hstrlen(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of fields to remove",
     summary="Removes fields; the hash goes with its last one.",
 )
-def cmd_hdel(client: Client, argv: list[bytes]) -> Any:
+def cmd_hdel(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     value = write_hash(db, key)
     if value is None:
@@ -281,7 +281,7 @@ def cmd_hdel(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Adds an integer to a field; a missing one counts as 0.",
 )
-def cmd_hincrby(client: Client, argv: list[bytes]) -> Any:
+def cmd_hincrby(client: NodeClient, argv: list[bytes]) -> Any:
     _, key, field, text = argv
     step = integer(text)
     value = _open(client, key)
@@ -309,7 +309,7 @@ def cmd_hincrby(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Adds a decimal number to a field; a missing one counts as 0.",
 )
-def cmd_hincrbyfloat(client: Client, argv: list[bytes]) -> Any:
+def cmd_hincrbyfloat(client: NodeClient, argv: list[bytes]) -> Any:
     """Propagated as HSET of the result, so that no replica has to round the same way."""
     _, key, field, text = argv
     step = long_double.parse(text)
@@ -347,7 +347,7 @@ def cmd_hincrbyfloat(client: Client, argv: list[bytes]) -> Any:
     summary="Returns random fields.",
     tips=_ANY_OUTPUT,
 )
-def cmd_hrandfield(client: Client, argv: list[bytes]) -> Any:
+def cmd_hrandfield(client: NodeClient, argv: list[bytes]) -> Any:
     """A positive count gives distinct fields, a negative one exactly that many, repeats allowed."""
     rng = client.server.rng
     if len(argv) == 2:

@@ -16,8 +16,8 @@ from slotmesh.node.spec.arguments import integer_between
 from slotmesh.node.spec.registry import ADMIN, NOSCRIPT, command, container
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
     from slotmesh.node.observe.heavy_hitters import HeavyHitters
+    from slotmesh.node.server import NodeClient
 
 _FLAGS: Final = ADMIN | NOSCRIPT
 _TIPS: Final = (b"request_policy:special", b"response_policy:special")
@@ -37,7 +37,7 @@ def _refusal(text: str) -> ErrorReply:
 class _Options:
     """The arguments of HOTKEYS START."""
 
-    def __init__(self, client: Client, words: list[bytes]) -> None:
+    def __init__(self, client: NodeClient, words: list[bytes]) -> None:
         """Parse them. Raises CommandError."""
         if len(words) < 2 or words[0].upper() != b"METRICS":
             raise CommandError(_refusal("METRICS parameter is required"))
@@ -78,7 +78,7 @@ class _Options:
             raise CommandError(_refusal("METRICS no valid metrics passed. Supported: CPU|NET"))
         return kinds
 
-    def _take_slots(self, client: Client, rest: list[bytes]) -> list[bytes]:
+    def _take_slots(self, client: NodeClient, rest: list[bytes]) -> list[bytes]:
         """Read `count slot [slot ...]`; from its last word on."""
         cluster = client.server.cluster
         if cluster is None:
@@ -115,7 +115,7 @@ class _Options:
     summary="Begins to measure what keys cost.",
     tips=_TIPS,
 )
-def cmd_hotkeys_start(client: Client, argv: list[bytes]) -> Any:
+def cmd_hotkeys_start(client: NodeClient, argv: list[bytes]) -> Any:
     server = client.server
     hot_keys = server.hot_keys
     hot_keys.check()
@@ -145,7 +145,7 @@ def cmd_hotkeys_start(client: Client, argv: list[bytes]) -> Any:
     summary="Measures no more, but keeps what was found.",
     tips=_TIPS,
 )
-def cmd_hotkeys_stop(client: Client, argv: list[bytes]) -> Any:
+def cmd_hotkeys_stop(client: NodeClient, argv: list[bytes]) -> Any:
     return OK if client.server.hot_keys.stop() else None
 
 
@@ -159,13 +159,13 @@ def cmd_hotkeys_stop(client: Client, argv: list[bytes]) -> Any:
     summary="Returns the keys that cost most, and what all cost together.",
     tips=(b"nondeterministic_output", *_TIPS),
 )
-def cmd_hotkeys_get(client: Client, argv: list[bytes]) -> Any:
+def cmd_hotkeys_get(client: NodeClient, argv: list[bytes]) -> Any:
     hot_keys = client.server.hot_keys
     hot_keys.check()
     return None if hot_keys.session is None else [_report(client, hot_keys.session)]
 
 
-def _report(client: Client, session: Session) -> dict[bytes, Any]:
+def _report(client: NodeClient, session: Session) -> dict[bytes, Any]:
     limited, samples = session.slots is not None, session.sample_ratio > 1
     report: dict[bytes, Any] = {
         b"tracking-active": int(session.active),
@@ -200,7 +200,7 @@ def _list(hitters: HeavyHitters, count: int, unit: int) -> list[bytes | int]:
     return [part for key, cost in hitters.heaviest(count) if cost >= unit for part in (key, cost // unit)]
 
 
-def _ranges(client: Client, slots: frozenset[int] | None) -> list[list[int]]:
+def _ranges(client: NodeClient, slots: frozenset[int] | None) -> list[list[int]]:
     """The slots that are looked at: a list of one for a single slot, of two for a range."""
     cluster = client.server.cluster
     if slots is not None:
@@ -223,7 +223,7 @@ def _ranges(client: Client, slots: frozenset[int] | None) -> list[list[int]]:
     summary="Forgets what was found.",
     tips=_TIPS,
 )
-def cmd_hotkeys_reset(client: Client, argv: list[bytes]) -> Any:
+def cmd_hotkeys_reset(client: NodeClient, argv: list[bytes]) -> Any:
     hot_keys = client.server.hot_keys
     hot_keys.check()
     if hot_keys.session is not None and hot_keys.session.active:
@@ -241,7 +241,7 @@ def cmd_hotkeys_reset(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Explains the subcommands.",
 )
-def cmd_hotkeys_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_hotkeys_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(
         b"HOTKEYS",
         (

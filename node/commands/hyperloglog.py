@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.clients.client import Client
 from slotmesh.node.keyspace.notify import STRING
 from slotmesh.node.resp.values import OK, Status
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.key_specs import KEY_INSERT, key_at, keys_from
 from slotmesh.node.spec.registry import ADMIN, DENYOOM, FAST, MAY_REPLICATE, READONLY, WRITE, command
 from slotmesh.node.types import hyperloglog as hll
@@ -29,7 +29,7 @@ def _checked(value: Any) -> bytes | bytearray:
     return value
 
 
-def _editable(client: Client, key: bytes, value: bytes | bytearray) -> bytearray:
+def _editable(client: NodeClient, key: bytes, value: bytes | bytearray) -> bytearray:
     """The value as a bytearray that the key holds."""
     if type(value) is bytearray:
         return value
@@ -38,7 +38,7 @@ def _editable(client: Client, key: bytes, value: bytes | bytearray) -> bytearray
     return data
 
 
-def _sparse_max(client: Client) -> int:
+def _sparse_max(client: NodeClient) -> int:
     return client.server.config.hll_sparse_max_bytes
 
 
@@ -53,7 +53,7 @@ def _sparse_max(client: Client) -> int:
     complexity="O(1) per element",
     summary="Adds elements to a HyperLogLog; 1 when that changes what it knows.",
 )
-def cmd_pfadd(client: Client, argv: list[bytes]) -> Any:
+def cmd_pfadd(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     data = db.write(key)
     if type(data) is bytearray and len(argv) == 3:
@@ -95,7 +95,7 @@ def cmd_pfadd(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1) for one key, O(N) for N keys",
     summary="Estimates the number of distinct elements in one HyperLogLog or in the union of several.",
 )
-def cmd_pfcount(client: Client, argv: list[bytes]) -> Any:
+def cmd_pfcount(client: NodeClient, argv: list[bytes]) -> Any:
     db = client.db
     try:
         if len(argv) > 2:
@@ -115,7 +115,7 @@ def cmd_pfcount(client: Client, argv: list[bytes]) -> Any:
         raise CommandError(_CORRUPT) from None
 
 
-def _union(client: Client, keys: list[bytes]) -> tuple[bytearray, bool]:
+def _union(client: NodeClient, keys: list[bytes]) -> tuple[bytearray, bool]:
     """(merged registers, whether one of the values is dense)."""
     files: list[bytearray] = []
     dense = False
@@ -139,7 +139,7 @@ def _union(client: Client, keys: list[bytes]) -> tuple[bytearray, bool]:
     complexity="O(N), N the number of keys",
     summary="Merges HyperLogLogs into the first one.",
 )
-def cmd_pfmerge(client: Client, argv: list[bytes]) -> Any:
+def cmd_pfmerge(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     try:
         merged, dense = _union(client, argv[1:])
@@ -167,7 +167,7 @@ def cmd_pfmerge(client: Client, argv: list[bytes]) -> Any:
     complexity="N/A",
     summary="Shows or changes the inside of a HyperLogLog, for tests.",
 )
-def cmd_pfdebug(client: Client, argv: list[bytes]) -> Any:
+def cmd_pfdebug(client: NodeClient, argv: list[bytes]) -> Any:
     db, word, key = client.db, argv[1].upper(), argv[2]
     value = db.write(key)
     if value is None:
@@ -207,7 +207,7 @@ def _opcode_text(value: int, run: int, extended: bool) -> bytes:
     complexity="N/A",
     summary="Checks registers, encodings and estimates of HyperLogLogs against each other.",
 )
-def cmd_pfselftest(client: Client, argv: list[bytes]) -> Any:
+def cmd_pfselftest(client: NodeClient, argv: list[bytes]) -> Any:
     failure = _failure(client.server.rng, _sparse_max(client))
     if failure:
         raise CommandError(f"TESTFAILED {failure}")

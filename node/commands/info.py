@@ -8,7 +8,7 @@ from slotmesh.node.resp.values import Verbatim
 from slotmesh.node.spec.registry import LOADING, STALE, command
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 
 @command(
@@ -23,6 +23,6 @@ if TYPE_CHECKING:
     categories=("dangerous",),
     tips=(b"nondeterministic_output", b"request_policy:all_shards", b"response_policy:special"),
 )
-def cmd_info(client: Client, argv: list[bytes]) -> Any:
+def cmd_info(client: NodeClient, argv: list[bytes]) -> Any:
     text = client.server.info.text(word.decode("latin-1") for word in argv[1:])
     return Verbatim(text.encode("utf-8", "surrogateescape"))

@@ -14,7 +14,7 @@ from slotmesh.node.spec import registry
 from slotmesh.node.spec.registry import ADMIN, LOADING, NOSCRIPT, STALE, CommandSpec, Handler, command, container
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _FLAGS: Final = ADMIN | NOSCRIPT | LOADING | STALE
 _LOOK_TIPS: Final = (b"nondeterministic_output", b"request_policy:all_nodes", b"response_policy:special")
@@ -47,7 +47,7 @@ def _declare(
 
 
 @_declare("latest", arity=2, complexity="O(1)", summary="Returns the latest and the worst spike of every event.")
-def cmd_latency_latest(client: Client, argv: list[bytes]) -> Any:
+def cmd_latency_latest(client: NodeClient, argv: list[bytes]) -> Any:
     return [
         [event.encode(), *series.samples[-1], series.worst_ms] for event, series in client.server.latency.events.items()
     ]
@@ -56,13 +56,13 @@ def cmd_latency_latest(client: Client, argv: list[bytes]) -> Any:
 @_declare(
     "history", arity=3, syntax="event", complexity="O(1)", summary="Returns the spikes of an event with their times."
 )
-def cmd_latency_history(client: Client, argv: list[bytes]) -> Any:
+def cmd_latency_history(client: NodeClient, argv: list[bytes]) -> Any:
     series = client.server.latency.events.get(argv[2].decode("latin-1"))
     return [] if series is None else [list(sample) for sample in series.samples]
 
 
 @_declare("graph", arity=3, syntax="event", complexity="O(1)", summary="Draws the spikes of an event.")
-def cmd_latency_graph(client: Client, argv: list[bytes]) -> Any:
+def cmd_latency_graph(client: NodeClient, argv: list[bytes]) -> Any:
     event = argv[2].decode("latin-1")
     series = client.server.latency.events.get(event)
     if series is None:
@@ -71,7 +71,7 @@ def cmd_latency_graph(client: Client, argv: list[bytes]) -> Any:
 
 
 @_declare("doctor", arity=2, complexity="O(1)", summary="Says what the spikes may come from.")
-def cmd_latency_doctor(client: Client, argv: list[bytes]) -> Any:
+def cmd_latency_doctor(client: NodeClient, argv: list[bytes]) -> Any:
     server = client.server
     return Verbatim(report(server.latency, server.clock.now_ms // 1000, server.config.slowlog_log_slower_than).encode())
 
@@ -84,7 +84,7 @@ def cmd_latency_doctor(client: Client, argv: list[bytes]) -> Any:
     summary="Forgets the spikes of events, of all when none is named.",
     tips=(b"request_policy:all_nodes", b"response_policy:all_succeeded"),
 )
-def cmd_latency_reset(client: Client, argv: list[bytes]) -> Any:
+def cmd_latency_reset(client: NodeClient, argv: list[bytes]) -> Any:
     return client.server.latency.reset([name.decode("latin-1").lower() for name in argv[2:]])
 
 
@@ -96,7 +96,7 @@ def cmd_latency_reset(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the commands that were run",
     summary="Returns the distribution of the latencies of commands, of all when none is named.",
 )
-def cmd_latency_histogram(client: Client, argv: list[bytes]) -> Any:
+def cmd_latency_histogram(client: NodeClient, argv: list[bytes]) -> Any:
     chosen: list[CommandSpec] = []
     if len(argv) == 2:
         chosen = registry.every_spec()
@@ -115,7 +115,7 @@ def _distribution(spec: CommandSpec) -> dict[bytes, Any]:
 
 
 @_declare("help", arity=2, flags=LOADING | STALE, complexity="O(1)", summary="Explains the subcommands.", tips=())
-def cmd_latency_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_latency_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(
         b"LATENCY",
         (

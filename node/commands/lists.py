@@ -14,7 +14,7 @@ from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
 from slotmesh.node.types.list import ListValue
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _KEY_LOOK: Final = key_at(b"RO")
 _KEY_POP: Final = key_at(b"RW", b"ACCESS", b"DELETE")
@@ -39,7 +39,7 @@ _LPOS_CHUNK: Final = 1024
     complexity="O(N), N the number of elements to add",
     summary="Puts elements in front of a list.",
 )
-def cmd_lpush(client: Client, argv: list[bytes]) -> Any:
+def cmd_lpush(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     value = db.write(key)
     if type(value) is not ListValue:
@@ -67,7 +67,7 @@ def cmd_lpush(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of elements to add",
     summary="Appends elements to a list.",
 )
-def cmd_rpush(client: Client, argv: list[bytes]) -> Any:
+def cmd_rpush(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     value = db.write(key)
     if type(value) is not ListValue:
@@ -95,7 +95,7 @@ def cmd_rpush(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of elements to add",
     summary="Puts elements in front of a list that exists.",
 )
-def cmd_lpushx(client: Client, argv: list[bytes]) -> Any:
+def cmd_lpushx(client: NodeClient, argv: list[bytes]) -> Any:
     return 0 if client.db.write_as(argv[1], ListValue) is None else cmd_lpush(client, argv)
 
 
@@ -110,11 +110,11 @@ def cmd_lpushx(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of elements to add",
     summary="Appends elements to a list that exists.",
 )
-def cmd_rpushx(client: Client, argv: list[bytes]) -> Any:
+def cmd_rpushx(client: NodeClient, argv: list[bytes]) -> Any:
     return 0 if client.db.write_as(argv[1], ListValue) is None else cmd_rpush(client, argv)
 
 
-def _pop(client: Client, argv: list[bytes], left: bool) -> Any:
+def _pop(client: NodeClient, argv: list[bytes], left: bool) -> Any:
     """LPOP and RPOP: one element, or with a count a list of up to so many."""
     db, key = client.db, argv[1]
     with_count = len(argv) == 3
@@ -143,7 +143,7 @@ def _pop(client: Client, argv: list[bytes], left: bool) -> Any:
     complexity="O(N), N the number of elements returned",
     summary="Takes elements off the front of a list.",
 )
-def cmd_lpop(client: Client, argv: list[bytes]) -> Any:
+def cmd_lpop(client: NodeClient, argv: list[bytes]) -> Any:
     return _pop(client, argv, True)
 
 
@@ -158,7 +158,7 @@ def cmd_lpop(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of elements returned",
     summary="Takes elements off the end of a list.",
 )
-def cmd_rpop(client: Client, argv: list[bytes]) -> Any:
+def cmd_rpop(client: NodeClient, argv: list[bytes]) -> Any:
     return _pop(client, argv, False)
 
 
@@ -173,7 +173,7 @@ def cmd_rpop(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the length of a list.",
 )
-def cmd_llen(client: Client, argv: list[bytes]) -> Any:
+def cmd_llen(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.read_as(argv[1], ListValue)
     return 0 if value is None else len(value)
 
@@ -199,7 +199,7 @@ def _bounds(start: int, end: int, length: int) -> tuple[int, int]:
     complexity="O(N), N the number of elements returned",
     summary="Returns a range of elements.",
 )
-def cmd_lrange(client: Client, argv: list[bytes]) -> Any:
+def cmd_lrange(client: NodeClient, argv: list[bytes]) -> Any:
     start, end = integer(argv[2]), integer(argv[3])
     value = client.db.read_as(argv[1], ListValue)
     if value is None:
@@ -218,7 +218,7 @@ def cmd_lrange(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of elements removed",
     summary="Removes all elements outside a range.",
 )
-def cmd_ltrim(client: Client, argv: list[bytes]) -> Any:
+def cmd_ltrim(client: NodeClient, argv: list[bytes]) -> Any:
     start, end = integer(argv[2]), integer(argv[3])
     db, key = client.db, argv[1]
     value = db.write_as(key, ListValue)
@@ -241,7 +241,7 @@ def cmd_ltrim(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the element at an index.",
 )
-def cmd_lindex(client: Client, argv: list[bytes]) -> Any:
+def cmd_lindex(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.read_as(argv[1], ListValue)
     if value is None:
         return None
@@ -262,7 +262,7 @@ def cmd_lindex(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Replaces the element at an index.",
 )
-def cmd_lset(client: Client, argv: list[bytes]) -> Any:
+def cmd_lset(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     value = db.write_as(key, ListValue)
     if value is None:
@@ -288,7 +288,7 @@ def cmd_lset(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the length of the list",
     summary="Inserts an element before or after another one.",
 )
-def cmd_linsert(client: Client, argv: list[bytes]) -> Any:
+def cmd_linsert(client: NodeClient, argv: list[bytes]) -> Any:
     _, key, where, pivot, element = argv
     side = where.lower()
     if side not in (b"before", b"after"):
@@ -315,7 +315,7 @@ def cmd_linsert(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the length of the list",
     summary="Removes elements equal to a value.",
 )
-def cmd_lrem(client: Client, argv: list[bytes]) -> Any:
+def cmd_lrem(client: NodeClient, argv: list[bytes]) -> Any:
     count = integer(argv[2])
     db, key = client.db, argv[1]
     value = db.write_as(key, ListValue)
@@ -339,7 +339,7 @@ def cmd_lrem(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of elements looked at",
     summary="Returns the indexes of elements equal to a value.",
 )
-def cmd_lpos(client: Client, argv: list[bytes]) -> Any:
+def cmd_lpos(client: NodeClient, argv: list[bytes]) -> Any:
     rank, count, most = 1, -1, 0
     for i in range(3, len(argv), 2):
         option = argv[i].lower()

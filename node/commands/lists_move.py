@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.clients.blocking import Block
+from slotmesh.node.clients.block import Block
 from slotmesh.node.keyspace.notify import LIST
 from slotmesh.node.resp.values import NULL_ARRAY
 from slotmesh.node.spec.arguments import INT64_MAX, integer_between, timeout_ms
@@ -21,7 +21,7 @@ from slotmesh.node.types.list import ListValue
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _POP_FLAGS: Final = (b"RW", b"ACCESS", b"DELETE")
 KEYS_MOVE: Final[tuple[KeySpec, ...]] = key_at(*_POP_FLAGS) + key_at(b"RW", b"INSERT", index=2)
@@ -40,7 +40,7 @@ def is_left(word: bytes) -> bool:
     raise CommandError(errors.SYNTAX)
 
 
-def source_list(client: Client, key: bytes) -> ListValue | None:
+def source_list(client: NodeClient, key: bytes) -> ListValue | None:
     """The list to pop from. For a client that waits already, a key of another type is one that is not there yet."""
     if client.blocked is None:
         return client.db.write_as(key, ListValue)
@@ -48,7 +48,7 @@ def source_list(client: Client, key: bytes) -> ListValue | None:
     return value if type(value) is ListValue else None
 
 
-def _move(client: Client, source: bytes, target: bytes, from_left: bool, to_left: bool) -> bytes | None:
+def _move(client: NodeClient, source: bytes, target: bytes, from_left: bool, to_left: bool) -> bytes | None:
     """Move one element; None when there is none."""
     db = client.db
     value = source_list(client, source)
@@ -83,7 +83,7 @@ def _move(client: Client, source: bytes, target: bytes, from_left: bool, to_left
     complexity="O(1)",
     summary="Moves an element from an end of one list to an end of another.",
 )
-def cmd_lmove(client: Client, argv: list[bytes]) -> Any:
+def cmd_lmove(client: NodeClient, argv: list[bytes]) -> Any:
     return _move(client, argv[1], argv[2], is_left(argv[3]), is_left(argv[4]))
 
 
@@ -99,11 +99,11 @@ def cmd_lmove(client: Client, argv: list[bytes]) -> Any:
     summary="Moves the last element of a list to the front of another.",
     deprecated=("6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments"),
 )
-def cmd_rpoplpush(client: Client, argv: list[bytes]) -> Any:
+def cmd_rpoplpush(client: NodeClient, argv: list[bytes]) -> Any:
     return _move(client, argv[1], argv[2], False, True)
 
 
-def _wait_for_source(client: Client, key: bytes, wait_ms: int) -> Block | None:
+def _wait_for_source(client: NodeClient, key: bytes, wait_ms: int) -> Block | None:
     """Nothing to move. As in stock, a client that may not wait gets a null, one that waited in vain a null array."""
     return None if client.deny_blocking or client.in_exec else Block([key], wait_ms)
 
@@ -119,7 +119,7 @@ def _wait_for_source(client: Client, key: bytes, wait_ms: int) -> Block | None:
     complexity="O(1)",
     summary="Moves an element from one list to another, as soon as there is one.",
 )
-def cmd_blmove(client: Client, argv: list[bytes]) -> Any:
+def cmd_blmove(client: NodeClient, argv: list[bytes]) -> Any:
     from_left, to_left = is_left(argv[3]), is_left(argv[4])
     wait_ms = timeout_ms(argv[5])
     element = _move(client, argv[1], argv[2], from_left, to_left)
@@ -141,7 +141,7 @@ def cmd_blmove(client: Client, argv: list[bytes]) -> Any:
     summary="Moves the last element of a list to the front of another, as soon as there is one.",
     deprecated=("6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments"),
 )
-def cmd_brpoplpush(client: Client, argv: list[bytes]) -> Any:
+def cmd_brpoplpush(client: NodeClient, argv: list[bytes]) -> Any:
     wait_ms = timeout_ms(argv[3])
     element = _move(client, argv[1], argv[2], False, True)
     if element is None:
@@ -150,7 +150,7 @@ def cmd_brpoplpush(client: Client, argv: list[bytes]) -> Any:
     return element
 
 
-def _pop_first(client: Client, keys: Sequence[bytes], left: bool, count: int) -> tuple[bytes, list[bytes]] | None:
+def _pop_first(client: NodeClient, keys: Sequence[bytes], left: bool, count: int) -> tuple[bytes, list[bytes]] | None:
     """Pop up to `count` elements of the first list that exists; its key and the elements."""
     db = client.db
     for key in keys:
@@ -164,7 +164,7 @@ def _pop_first(client: Client, keys: Sequence[bytes], left: bool, count: int) ->
     return None
 
 
-def _blocking_pop(client: Client, argv: list[bytes], left: bool) -> Any:
+def _blocking_pop(client: NodeClient, argv: list[bytes], left: bool) -> Any:
     """BLPOP and BRPOP."""
     wait_ms = timeout_ms(argv[-1])
     found = _pop_first(client, argv[1:-1], left, 1)
@@ -186,7 +186,7 @@ def _blocking_pop(client: Client, argv: list[bytes], left: bool) -> Any:
     complexity="O(N), N the number of keys",
     summary="Takes the first element of the first list that has one, as soon as there is one.",
 )
-def cmd_blpop(client: Client, argv: list[bytes]) -> Any:
+def cmd_blpop(client: NodeClient, argv: list[bytes]) -> Any:
     return _blocking_pop(client, argv, True)
 
 
@@ -201,7 +201,7 @@ def cmd_blpop(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of keys",
     summary="Takes the last element of the first list that has one, as soon as there is one.",
 )
-def cmd_brpop(client: Client, argv: list[bytes]) -> Any:
+def cmd_brpop(client: NodeClient, argv: list[bytes]) -> Any:
     return _blocking_pop(client, argv, False)
 
 
@@ -220,7 +220,7 @@ def _parse_mpop(argv: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
     return argv[at + 1 : where], left, count or 1
 
 
-def _mpop(client: Client, keys: list[bytes], left: bool, count: int) -> list[Any] | None:
+def _mpop(client: NodeClient, keys: list[bytes], left: bool, count: int) -> list[Any] | None:
     found = _pop_first(client, keys, left, count)
     if found is None:
         return None
@@ -240,7 +240,7 @@ def _mpop(client: Client, keys: list[bytes], left: bool, count: int) -> list[Any
     complexity="O(N+M), N the number of keys, M of elements returned",
     summary="Takes elements off the first list that has some.",
 )
-def cmd_lmpop(client: Client, argv: list[bytes]) -> Any:
+def cmd_lmpop(client: NodeClient, argv: list[bytes]) -> Any:
     return _mpop(client, *_parse_mpop(argv, 1)) or NULL_ARRAY
 
 
@@ -255,7 +255,7 @@ def cmd_lmpop(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N+M), N the number of keys, M of elements returned",
     summary="Takes elements off the first list that has some, as soon as there are any.",
 )
-def cmd_blmpop(client: Client, argv: list[bytes]) -> Any:
+def cmd_blmpop(client: NodeClient, argv: list[bytes]) -> Any:
     keys, left, count = _parse_mpop(argv, 2)
     wait_ms = timeout_ms(argv[1])
     return _mpop(client, keys, left, count) or Block(keys, wait_ms)

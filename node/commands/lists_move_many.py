@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.clients.blocking import Block
+from slotmesh.node.clients.block import Block
 from slotmesh.node.commands.lists_move import KEYS_MOVE, is_left, source_list
 from slotmesh.node.keyspace.notify import LIST
 from slotmesh.node.resp.values import NULL_ARRAY
@@ -24,7 +24,7 @@ from slotmesh.node.spec.registry import BLOCKING, DENYOOM, WRITE, command
 from slotmesh.node.types.list import ListValue
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _HOW_MANY: Final = "[<COUNT count | EXACTLY exactly(integer)> <OBO | BULK>]"
 _NOT_POSITIVE: Final = ErrorReply("ERR count should be greater than 0")
@@ -53,7 +53,7 @@ class _Request:
         self.turned = order == b"OBO" and self.from_left == self.to_left
 
 
-def _move(client: Client, request: _Request) -> list[bytes] | None:
+def _move(client: NodeClient, request: _Request) -> list[bytes] | None:
     """Move; the moved elements as they stand in the target now, None when there are too few. Raises WRONGTYPE."""
     db, source, target = client.db, request.source, request.target
     value = source_list(client, source)
@@ -92,7 +92,7 @@ def _move(client: Client, request: _Request) -> list[bytes] | None:
     complexity="O(N), N the number of elements moved",
     summary="Moves elements from an end of one list to an end of another.",
 )
-def cmd_lmovem(client: Client, argv: list[bytes]) -> Any:
+def cmd_lmovem(client: NodeClient, argv: list[bytes]) -> Any:
     request = _Request(argv, 5)
     moved = _move(client, request)
     if moved is None:
@@ -111,7 +111,7 @@ def cmd_lmovem(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of elements moved",
     summary="Moves elements from one list to another, as soon as there are any, or as many as are wanted.",
 )
-def cmd_blmovem(client: Client, argv: list[bytes]) -> Any:
+def cmd_blmovem(client: NodeClient, argv: list[bytes]) -> Any:
     request = _Request(argv, 6)
     wait_ms = timeout_ms(argv[5])
     moved = _move(client, request)

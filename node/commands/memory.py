@@ -11,14 +11,13 @@ from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError
 from slotmesh.node.commands.help import help_reply
 from slotmesh.node.memory.used import heap_figures
-from slotmesh.node.observe.info_sections import BASE
 from slotmesh.node.resp.values import OK, Verbatim
 from slotmesh.node.spec.arguments import integer
 from slotmesh.node.spec.key_specs import key_at
 from slotmesh.node.spec.registry import LOADING, READONLY, STALE, command, container
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _TIPS: Final = (b"nondeterministic_output", b"request_policy:all_shards", b"response_policy:special")
 #: What a key costs besides its bytes and its value: its place in a dict, which is two thirds full on average.
@@ -39,7 +38,7 @@ container("memory", group="server", since="4.0.0", summary="Looks at the use of 
     complexity="O(N), N the samples",
     summary="Estimates the bytes that a key and its value take.",
 )
-def cmd_memory_usage(client: Client, argv: list[bytes]) -> Any:
+def cmd_memory_usage(client: NodeClient, argv: list[bytes]) -> Any:
     samples = 5
     if len(argv) > 3:
         if len(argv) != 5 or argv[3].lower() != b"samples":
@@ -65,9 +64,9 @@ def cmd_memory_usage(client: Client, argv: list[bytes]) -> Any:
     summary="Returns how the memory is used.",
     tips=_TIPS,
 )
-def cmd_memory_stats(client: Client, argv: list[bytes]) -> Any:
+def cmd_memory_stats(client: NodeClient, argv: list[bytes]) -> Any:
     server = client.server
-    fields = dict(BASE["memory"](server)) | server.info.fields("memory")
+    fields = server.info.fields("memory")
     used, peak = fields["used_memory"], fields["used_memory_peak"]
     keys = server.keyspace.total_keys()
     startup, overhead = fields["used_memory_startup"], fields["used_memory_overhead"]
@@ -121,11 +120,11 @@ def cmd_memory_stats(client: Client, argv: list[bytes]) -> Any:
     summary="Says what is unusual about the use of memory.",
     tips=_TIPS,
 )
-def cmd_memory_doctor(client: Client, argv: list[bytes]) -> Any:
+def cmd_memory_doctor(client: NodeClient, argv: list[bytes]) -> Any:
     return Verbatim(_doctor(client).encode())
 
 
-def _doctor(client: Client) -> str:
+def _doctor(client: NodeClient) -> str:
     server = client.server
     fields = server.info.fields("memory")
     used, peak, startup = fields["used_memory"], fields["used_memory_peak"], fields["used_memory_startup"]
@@ -165,7 +164,7 @@ def _doctor(client: Client) -> str:
     summary="Gives memory that is free inside the process back to the system.",
     tips=(b"request_policy:all_shards", b"response_policy:all_succeeded"),
 )
-def cmd_memory_purge(client: Client, argv: list[bytes]) -> Any:
+def cmd_memory_purge(client: NodeClient, argv: list[bytes]) -> Any:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     return OK
@@ -181,7 +180,7 @@ def cmd_memory_purge(client: Client, argv: list[bytes]) -> Any:
     summary="Returns figures of the allocators: Python's own and the C library's.",
     tips=_TIPS,
 )
-def cmd_memory_malloc_stats(client: Client, argv: list[bytes]) -> Any:
+def cmd_memory_malloc_stats(client: NodeClient, argv: list[bytes]) -> Any:
     rows = [f"python: {sys.getallocatedblocks()} blocks, collector generations {gc.get_count()}"]
     rows += (f"malloc.{name}: {value}" for name, value in heap_figures().items())
     return Verbatim("".join(f"{row}\n" for row in rows).encode())
@@ -196,7 +195,7 @@ def cmd_memory_malloc_stats(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Explains the subcommands.",
 )
-def cmd_memory_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_memory_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(
         b"MEMORY",
         (

@@ -23,7 +23,7 @@ from slotmesh.node.spec.key_specs import KeySpec
 from slotmesh.node.spec.registry import WRITE, command
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _NO_KEY: Final = Status(b"NOKEY")
 _DEFAULT_TIMEOUT_MS: Final = 1000
@@ -116,7 +116,7 @@ def _parse(argv: list[bytes]) -> _Move:
     categories=("dangerous",),
     tips=(b"nondeterministic_output",),
 )
-def cmd_migrate(client: Client, argv: list[bytes]) -> Any:
+def cmd_migrate(client: NodeClient, argv: list[bytes]) -> Any:
     move = _parse(argv)
     present = [key for key in move.keys if client.db.read(key) is not None]
     if not present:
@@ -151,7 +151,7 @@ def cmd_migrate(client: Client, argv: list[bytes]) -> Any:
 class _Exchange:
     """One attempt on one connection. `refusal` is the first error that the target gave."""
 
-    def __init__(self, client: Client, move: _Move, link: Link) -> None:
+    def __init__(self, client: NodeClient, move: _Move, link: Link) -> None:
         self._client = client
         self._move = move
         self._link = link

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from slotmesh.cluster.numbers import to_uint
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.clients.client import Client
 from slotmesh.node.commands.help import help_reply
 from slotmesh.node.keyspace.access import record_frequencies, record_times
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.key_specs import key_at
 from slotmesh.node.spec.registry import LOADING, READONLY, STALE, command, container
 from slotmesh.node.types.string import string_encoding
@@ -47,7 +47,7 @@ container(
     summary="Names the encoding that the stock server would keep the value in.",
     tips=_TIPS,
 )
-def cmd_object_encoding(client: Client, argv: list[bytes]) -> Any:
+def cmd_object_encoding(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.look(argv[2], quiet=True)
     if value is None:
         return None
@@ -68,7 +68,7 @@ def cmd_object_encoding(client: Client, argv: list[bytes]) -> Any:
     summary="Returns the number of references to a value: 1, but for small integers, which stock shares.",
     tips=_TIPS,
 )
-def cmd_object_refcount(client: Client, argv: list[bytes]) -> Any:
+def cmd_object_refcount(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.look(argv[2], quiet=True)
     if value is None:
         return None
@@ -94,7 +94,7 @@ def cmd_object_refcount(client: Client, argv: list[bytes]) -> Any:
     summary="Returns the seconds since a key was last used, as far back as that has been recorded.",
     tips=_TIPS,
 )
-def cmd_object_idletime(client: Client, argv: list[bytes]) -> Any:
+def cmd_object_idletime(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[2]
     if db.look(key, quiet=True) is None:
         return None
@@ -115,7 +115,7 @@ def cmd_object_idletime(client: Client, argv: list[bytes]) -> Any:
     summary="Returns the logarithmic counter of a key's uses, under an LFU policy.",
     tips=_TIPS,
 )
-def cmd_object_freq(client: Client, argv: list[bytes]) -> Any:
+def cmd_object_freq(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[2]
     if db.look(key, quiet=True) is None:
         return None
@@ -128,13 +128,13 @@ def cmd_object_freq(client: Client, argv: list[bytes]) -> Any:
     return recorder.frequency(db.index, key)
 
 
-def _ages_are_kept(client: Client) -> bool:
+def _ages_are_kept(client: NodeClient) -> bool:
     """Whether every key has an age of its own, which stock keeps with the value: none is shared then."""
     config = client.server.config
     return bool(config.maxmemory) and config.maxmemory_policy.endswith(("lru", "lrm", "lfu"))
 
 
-def _counts_frequency(client: Client) -> bool:
+def _counts_frequency(client: NodeClient) -> bool:
     return client.server.config.maxmemory_policy.endswith("lfu")
 
 
@@ -147,7 +147,7 @@ def _counts_frequency(client: Client) -> bool:
     complexity="O(1)",
     summary="Explains the subcommands.",
 )
-def cmd_object_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_object_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(
         b"OBJECT",
         (

@@ -23,8 +23,8 @@ from slotmesh.node.spec.registry import (
 )
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
     from slotmesh.node.persistence.manager import Persistence
+    from slotmesh.node.server import NodeClient
 
 log = logging.getLogger("node")
 
@@ -56,7 +56,7 @@ _CHILD_FLAGS: Final = ADMIN | NOSCRIPT | NO_ASYNC_LOADING
     complexity="O(N), N the keys in all databases",
     summary="Saves the data set to disk while all clients wait.",
 )
-def cmd_save(client: Client, argv: list[bytes]) -> Any:
+def cmd_save(client: NodeClient, argv: list[bytes]) -> Any:
     persistence = client.server.persistence
     if persistence.child is not None and persistence.child.kind == RDB:
         raise CommandError(_SAVE_RUNNING)
@@ -75,7 +75,7 @@ def cmd_save(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Saves the data set to disk in the background.",
 )
-def cmd_bgsave(client: Client, argv: list[bytes]) -> Any:
+def cmd_bgsave(client: NodeClient, argv: list[bytes]) -> Any:
     if COMPAT.newer and len(argv) == 2 and argv[1].upper() == b"CANCEL":
         return _cancel(client.server.persistence)
     schedule = len(argv) == 2 and argv[1].upper() == b"SCHEDULE"
@@ -117,7 +117,7 @@ def _cancel(persistence: Persistence) -> Status:
     complexity="O(1)",
     summary="Rewrites the append-only file in the background.",
 )
-def cmd_bgrewriteaof(client: Client, argv: list[bytes]) -> Any:
+def cmd_bgrewriteaof(client: NodeClient, argv: list[bytes]) -> Any:
     persistence = client.server.persistence
     rewriter = persistence.rewriter
     if persistence.child is not None and persistence.child.kind == AOF:
@@ -142,5 +142,5 @@ def cmd_bgrewriteaof(client: Client, argv: list[bytes]) -> Any:
     categories=("admin", "dangerous"),
     tips=(b"nondeterministic_output",),
 )
-def cmd_lastsave(client: Client, argv: list[bytes]) -> Any:
+def cmd_lastsave(client: NodeClient, argv: list[bytes]) -> Any:
     return client.server.persistence.saver.last_save_s

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
 from slotmesh.node.clients.client import GATE_PRIMARY
-from slotmesh.node.observe.client_info import describe_client
+from slotmesh.node.clients.describe import describe_client
 from slotmesh.node.replication.failover import IDLE
 from slotmesh.node.replication.replica import CAN_EOF, CAN_PSYNC2, WITHOUT_DATA, WITHOUT_FUNCTIONS, Introduction
 from slotmesh.node.resp.inline import split_args
@@ -17,7 +17,7 @@ from slotmesh.node.spec.arguments import integer, integer_between, to_int64
 from slotmesh.node.spec.registry import ADMIN, ALLOW_BUSY, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE, command
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 log = logging.getLogger("node")
 
@@ -36,7 +36,7 @@ _SYNC_FLAGS: Final = ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI
     complexity="O(1)",
     summary="Between replica and primary: who the replica is, what it can, how far it is.",
 )
-def cmd_replconf(client: Client, argv: list[bytes]) -> Any:
+def cmd_replconf(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) % 2 == 0:
         raise CommandError(errors.SYNTAX)
     replication = client.server.replication
@@ -57,7 +57,7 @@ def cmd_replconf(client: Client, argv: list[bytes]) -> Any:
     return OK
 
 
-def _acknowledge(client: Client, words: list[bytes]) -> None:
+def _acknowledge(client: NodeClient, words: list[bytes]) -> None:
     """ACK <offset> [FACK <offset on disk>]; nothing is answered, not even to nonsense."""
     try:
         offset = integer(words[1])
@@ -119,7 +119,7 @@ _SETTERS: Final = {
     complexity="O(N), N the size of the data or of what is missing",
     summary="Makes the connection a replica: it gets all the data, or what it is missing, and then every change.",
 )
-def cmd_psync(client: Client, argv: list[bytes]) -> Any:
+def cmd_psync(client: NodeClient, argv: list[bytes]) -> Any:
     server = client.server
     if client.replica is not None:
         return NO_REPLY
@@ -149,7 +149,7 @@ def cmd_psync(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the size of the data",
     summary="PSYNC as it was before names and offsets: all the data, then every change.",
 )
-def cmd_sync(client: Client, argv: list[bytes]) -> Any:
+def cmd_sync(client: NodeClient, argv: list[bytes]) -> Any:
     if client.replica is not None:
         return NO_REPLY
     _check_sync_allowed(client)
@@ -158,7 +158,7 @@ def cmd_sync(client: Client, argv: list[bytes]) -> Any:
     return NO_REPLY
 
 
-def _take_over(client: Client, argv: list[bytes]) -> None:
+def _take_over(client: NodeClient, argv: list[bytes]) -> None:
     """PSYNC ... FAILOVER: our primary, which speaks here, wants this node to be the primary."""
     server = client.server
     replication = server.replication
@@ -175,7 +175,7 @@ def _take_over(client: Client, argv: list[bytes]) -> None:
     log.info("MASTER MODE enabled (failover request from '%s')", who)
 
 
-def _check_sync_allowed(client: Client) -> None:
+def _check_sync_allowed(client: NodeClient) -> None:
     replication = client.server.replication
     if replication.failover.state != IDLE:
         raise CommandError(_FAILING_OVER)

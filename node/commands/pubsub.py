@@ -24,20 +24,20 @@ from slotmesh.node.spec.registry import (
 )
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
     from slotmesh.node.pubsub.registry import Family, Subscribers
+    from slotmesh.node.server import NodeClient
 
 _SUBSCRIBE = PUBSUB | NOSCRIPT | LOADING | STALE | IN_SUBSCRIBED
 _PUBLISH = PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE
 
 
-def _deny_stand_in(client: Client, argv: list[bytes]) -> None:
+def _deny_stand_in(client: NodeClient, argv: list[bytes]) -> None:
     """A caller that cannot receive messages (a script's) must not subscribe."""
     if client.deny_blocking and not client.in_exec:
         raise CommandError(b"ERR %b isn't allowed for a DENY BLOCKING client" % argv[0].upper())
 
 
-def _leave(client: Client, argv: list[bytes], family: Family) -> Any:
+def _leave(client: NodeClient, argv: list[bytes], family: Family) -> Any:
     """End subscriptions. Level 7.2 refuses a client that has none of any kind; a transaction may have left the last."""
     if COMPAT.newer and not client.gates & GATE_SUBSCRIBED and not client.in_exec:
         raise CommandError(b"NOSUB '%b' command executed not in subscribed mode" % argv[0].lower())
@@ -54,7 +54,7 @@ def _leave(client: Client, argv: list[bytes], family: Family) -> Any:
     complexity="O(N), N the channels named",
     summary="Starts listening to channels.",
 )
-def cmd_subscribe(client: Client, argv: list[bytes]) -> Any:
+def cmd_subscribe(client: NodeClient, argv: list[bytes]) -> Any:
     _deny_stand_in(client, argv)
     return client.server.pubsub.channels.join(client, argv[1:])
 
@@ -69,7 +69,7 @@ def cmd_subscribe(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the channels left",
     summary="Stops listening to channels, to all of them when none is named.",
 )
-def cmd_unsubscribe(client: Client, argv: list[bytes]) -> Any:
+def cmd_unsubscribe(client: NodeClient, argv: list[bytes]) -> Any:
     return _leave(client, argv, client.server.pubsub.channels)
 
 
@@ -83,7 +83,7 @@ def cmd_unsubscribe(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the patterns named",
     summary="Starts listening to all channels whose names match patterns.",
 )
-def cmd_psubscribe(client: Client, argv: list[bytes]) -> Any:
+def cmd_psubscribe(client: NodeClient, argv: list[bytes]) -> Any:
     _deny_stand_in(client, argv)
     return client.server.pubsub.patterns.join(client, argv[1:])
 
@@ -98,7 +98,7 @@ def cmd_psubscribe(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the patterns left",
     summary="Stops listening to patterns, to all of them when none is named.",
 )
-def cmd_punsubscribe(client: Client, argv: list[bytes]) -> Any:
+def cmd_punsubscribe(client: NodeClient, argv: list[bytes]) -> Any:
     return _leave(client, argv, client.server.pubsub.patterns)
 
 
@@ -113,7 +113,7 @@ def cmd_punsubscribe(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the channels named",
     summary="Starts listening to shard channels, which live in the hash slot of their name.",
 )
-def cmd_ssubscribe(client: Client, argv: list[bytes]) -> Any:
+def cmd_ssubscribe(client: NodeClient, argv: list[bytes]) -> Any:
     _deny_stand_in(client, argv)
     return client.server.pubsub.shard_channels.join(client, argv[1:])
 
@@ -129,7 +129,7 @@ def cmd_ssubscribe(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the channels left",
     summary="Stops listening to shard channels, to all of them when none is named.",
 )
-def cmd_sunsubscribe(client: Client, argv: list[bytes]) -> Any:
+def cmd_sunsubscribe(client: NodeClient, argv: list[bytes]) -> Any:
     return _leave(client, argv, client.server.pubsub.shard_channels)
 
 
@@ -143,7 +143,7 @@ def cmd_sunsubscribe(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N+M), N the listeners of the channel, M all patterns listened to",
     summary="Sends a message to a channel; the number of listeners on this node that get it.",
 )
-def cmd_publish(client: Client, argv: list[bytes]) -> Any:
+def cmd_publish(client: NodeClient, argv: list[bytes]) -> Any:
     server = client.server
     receivers = server.pubsub.publish(argv[1], argv[2])
     if server.cluster is not None:
@@ -164,7 +164,7 @@ def cmd_publish(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the listeners of the shard channel",
     summary="Sends a message to a shard channel; the number of listeners on this node that get it.",
 )
-def cmd_spublish(client: Client, argv: list[bytes]) -> Any:
+def cmd_spublish(client: NodeClient, argv: list[bytes]) -> Any:
     server = client.server
     receivers = server.pubsub.publish_to_shard(argv[1], argv[2])
     if server.cluster is not None:
@@ -207,7 +207,7 @@ def _counts(subscribers: Subscribers, names: list[bytes]) -> list[bytes | int]:
     complexity="O(N), N the channels with listeners",
     summary="Lists the channels with listeners, all or those that match a pattern.",
 )
-def cmd_pubsub_channels(client: Client, argv: list[bytes]) -> Any:
+def cmd_pubsub_channels(client: NodeClient, argv: list[bytes]) -> Any:
     return _names(client.server.pubsub.channels.subscribers, argv)
 
 
@@ -221,7 +221,7 @@ def cmd_pubsub_channels(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the shard channels with listeners",
     summary="Lists the shard channels with listeners, all or those that match a pattern.",
 )
-def cmd_pubsub_shardchannels(client: Client, argv: list[bytes]) -> Any:
+def cmd_pubsub_shardchannels(client: NodeClient, argv: list[bytes]) -> Any:
     return _names(client.server.pubsub.shard_channels.subscribers, argv)
 
 
@@ -235,7 +235,7 @@ def cmd_pubsub_shardchannels(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the channels named",
     summary="Counts the listeners of channels.",
 )
-def cmd_pubsub_numsub(client: Client, argv: list[bytes]) -> Any:
+def cmd_pubsub_numsub(client: NodeClient, argv: list[bytes]) -> Any:
     return _counts(client.server.pubsub.channels.subscribers, argv[2:])
 
 
@@ -249,7 +249,7 @@ def cmd_pubsub_numsub(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the channels named",
     summary="Counts the listeners of shard channels.",
 )
-def cmd_pubsub_shardnumsub(client: Client, argv: list[bytes]) -> Any:
+def cmd_pubsub_shardnumsub(client: NodeClient, argv: list[bytes]) -> Any:
     return _counts(client.server.pubsub.shard_channels.subscribers, argv[2:])
 
 
@@ -262,7 +262,7 @@ def cmd_pubsub_shardnumsub(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Counts the different patterns that clients listen to.",
 )
-def cmd_pubsub_numpat(client: Client, argv: list[bytes]) -> Any:
+def cmd_pubsub_numpat(client: NodeClient, argv: list[bytes]) -> Any:
     return len(client.server.pubsub.patterns.subscribers)
 
 
@@ -276,7 +276,7 @@ def cmd_pubsub_numpat(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Explains the subcommands.",
 )
-def cmd_pubsub_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_pubsub_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(
         b"PUBSUB",
         (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.observe.client_info import describe_client
+from slotmesh.node.clients.describe import describe_client
 from slotmesh.node.persistence import aof as states
 from slotmesh.node.replication.failover import IDLE
 from slotmesh.node.replication.replica import ONLINE
@@ -26,7 +26,7 @@ from slotmesh.node.spec.registry import (
 )
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 log = logging.getLogger("node")
 
@@ -47,7 +47,7 @@ _REPLICAOF_FLAGS: Final = ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING
     complexity="O(1)",
     summary="Makes this node a replica of another, or a primary (NO ONE).",
 )
-def cmd_replicaof(client: Client, argv: list[bytes]) -> Any:
+def cmd_replicaof(client: NodeClient, argv: list[bytes]) -> Any:
     server = client.server
     replication = server.replication
     if server.cluster is not None:
@@ -87,11 +87,11 @@ def cmd_replicaof(client: Client, argv: list[bytes]) -> Any:
     summary="The old name of REPLICAOF.",
     deprecated=("5.0.0", "`REPLICAOF`"),
 )
-def cmd_slaveof(client: Client, argv: list[bytes]) -> Any:
+def cmd_slaveof(client: NodeClient, argv: list[bytes]) -> Any:
     return cmd_replicaof(client, argv)
 
 
-def _who(client: Client, argv: list[bytes]) -> str:
+def _who(client: NodeClient, argv: list[bytes]) -> str:
     return describe_client(client, argv).decode("utf-8", "replace")
 
 
@@ -105,7 +105,7 @@ def _who(client: Client, argv: list[bytes]) -> str:
     summary="Tells the role of this node, and of its replicas or its primary the addresses and offsets.",
     categories=("admin", "dangerous"),
 )
-def cmd_role(client: Client, argv: list[bytes]) -> Any:
+def cmd_role(client: NodeClient, argv: list[bytes]) -> Any:
     replication = client.server.replication
     link = replication.link
     if link is None:
@@ -129,7 +129,7 @@ def cmd_role(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Hands the role of the primary over to a replica that has all data.",
 )
-def cmd_failover(client: Client, argv: list[bytes]) -> Any:
+def cmd_failover(client: NodeClient, argv: list[bytes]) -> Any:
     server = client.server
     if server.cluster is not None:
         raise CommandError("ERR FAILOVER not allowed in cluster mode.")
@@ -174,7 +174,7 @@ def cmd_failover(client: Client, argv: list[bytes]) -> Any:
     categories=("connection", "-keyspace"),
     tips=(b"request_policy:all_shards", b"response_policy:agg_min"),
 )
-def cmd_wait(client: Client, argv: list[bytes]) -> Any:
+def cmd_wait(client: NodeClient, argv: list[bytes]) -> Any:
     replication = client.server.replication
     if replication.is_replica:
         raise CommandError(
@@ -205,7 +205,7 @@ def cmd_wait(client: Client, argv: list[bytes]) -> Any:
     categories=("connection", "-keyspace"),
     tips=(b"request_policy:all_shards", b"response_policy:agg_min"),
 )
-def cmd_waitaof(client: Client, argv: list[bytes]) -> Any:
+def cmd_waitaof(client: NodeClient, argv: list[bytes]) -> Any:
     server = client.server
     replication, aof = server.replication, server.persistence.aof
     integer(argv[1])

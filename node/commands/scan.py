@@ -17,8 +17,8 @@ from slotmesh.node.spec.arguments import INT64_MAX, integer
 from slotmesh.node.spec.registry import READONLY, command
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
     from slotmesh.node.keyspace.database import Database
+    from slotmesh.node.server import NodeClient
 
 _CURSOR: Final = re.compile(rb"[+-]?[0-9]+")
 _BAD_CURSOR: Final = ErrorReply("ERR invalid cursor")
@@ -111,7 +111,7 @@ def shown(db: Database, keys: list[bytes], options: ScanOptions, *, strict: bool
     summary="Lists keys page by page; a key that is there all the time is listed at least once.",
     tips=(b"nondeterministic_output", b"request_policy:special"),
 )
-def cmd_scan(client: Client, argv: list[bytes]) -> Any:
+def cmd_scan(client: NodeClient, argv: list[bytes]) -> Any:
     cursor = parse_cursor(argv[1])
     options = ScanOptions(argv[2:], with_type=True)
     next_cursor, keys = scan_keys(client.db, cursor, options.count)

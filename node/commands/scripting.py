@@ -26,7 +26,7 @@ from slotmesh.node.spec.registry import (
 )
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _FLAGS: Final = NOSCRIPT | SKIP_MONITOR | MAY_REPLICATE | NO_MANDATORY_KEYS | STALE
 _RO_FLAGS: Final = NOSCRIPT | SKIP_MONITOR | NO_MANDATORY_KEYS | STALE | READONLY
@@ -36,7 +36,7 @@ _COMPLEXITY: Final = "That of the script"
 _ALL_NODES: Final = (b"request_policy:all_nodes", b"response_policy:all_succeeded")
 
 
-def _judged_by_script(client: Client, spec: CommandSpec, argv: list[bytes]) -> int:
+def _judged_by_script(client: NodeClient, spec: CommandSpec, argv: list[bytes]) -> int:
     """The flags that count for EVAL: those which the script's first line declares."""
     by_sha = spec.name.startswith(b"evalsha")
     return command_flags(spec.flags, client.server.scripting.flags_of(argv, by_sha=by_sha))
@@ -54,7 +54,7 @@ def _judged_by_script(client: Client, spec: CommandSpec, argv: list[bytes]) -> i
     summary="Runs a Lua script, indivisibly.",
     judge=_judged_by_script,
 )
-def cmd_eval(client: Client, argv: list[bytes]) -> Any:
+def cmd_eval(client: NodeClient, argv: list[bytes]) -> Any:
     if argv[1].startswith(b"-- ") and obey_marker(client, argv):
         return None
     return client.server.scripting.eval(client, _EVAL, argv, by_sha=False, read_only=False)
@@ -72,7 +72,7 @@ def cmd_eval(client: Client, argv: list[bytes]) -> Any:
     summary="Runs a Lua script that only reads.",
     judge=_judged_by_script,
 )
-def cmd_eval_ro(client: Client, argv: list[bytes]) -> Any:
+def cmd_eval_ro(client: NodeClient, argv: list[bytes]) -> Any:
     return client.server.scripting.eval(client, _EVAL_RO, argv, by_sha=False, read_only=True)
 
 
@@ -88,7 +88,7 @@ def cmd_eval_ro(client: Client, argv: list[bytes]) -> Any:
     summary="Runs a cached Lua script, named by its SHA1.",
     judge=_judged_by_script,
 )
-def cmd_evalsha(client: Client, argv: list[bytes]) -> Any:
+def cmd_evalsha(client: NodeClient, argv: list[bytes]) -> Any:
     return client.server.scripting.eval(client, _EVALSHA, argv, by_sha=True, read_only=False)
 
 
@@ -104,7 +104,7 @@ def cmd_evalsha(client: Client, argv: list[bytes]) -> Any:
     summary="Runs a cached Lua script that only reads, named by its SHA1.",
     judge=_judged_by_script,
 )
-def cmd_evalsha_ro(client: Client, argv: list[bytes]) -> Any:
+def cmd_evalsha_ro(client: NodeClient, argv: list[bytes]) -> Any:
     return client.server.scripting.eval(client, _EVALSHA_RO, argv, by_sha=True, read_only=True)
 
 
@@ -130,7 +130,7 @@ container(
     summary="Compiles a script and keeps it for EVALSHA.",
     tips=_ALL_NODES,
 )
-def cmd_script_load(client: Client, argv: list[bytes]) -> Any:
+def cmd_script_load(client: NodeClient, argv: list[bytes]) -> Any:
     return client.server.scripting.load(argv[2]).sha
 
 
@@ -145,7 +145,7 @@ def cmd_script_load(client: Client, argv: list[bytes]) -> Any:
     summary="Tells which scripts are cached.",
     tips=(b"request_policy:all_shards", b"response_policy:agg_logical_and"),
 )
-def cmd_script_exists(client: Client, argv: list[bytes]) -> Any:
+def cmd_script_exists(client: NodeClient, argv: list[bytes]) -> Any:
     cache = client.server.scripting.cache
     return [int(cache.with_sha(sha) is not None) for sha in argv[2:]]
 
@@ -161,7 +161,7 @@ def cmd_script_exists(client: Client, argv: list[bytes]) -> Any:
     summary="Forgets all cached scripts.",
     tips=_ALL_NODES,
 )
-def cmd_script_flush(client: Client, argv: list[bytes]) -> Any:
+def cmd_script_flush(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 3 or (len(argv) == 3 and argv[2].lower() not in (b"sync", b"async")):
         raise CommandError("ERR SCRIPT FLUSH only support SYNC|ASYNC option")
     client.server.scripting.flush()
@@ -178,7 +178,7 @@ def cmd_script_flush(client: Client, argv: list[bytes]) -> Any:
     summary="Ends the script that keeps the server busy, unless it has written.",
     tips=(b"request_policy:all_shards", b"response_policy:one_succeeded"),
 )
-def cmd_script_kill(client: Client, argv: list[bytes]) -> Any:
+def cmd_script_kill(client: NodeClient, argv: list[bytes]) -> Any:
     client.server.scripting.kill(is_eval=True)
     return OK
 
@@ -193,7 +193,7 @@ def cmd_script_kill(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the text of a cached script.",
 )
-def cmd_script_show(client: Client, argv: list[bytes]) -> Any:
+def cmd_script_show(client: NodeClient, argv: list[bytes]) -> Any:
     return client.server.scripting.find(argv[2]).body
 
 
@@ -207,7 +207,7 @@ def cmd_script_show(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Would switch the debugger of scripts, which this server does not have.",
 )
-def cmd_script_debug(client: Client, argv: list[bytes]) -> Any:
+def cmd_script_debug(client: NodeClient, argv: list[bytes]) -> Any:
     mode = argv[2].lower()
     if mode == b"no":
         return OK
@@ -225,7 +225,7 @@ def cmd_script_debug(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Explains the subcommands.",
 )
-def cmd_script_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_script_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(
         b"SCRIPT",
         (

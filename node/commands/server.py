@@ -30,7 +30,7 @@ from slotmesh.node.spec.registry import (
 )
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 
 @command(
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     summary="Returns the server's time: Unix seconds and the microseconds in them.",
     tips=(b"nondeterministic_output",),
 )
-def cmd_time(client: Client, argv: list[bytes]) -> Any:
+def cmd_time(client: NodeClient, argv: list[bytes]) -> Any:
     micros = time.time_ns() // 1000
     if COMPAT.newer and client.is_script:
         micros = client.server.keyspace.now_ms * 1000  # time stands still for a script
@@ -59,7 +59,7 @@ def cmd_time(client: Client, argv: list[bytes]) -> Any:
     complexity="",
     summary="Shows this connection every command that the server runs.",
 )
-def cmd_monitor(client: Client, argv: list[bytes]) -> Any:
+def cmd_monitor(client: NodeClient, argv: list[bytes]) -> Any:
     if client.deny_blocking:
         raise CommandError("ERR MONITOR isn't allowed for DENY BLOCKING client")
     client.server.monitors.add(client)
@@ -76,7 +76,7 @@ def cmd_monitor(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N) when the data is saved, N all keys, else O(1)",
     summary="Saves, if there are save points or SAVE says so, and ends the server.",
 )
-def cmd_shutdown(client: Client, argv: list[bytes]) -> Any:
+def cmd_shutdown(client: NodeClient, argv: list[bytes]) -> Any:
     options = [word.lower() for word in argv[1:]]
     known = {b"nosave", b"save", b"now", b"force", b"safe", b"abort"}
     saves, aborts = b"save" in options, b"abort" in options
@@ -112,7 +112,7 @@ def cmd_shutdown(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the cells drawn",
     summary="Draws a woven net, and says which version drew it.",
 )
-def cmd_lolwut(client: Client, argv: list[bytes]) -> Any:
+def cmd_lolwut(client: NodeClient, argv: list[bytes]) -> Any:
     options = argv[1:]
     if len(options) >= 2 and options[0].lower() == b"version":
         integer(options[1])  # there is one drawing for all versions
@@ -152,11 +152,11 @@ _NO_MODULES: Final = ErrorReply("ERR Error loading the extension. Please check t
     summary="Lists the loaded modules: none.",
     tips=(b"nondeterministic_output_order",),
 )
-def cmd_module_list(client: Client, argv: list[bytes]) -> Any:
+def cmd_module_list(client: NodeClient, argv: list[bytes]) -> Any:
     return []
 
 
-def _refuse_module(client: Client, argv: list[bytes]) -> Any:
+def _refuse_module(client: NodeClient, argv: list[bytes]) -> Any:
     """Modules are machine code for another server: they cannot be loaded."""
     allowed = client.server.config.enable_module_command
     if allowed == "no":
@@ -194,7 +194,7 @@ for _name, _arity, _since, _syntax in (
     complexity="O(1)",
     summary="Refuses: there is no module to unload.",
 )
-def cmd_module_unload(client: Client, argv: list[bytes]) -> Any:
+def cmd_module_unload(client: NodeClient, argv: list[bytes]) -> Any:
     if client.server.config.enable_module_command == "no":
         return _refuse_module(client, argv)
     raise CommandError("ERR Error unloading module: no such module with that name")
@@ -209,7 +209,7 @@ def cmd_module_unload(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Explains the subcommands.",
 )
-def cmd_module_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_module_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(
         b"MODULE",
         (

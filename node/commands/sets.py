@@ -15,7 +15,7 @@ from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
 from slotmesh.node.types.set import HASHTABLE, SetValue
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _KEY_LOOK: Final = key_at(b"RO")
 _KEY_POP: Final = key_at(b"RW", b"ACCESS", b"DELETE")
@@ -40,7 +40,7 @@ _DRAW_FACTOR: Final = 3
     complexity="O(N), N the number of members to add",
     summary="Adds members to a set; the number of new ones.",
 )
-def cmd_sadd(client: Client, argv: list[bytes]) -> Any:
+def cmd_sadd(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     value = db.write(key)
     if type(value) is not SetValue:
@@ -70,7 +70,7 @@ def cmd_sadd(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of members to remove",
     summary="Removes members; the set goes with its last one.",
 )
-def cmd_srem(client: Client, argv: list[bytes]) -> Any:
+def cmd_srem(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     value = db.write_as(key, SetValue)
     if value is None:
@@ -95,7 +95,7 @@ def cmd_srem(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Moves a member from one set to another.",
 )
-def cmd_smove(client: Client, argv: list[bytes]) -> Any:
+def cmd_smove(client: NodeClient, argv: list[bytes]) -> Any:
     _, source, target, member = argv
     db = client.db
     value = db.write(source)
@@ -131,7 +131,7 @@ def cmd_smove(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Tells whether a set has a member.",
 )
-def cmd_sismember(client: Client, argv: list[bytes]) -> Any:
+def cmd_sismember(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.read_as(argv[1], SetValue)
     return 1 if value is not None and argv[2] in value.members else 0
 
@@ -147,7 +147,7 @@ def cmd_sismember(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of members asked for",
     summary="Tells which of several members a set has.",
 )
-def cmd_smismember(client: Client, argv: list[bytes]) -> Any:
+def cmd_smismember(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.read_as(argv[1], SetValue)
     members = value.members if value is not None else ()
     return [1 if member in members else 0 for member in argv[2:]]
@@ -164,7 +164,7 @@ def cmd_smismember(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the number of members.",
 )
-def cmd_scard(client: Client, argv: list[bytes]) -> Any:
+def cmd_scard(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.read_as(argv[1], SetValue)
     return 0 if value is None else len(value.members)
 
@@ -181,12 +181,12 @@ def cmd_scard(client: Client, argv: list[bytes]) -> Any:
     summary="Returns all members.",
     tips=(b"nondeterministic_output_order",),
 )
-def cmd_smembers(client: Client, argv: list[bytes]) -> Any:
+def cmd_smembers(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.read_as(argv[1], SetValue)
     return OrderedSet([] if value is None else value.listed())
 
 
-def _pop_many(client: Client, argv: list[bytes]) -> Any:
+def _pop_many(client: NodeClient, argv: list[bytes]) -> Any:
     """SPOP with a count: a set of distinct members. Propagated as what it came to: SREM, or DEL when all went."""
     db, key = client.db, argv[1]
     count = positive_count(argv[2])
@@ -229,7 +229,7 @@ def _pop_many(client: Client, argv: list[bytes]) -> Any:
     summary="Removes random members and returns them.",
     tips=_ANY_OUTPUT,
 )
-def cmd_spop(client: Client, argv: list[bytes]) -> Any:
+def cmd_spop(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) == 3:
         return _pop_many(client, argv)
     if len(argv) > 3:
@@ -257,7 +257,7 @@ def cmd_spop(client: Client, argv: list[bytes]) -> Any:
     summary="Returns random members.",
     tips=_ANY_OUTPUT,
 )
-def cmd_srandmember(client: Client, argv: list[bytes]) -> Any:
+def cmd_srandmember(client: NodeClient, argv: list[bytes]) -> Any:
     """A positive count gives distinct members, a negative one exactly that many, repeats allowed."""
     if len(argv) > 3:
         raise CommandError(errors.SYNTAX)

@@ -15,7 +15,7 @@ from slotmesh.node.spec.registry import DENYOOM, READONLY, WRITE, command
 from slotmesh.node.types.set import SetValue
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _KEYS_READ: Final = keys_from(b"RO", b"ACCESS")
 _KEYS_SOURCES: Final = keys_from(b"RO", b"ACCESS", first=2)
@@ -28,12 +28,12 @@ _TOO_MANY_KEYS: Final = ErrorReply("ERR Number of keys can't be greater than num
 _LIMIT_NEGATIVE: Final = ErrorReply("ERR LIMIT can't be negative")
 
 
-def _sources(client: Client, keys: list[bytes]) -> list[SetValue | None]:
+def _sources(client: NodeClient, keys: list[bytes]) -> list[SetValue | None]:
     read_as = client.db.read_as
     return [read_as(key, SetValue) for key in keys]
 
 
-def _inter(client: Client, keys: list[bytes]) -> set[bytes]:
+def _inter(client: NodeClient, keys: list[bytes]) -> set[bytes]:
     sets = _sources(client, keys)
     members = [value.members for value in sets if value is not None]
     if len(members) < len(sets):
@@ -42,11 +42,11 @@ def _inter(client: Client, keys: list[bytes]) -> set[bytes]:
     return members[0].intersection(*members[1:])
 
 
-def _union(client: Client, keys: list[bytes]) -> set[bytes]:
+def _union(client: NodeClient, keys: list[bytes]) -> set[bytes]:
     return set().union(*(value.members for value in _sources(client, keys) if value is not None))
 
 
-def _diff(client: Client, keys: list[bytes]) -> tuple[set[bytes], bool]:
+def _diff(client: NodeClient, keys: list[bytes]) -> tuple[set[bytes], bool]:
     """The members of the first set that no other one has, and whether stock would have kept that set's encoding.
 
     Stock either collects what remains, or copies the first set and removes from the copy, whichever means less work; a
@@ -74,7 +74,7 @@ def _diff(client: Client, keys: list[bytes]) -> tuple[set[bytes], bool]:
     summary="Returns the members that all sets share.",
     tips=_ANY_ORDER,
 )
-def cmd_sinter(client: Client, argv: list[bytes]) -> Any:
+def cmd_sinter(client: NodeClient, argv: list[bytes]) -> Any:
     return OrderedSet(list(_inter(client, argv[1:])))
 
 
@@ -90,7 +90,7 @@ def cmd_sinter(client: Client, argv: list[bytes]) -> Any:
     summary="Returns the members of all sets.",
     tips=_ANY_ORDER,
 )
-def cmd_sunion(client: Client, argv: list[bytes]) -> Any:
+def cmd_sunion(client: NodeClient, argv: list[bytes]) -> Any:
     return OrderedSet(list(_union(client, argv[1:])))
 
 
@@ -106,7 +106,7 @@ def cmd_sunion(client: Client, argv: list[bytes]) -> Any:
     summary="Returns the members of the first set that no other set has.",
     tips=_ANY_ORDER,
 )
-def cmd_sdiff(client: Client, argv: list[bytes]) -> Any:
+def cmd_sdiff(client: NodeClient, argv: list[bytes]) -> Any:
     return OrderedSet(list(_diff(client, argv[1:])[0]))
 
 
@@ -121,7 +121,7 @@ def cmd_sdiff(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N*M), N the size of the smallest set, M the number of sets",
     summary="Stores the members that all sets share.",
 )
-def cmd_sinterstore(client: Client, argv: list[bytes]) -> Any:
+def cmd_sinterstore(client: NodeClient, argv: list[bytes]) -> Any:
     return store_result(client.db, argv[1], SetValue(_inter(client, argv[2:])), SET, b"sinterstore")
 
 
@@ -136,7 +136,7 @@ def cmd_sinterstore(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of members in all sets",
     summary="Stores the members of all sets.",
 )
-def cmd_sunionstore(client: Client, argv: list[bytes]) -> Any:
+def cmd_sunionstore(client: NodeClient, argv: list[bytes]) -> Any:
     return store_result(client.db, argv[1], SetValue(_union(client, argv[2:])), SET, b"sunionstore")
 
 
@@ -151,7 +151,7 @@ def cmd_sunionstore(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of members in all sets",
     summary="Stores the members of the first set that no other set has.",
 )
-def cmd_sdiffstore(client: Client, argv: list[bytes]) -> Any:
+def cmd_sdiffstore(client: NodeClient, argv: list[bytes]) -> Any:
     members, copied = _diff(client, argv[2:])
     value = SetValue(members)
     if copied:
@@ -171,7 +171,7 @@ def cmd_sdiffstore(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N*M), N the size of the smallest set, M the number of sets",
     summary="Returns how many members all sets share, up to a limit.",
 )
-def cmd_sintercard(client: Client, argv: list[bytes]) -> Any:
+def cmd_sintercard(client: NodeClient, argv: list[bytes]) -> Any:
     numkeys = integer_between(argv[1], 1, INT64_MAX, _NUMKEYS)
     if numkeys > len(argv) - 2:
         raise CommandError(_TOO_MANY_KEYS)

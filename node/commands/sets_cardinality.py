@@ -19,14 +19,14 @@ from slotmesh.node.spec.registry import READONLY, command
 from slotmesh.node.types.set import SetValue
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _NUMKEYS: Final = ErrorReply("ERR numkeys should be greater than 0")
 _TOO_MANY_KEYS: Final = ErrorReply("ERR Number of keys can't be greater than number of args")
 _LIMIT_NEGATIVE: Final = ErrorReply("ERR LIMIT can't be negative")
 
 
-def _parse(client: Client, argv: list[bytes], with_approx: bool) -> tuple[list[SetValue | None], int | None]:
+def _parse(client: NodeClient, argv: list[bytes], with_approx: bool) -> tuple[list[SetValue | None], int | None]:
     """(the sets, the limit or None) of `numkeys key... [APPROX] [LIMIT n]`. Raises CommandError."""
     numkeys = integer_between(argv[1], 1, INT64_MAX, _NUMKEYS)
     if numkeys > len(argv) - 2:
@@ -65,7 +65,7 @@ def _count_new(members: Iterable[bytes], known: Sequence[set[bytes]], limit: int
     complexity="O(N), N the number of members in all sets",
     summary="Returns how many members all sets have together, up to a limit.",
 )
-def cmd_sunioncard(client: Client, argv: list[bytes]) -> Any:
+def cmd_sunioncard(client: NodeClient, argv: list[bytes]) -> Any:
     sets, limit = _parse(client, argv, True)
     found = sorted((value.members for value in sets if value is not None), key=len, reverse=True)
     total = 0
@@ -87,7 +87,7 @@ def cmd_sunioncard(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N*M), N the size of the first set, M the number of sets",
     summary="Returns how many members of the first set no other set has, up to a limit.",
 )
-def cmd_sdiffcard(client: Client, argv: list[bytes]) -> Any:
+def cmd_sdiffcard(client: NodeClient, argv: list[bytes]) -> Any:
     (first, *others), limit = _parse(client, argv, False)
     if first is None:
         return 0

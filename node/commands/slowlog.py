@@ -11,7 +11,7 @@ from slotmesh.node.resp.values import OK
 from slotmesh.node.spec.registry import ADMIN, LOADING, STALE, command, container
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _FLAGS = ADMIN | LOADING | STALE
 
@@ -29,7 +29,7 @@ container("slowlog", group="server", since="2.2.12", summary="Looks at the log o
     summary="Returns the latest slow commands.",
     tips=(b"request_policy:all_nodes", b"nondeterministic_output"),
 )
-def cmd_slowlog_get(client: Client, argv: list[bytes]) -> Any:
+def cmd_slowlog_get(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) > 3:
         raise CommandError(
             b"ERR unknown subcommand or wrong number of arguments for '%b'. Try SLOWLOG HELP." % argv[1][:128]
@@ -47,7 +47,7 @@ def cmd_slowlog_get(client: Client, argv: list[bytes]) -> Any:
     summary="Counts the entries of the slow log.",
     tips=(b"request_policy:all_nodes", b"response_policy:agg_sum", b"nondeterministic_output"),
 )
-def cmd_slowlog_len(client: Client, argv: list[bytes]) -> Any:
+def cmd_slowlog_len(client: NodeClient, argv: list[bytes]) -> Any:
     return len(client.server.command_logs.slow.entries)
 
 
@@ -61,7 +61,7 @@ def cmd_slowlog_len(client: Client, argv: list[bytes]) -> Any:
     summary="Empties the slow log.",
     tips=(b"request_policy:all_nodes", b"response_policy:all_succeeded"),
 )
-def cmd_slowlog_reset(client: Client, argv: list[bytes]) -> Any:
+def cmd_slowlog_reset(client: NodeClient, argv: list[bytes]) -> Any:
     client.server.command_logs.slow.entries.clear()
     return OK
 
@@ -75,7 +75,7 @@ def cmd_slowlog_reset(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Explains the subcommands.",
 )
-def cmd_slowlog_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_slowlog_help(client: NodeClient, argv: list[bytes]) -> Any:
     explanation = (
         "Show the latest <count> slow commands (default: 10, -1: all). An entry holds\n"
         "id, time, duration in microseconds, arguments, client address and client name."

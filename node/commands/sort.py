@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.clients.client import GATE_ACL, Client
+from slotmesh.node.clients.client import GATE_ACL
 from slotmesh.node.keyspace.field_expiry import read_hash
 from slotmesh.node.keyspace.notify import GENERIC, LIST
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.arguments import integer, to_float
 from slotmesh.node.spec.key_specs import KeySpec, key_at, keys_unknown
 from slotmesh.node.spec.registry import DENYOOM, READONLY, WRITE, command
@@ -33,7 +34,7 @@ class _Request:
 
     __slots__ = ("alpha", "by", "count", "descending", "gets", "sorts", "start", "store")
 
-    def __init__(self, client: Client, argv: list[bytes], *, may_store: bool) -> None:
+    def __init__(self, client: NodeClient, argv: list[bytes], *, may_store: bool) -> None:
         self.descending = self.alpha = False
         self.start, self.count = 0, -1
         self.by: bytes | None = None
@@ -76,7 +77,7 @@ class _Request:
         return start, size if self.count < 0 else min(start + self.count, size)
 
 
-def _check_patterns_allowed(client: Client, option: str) -> None:
+def _check_patterns_allowed(client: NodeClient, option: str) -> None:
     """Patterns reach keys that neither routing nor the ACL has seen."""
     if client.db.keyspace.clustered:
         raise CommandError(f"ERR {option} option of SORT denied in Cluster mode.")
@@ -84,7 +85,7 @@ def _check_patterns_allowed(client: Client, option: str) -> None:
         raise CommandError(f"ERR {option} option of SORT denied due to insufficient ACL permissions.")
 
 
-def _look_up(client: Client, pattern: bytes, element: bytes) -> bytes | bytearray | None:
+def _look_up(client: NodeClient, pattern: bytes, element: bytes) -> bytes | bytearray | None:
     """The value that a pattern names for an element."""
     if pattern == b"#":
         return element
@@ -115,7 +116,7 @@ def _score(text: bytes | bytearray) -> float:
     return value
 
 
-def _sort(client: Client, request: _Request, elements: list[bytes]) -> None:
+def _sort(client: NodeClient, request: _Request, elements: list[bytes]) -> None:
     """Sort in place. Without ALPHA equal numbers are ordered by the elements' bytes; absent weights come first."""
     by = request.by
     if request.alpha:
@@ -134,7 +135,7 @@ def _sort(client: Client, request: _Request, elements: list[bytes]) -> None:
     elements.sort(key=lambda element: (scores[element], element), reverse=request.descending)
 
 
-def _elements(client: Client, request: _Request, key: bytes) -> list[bytes]:
+def _elements(client: NodeClient, request: _Request, key: bytes) -> list[bytes]:
     """All elements of the key, in their own order; what does not sort is turned round by DESC here."""
     value = client.db.read(key)
     if value is None:
@@ -156,7 +157,7 @@ def _elements(client: Client, request: _Request, key: bytes) -> list[bytes]:
     return elements
 
 
-def _run(client: Client, argv: list[bytes], *, may_store: bool) -> Any:
+def _run(client: NodeClient, argv: list[bytes], *, may_store: bool) -> Any:
     request = _Request(client, argv, may_store=may_store)
     elements = _elements(client, request, argv[1])
     if request.sorts:
@@ -170,7 +171,7 @@ def _run(client: Client, argv: list[bytes], *, may_store: bool) -> Any:
     return _store(client, request.store, [bytes(item or b"") for item in result])
 
 
-def _store(client: Client, key: bytes, items: list[bytes]) -> int:
+def _store(client: NodeClient, key: bytes, items: list[bytes]) -> int:
     db = client.db
     if items:
         db.set(key, ListValue(items))
@@ -216,7 +217,7 @@ def _find_source(argv: list[bytes]) -> list[int]:
     summary="Returns or stores the elements of a list, set or sorted set in order.",
     categories=_CATEGORIES,
 )
-def cmd_sort(client: Client, argv: list[bytes]) -> Any:
+def cmd_sort(client: NodeClient, argv: list[bytes]) -> Any:
     return _run(client, argv, may_store=True)
 
 
@@ -233,5 +234,5 @@ def cmd_sort(client: Client, argv: list[bytes]) -> Any:
     summary="Returns the elements of a list, set or sorted set in order.",
     categories=_CATEGORIES,
 )
-def cmd_sort_ro(client: Client, argv: list[bytes]) -> Any:
+def cmd_sort_ro(client: NodeClient, argv: list[bytes]) -> Any:
     return _run(client, argv, may_store=False)

@@ -15,7 +15,7 @@ from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
 from slotmesh.node.types.sorted_set import SortedSetValue
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _KEY_LOOK: Final = key_at(b"RO")
 _NX, _XX, _GT, _LT, _CH, _INCR = (1 << i for i in range(6))
@@ -48,7 +48,7 @@ def _check_options(options: int, pairs: int) -> None:
     complexity="O(M*log(N)), M the number of members to add, N the size of the sorted set",
     summary="Gives members a score, adding those that are missing.",
 )
-def cmd_zadd(client: Client, argv: list[bytes]) -> Any:
+def cmd_zadd(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) == 4 and (score := to_float(argv[2])) is not None:
         return _add_one(client, argv[1], score, argv[3])
     options, at = 0, 2
@@ -85,7 +85,7 @@ def cmd_zadd(client: Client, argv: list[bytes]) -> Any:
     return added + changed if options & _CH else added
 
 
-def _add_one(client: Client, key: bytes, score: float, member: bytes) -> int:
+def _add_one(client: NodeClient, key: bytes, score: float, member: bytes) -> int:
     """ZADD of one member without options: by far the most frequent form."""
     db = client.db
     value = db.write(key)
@@ -108,7 +108,7 @@ def _allowed(options: int, old: float | None, score: float) -> bool:
     return not (options & _NX or (options & _GT and score <= old) or (options & _LT and score >= old))
 
 
-def _increment(client: Client, key: bytes, step: float, member: bytes, options: int) -> float | None:
+def _increment(client: NodeClient, key: bytes, step: float, member: bytes, options: int) -> float | None:
     """ZINCRBY, and ZADD with INCR: the new score, None when the options forbade it."""
     db = client.db
     value = db.write_as(key, SortedSetValue)
@@ -142,7 +142,7 @@ def _increment(client: Client, key: bytes, step: float, member: bytes, options: 
     complexity="O(log(N)), N the size of the sorted set",
     summary="Adds to the score of a member; a missing one counts as 0.",
 )
-def cmd_zincrby(client: Client, argv: list[bytes]) -> Any:
+def cmd_zincrby(client: NodeClient, argv: list[bytes]) -> Any:
     increment = to_float(argv[2])
     if increment is None:  # stock reads the options of ZADD here, and then misses the pair
         raise CommandError(errors.SYNTAX if argv[2].lower() in _OPTIONS else errors.NOT_FLOAT)
@@ -160,7 +160,7 @@ def cmd_zincrby(client: Client, argv: list[bytes]) -> Any:
     complexity="O(M*log(N)), M the number of members to remove, N the size of the sorted set",
     summary="Removes members; the sorted set goes with its last one.",
 )
-def cmd_zrem(client: Client, argv: list[bytes]) -> Any:
+def cmd_zrem(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     value = db.write_as(key, SortedSetValue)
     if value is None:
@@ -185,7 +185,7 @@ def cmd_zrem(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the score of a member.",
 )
-def cmd_zscore(client: Client, argv: list[bytes]) -> Any:
+def cmd_zscore(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.read_as(argv[1], SortedSetValue)
     return None if value is None else value.scores.get(argv[2])
 
@@ -201,7 +201,7 @@ def cmd_zscore(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of members asked for",
     summary="Returns the scores of several members.",
 )
-def cmd_zmscore(client: Client, argv: list[bytes]) -> Any:
+def cmd_zmscore(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.read_as(argv[1], SortedSetValue)
     if value is None:
         return [None] * (len(argv) - 2)
@@ -220,12 +220,12 @@ def cmd_zmscore(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the number of members.",
 )
-def cmd_zcard(client: Client, argv: list[bytes]) -> Any:
+def cmd_zcard(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.read_as(argv[1], SortedSetValue)
     return 0 if value is None else len(value.scores)
 
 
-def _ranked(client: Client, argv: list[bytes], backwards: bool) -> Any:
+def _ranked(client: NodeClient, argv: list[bytes], backwards: bool) -> Any:
     """The rank of a member, with WITHSCORE (7.2) and its score beside."""
     if len(argv) > 4:
         raise CommandError(errors.wrong_arity(argv[0].lower()))
@@ -252,7 +252,7 @@ def _ranked(client: Client, argv: list[bytes], backwards: bool) -> Any:
     complexity="O(log(N)), N the size of the sorted set",
     summary="Returns the position of a member, counted from the lowest score.",
 )
-def cmd_zrank(client: Client, argv: list[bytes]) -> Any:
+def cmd_zrank(client: NodeClient, argv: list[bytes]) -> Any:
     return _ranked(client, argv, False)
 
 
@@ -267,7 +267,7 @@ def cmd_zrank(client: Client, argv: list[bytes]) -> Any:
     complexity="O(log(N)), N the size of the sorted set",
     summary="Returns the position of a member, counted from the highest score.",
 )
-def cmd_zrevrank(client: Client, argv: list[bytes]) -> Any:
+def cmd_zrevrank(client: NodeClient, argv: list[bytes]) -> Any:
     return _ranked(client, argv, True)
 
 
@@ -283,7 +283,7 @@ def cmd_zrevrank(client: Client, argv: list[bytes]) -> Any:
     summary="Returns random members.",
     tips=(b"nondeterministic_output",),
 )
-def cmd_zrandmember(client: Client, argv: list[bytes]) -> Any:
+def cmd_zrandmember(client: NodeClient, argv: list[bytes]) -> Any:
     """A positive count gives distinct members, a negative one exactly that many, repeats allowed."""
     rng = client.server.rng
     if len(argv) == 2:

@@ -23,7 +23,7 @@ from slotmesh.node.types.sorted_set import SortedSetValue
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
     Scores = Mapping[bytes, float]
 
@@ -62,7 +62,7 @@ class _Operands:
         return sorted(zip(self.sets, self.weights, strict=True), key=lambda pair: len(pair[0]))
 
 
-def _parse(client: Client, argv: list[bytes], at: int, name: bytes, options: frozenset[bytes]) -> _Operands:
+def _parse(client: NodeClient, argv: list[bytes], at: int, name: bytes, options: frozenset[bytes]) -> _Operands:
     """`numkeys key...` from index `at` on, and those options that the command knows."""
     numkeys = integer(argv[at])
     if numkeys < 1:
@@ -102,7 +102,7 @@ _CARD_OPTIONS: Final = frozenset((b"limit",))
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 
 
-def _scores_of(client: Client, key: bytes) -> Scores:
+def _scores_of(client: NodeClient, key: bytes) -> Scores:
     value = client.db.read(key)
     if value is None:
         return {}
@@ -180,7 +180,7 @@ def _answer(result: dict[bytes, float], with_scores: bool) -> Any:
     complexity=_UNION_COMPLEXITY,
     summary="Returns the members of all sorted sets with combined scores.",
 )
-def cmd_zunion(client: Client, argv: list[bytes]) -> Any:
+def cmd_zunion(client: NodeClient, argv: list[bytes]) -> Any:
     operands = _parse(client, argv, 1, b"zunion", _COMBINE_OPTIONS)
     return _answer(_union(operands), operands.with_scores)
 
@@ -196,7 +196,7 @@ def cmd_zunion(client: Client, argv: list[bytes]) -> Any:
     complexity=_INTER_COMPLEXITY,
     summary="Returns the members that all sorted sets share, with combined scores.",
 )
-def cmd_zinter(client: Client, argv: list[bytes]) -> Any:
+def cmd_zinter(client: NodeClient, argv: list[bytes]) -> Any:
     operands = _parse(client, argv, 1, b"zinter", _COMBINE_OPTIONS)
     return _answer(_inter(operands), operands.with_scores)
 
@@ -212,7 +212,7 @@ def cmd_zinter(client: Client, argv: list[bytes]) -> Any:
     complexity=_DIFF_COMPLEXITY,
     summary="Returns the members of the first sorted set that no other one has.",
 )
-def cmd_zdiff(client: Client, argv: list[bytes]) -> Any:
+def cmd_zdiff(client: NodeClient, argv: list[bytes]) -> Any:
     operands = _parse(client, argv, 1, b"zdiff", _DIFF_OPTIONS)
     return _answer(_diff(operands), operands.with_scores)
 
@@ -228,12 +228,12 @@ def cmd_zdiff(client: Client, argv: list[bytes]) -> Any:
     complexity=_UNION_COMPLEXITY,
     summary="Stores the members of all sorted sets with combined scores.",
 )
-def cmd_zunionstore(client: Client, argv: list[bytes]) -> Any:
+def cmd_zunionstore(client: NodeClient, argv: list[bytes]) -> Any:
     operands = _parse(client, argv, 2, b"zunionstore", _STORE_OPTIONS)
     return _store(client, argv[1], _union(operands), operands.aggregate, b"zunionstore")
 
 
-def _store(client: Client, key: bytes, scores: dict[bytes, float], aggregate: int, event: bytes) -> int:
+def _store(client: NodeClient, key: bytes, scores: dict[bytes, float], aggregate: int, event: bytes) -> int:
     """Store a combination. One by COUNT is told to AOF and replicas by its result: a 7.0 server does not know it."""
     existed = client.db.write(key) is not None
     count = store_result(client.db, key, SortedSetValue(scores), ZSET, event)
@@ -256,7 +256,7 @@ def _store(client: Client, key: bytes, scores: dict[bytes, float], aggregate: in
     complexity=_INTER_COMPLEXITY,
     summary="Stores the members that all sorted sets share, with combined scores.",
 )
-def cmd_zinterstore(client: Client, argv: list[bytes]) -> Any:
+def cmd_zinterstore(client: NodeClient, argv: list[bytes]) -> Any:
     operands = _parse(client, argv, 2, b"zinterstore", _STORE_OPTIONS)
     return _store(client, argv[1], _inter(operands), operands.aggregate, b"zinterstore")
 
@@ -272,7 +272,7 @@ def cmd_zinterstore(client: Client, argv: list[bytes]) -> Any:
     complexity=_DIFF_COMPLEXITY,
     summary="Stores the members of the first sorted set that no other one has.",
 )
-def cmd_zdiffstore(client: Client, argv: list[bytes]) -> Any:
+def cmd_zdiffstore(client: NodeClient, argv: list[bytes]) -> Any:
     operands = _parse(client, argv, 2, b"zdiffstore", _NO_OPTIONS)
     return store_result(client.db, argv[1], SortedSetValue(_diff(operands)), ZSET, b"zdiffstore")
 
@@ -288,7 +288,7 @@ def cmd_zdiffstore(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N*K), N the size of the smallest sorted set, K the number of sets",
     summary="Returns how many members all sorted sets share, up to a limit.",
 )
-def cmd_zintercard(client: Client, argv: list[bytes]) -> Any:
+def cmd_zintercard(client: NodeClient, argv: list[bytes]) -> Any:
     operands = _parse(client, argv, 1, b"zintercard", _CARD_OPTIONS)
     (smallest, _), *others = operands.by_size()
     found = 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.clients.blocking import Block
+from slotmesh.node.clients.block import Block
 from slotmesh.node.keyspace.notify import ZSET
 from slotmesh.node.resp.values import NULL_ARRAY, Pairs
 from slotmesh.node.spec.arguments import INT64_MAX, integer_between, positive_count, timeout_ms
@@ -21,7 +21,7 @@ from slotmesh.node.types.sorted_set import SortedSetValue
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _POP_FLAGS: Final = (b"RW", b"ACCESS", b"DELETE")
 _KEY_POP: Final = key_at(*_POP_FLAGS)
@@ -32,7 +32,7 @@ _POP_COMPLEXITY: Final = "O(M*log(N)), N the size of the sorted set, M the numbe
 _MPOP_COMPLEXITY: Final = "O(K+M*log(N)), K the number of keys, N the size of the sorted set, M of members returned"
 
 
-def _take(client: Client, key: bytes, value: SortedSetValue, highest: bool, count: int) -> list[Pair]:
+def _take(client: NodeClient, key: bytes, value: SortedSetValue, highest: bool, count: int) -> list[Pair]:
     """Remove up to `count` pairs from one end, the outermost first."""
     size = len(value)
     if highest:
@@ -45,7 +45,7 @@ def _take(client: Client, key: bytes, value: SortedSetValue, highest: bool, coun
     return taken
 
 
-def _pop(client: Client, argv: list[bytes], highest: bool) -> Any:
+def _pop(client: NodeClient, argv: list[bytes], highest: bool) -> Any:
     if len(argv) > 3:
         raise CommandError(errors.SYNTAX)
     count = positive_count(argv[2]) if len(argv) == 3 else 1
@@ -70,7 +70,7 @@ def _pop(client: Client, argv: list[bytes], highest: bool) -> Any:
     complexity=_POP_COMPLEXITY,
     summary="Removes the members with the lowest scores and returns them.",
 )
-def cmd_zpopmin(client: Client, argv: list[bytes]) -> Any:
+def cmd_zpopmin(client: NodeClient, argv: list[bytes]) -> Any:
     return _pop(client, argv, False)
 
 
@@ -85,11 +85,11 @@ def cmd_zpopmin(client: Client, argv: list[bytes]) -> Any:
     complexity=_POP_COMPLEXITY,
     summary="Removes the members with the highest scores and returns them.",
 )
-def cmd_zpopmax(client: Client, argv: list[bytes]) -> Any:
+def cmd_zpopmax(client: NodeClient, argv: list[bytes]) -> Any:
     return _pop(client, argv, True)
 
 
-def _pop_first(client: Client, keys: Sequence[bytes], highest: bool, count: int) -> tuple[bytes, list[Pair]] | None:
+def _pop_first(client: NodeClient, keys: Sequence[bytes], highest: bool, count: int) -> tuple[bytes, list[Pair]] | None:
     """Pop from the first sorted set that exists; its key and the pairs.
 
     For a client that waits already, a key of another type is one that is not there yet.
@@ -103,7 +103,7 @@ def _pop_first(client: Client, keys: Sequence[bytes], highest: bool, count: int)
     return None
 
 
-def _blocking_pop(client: Client, argv: list[bytes], highest: bool) -> Any:
+def _blocking_pop(client: NodeClient, argv: list[bytes], highest: bool) -> Any:
     wait_ms = timeout_ms(argv[-1])
     found = _pop_first(client, argv[1:-1], highest, 1)
     if found is None:
@@ -125,7 +125,7 @@ def _blocking_pop(client: Client, argv: list[bytes], highest: bool) -> Any:
     complexity="O(log(N)), N the size of the sorted set",
     summary="Removes the member with the lowest score and returns it, as soon as there is one.",
 )
-def cmd_bzpopmin(client: Client, argv: list[bytes]) -> Any:
+def cmd_bzpopmin(client: NodeClient, argv: list[bytes]) -> Any:
     return _blocking_pop(client, argv, False)
 
 
@@ -140,7 +140,7 @@ def cmd_bzpopmin(client: Client, argv: list[bytes]) -> Any:
     complexity="O(log(N)), N the size of the sorted set",
     summary="Removes the member with the highest score and returns it, as soon as there is one.",
 )
-def cmd_bzpopmax(client: Client, argv: list[bytes]) -> Any:
+def cmd_bzpopmax(client: NodeClient, argv: list[bytes]) -> Any:
     return _blocking_pop(client, argv, True)
 
 
@@ -161,7 +161,7 @@ def _parse_mpop(argv: list[bytes], at: int) -> tuple[list[bytes], bool, int]:
     return argv[at + 1 : where], side == b"max", count or 1
 
 
-def _mpop(client: Client, keys: list[bytes], highest: bool, count: int) -> list[Any] | None:
+def _mpop(client: NodeClient, keys: list[bytes], highest: bool, count: int) -> list[Any] | None:
     found = _pop_first(client, keys, highest, count)
     if found is None:
         return None
@@ -181,7 +181,7 @@ def _mpop(client: Client, keys: list[bytes], highest: bool, count: int) -> list[
     complexity=_MPOP_COMPLEXITY,
     summary="Removes the lowest or highest members of the first sorted set that exists and returns them.",
 )
-def cmd_zmpop(client: Client, argv: list[bytes]) -> Any:
+def cmd_zmpop(client: NodeClient, argv: list[bytes]) -> Any:
     return _mpop(client, *_parse_mpop(argv, 1)) or NULL_ARRAY
 
 
@@ -196,7 +196,7 @@ def cmd_zmpop(client: Client, argv: list[bytes]) -> Any:
     complexity=_MPOP_COMPLEXITY,
     summary="Removes the lowest or highest members of the first sorted set that exists, as soon as there are any.",
 )
-def cmd_bzmpop(client: Client, argv: list[bytes]) -> Any:
+def cmd_bzmpop(client: NodeClient, argv: list[bytes]) -> Any:
     keys, highest, count = _parse_mpop(argv, 2)
     wait_ms = timeout_ms(argv[1])
     return _mpop(client, keys, highest, count) or Block(keys, wait_ms)

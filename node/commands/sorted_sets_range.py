@@ -19,7 +19,7 @@ from slotmesh.node.types.score_order import Pair
 from slotmesh.node.types.sorted_set import SortedSetValue
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _BY_RANK: Final = 0
 _BY_SCORE: Final = 1
@@ -131,7 +131,7 @@ def _parse(
     return wanted
 
 
-def _answer(client: Client, key: bytes, wanted: _Range) -> Any:
+def _answer(client: NodeClient, key: bytes, wanted: _Range) -> Any:
     value = client.db.read_as(key, SortedSetValue)
     if value is None:
         return []
@@ -152,7 +152,7 @@ def _answer(client: Client, key: bytes, wanted: _Range) -> Any:
     complexity=_RANGE_COMPLEXITY,
     summary="Returns members in a range of ranks, scores or names.",
 )
-def cmd_zrange(client: Client, argv: list[bytes]) -> Any:
+def cmd_zrange(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) == 4:  # the plain form, without the parser
         first, last = integer(argv[2]), integer(argv[3])
         value = client.db.read(argv[1])
@@ -177,7 +177,7 @@ def cmd_zrange(client: Client, argv: list[bytes]) -> Any:
     summary="Returns members in a range of ranks, the highest score first.",
     deprecated=("6.2.0", "`ZRANGE` with the `REV` argument"),
 )
-def cmd_zrevrange(client: Client, argv: list[bytes]) -> Any:
+def cmd_zrevrange(client: NodeClient, argv: list[bytes]) -> Any:
     return _answer(client, argv[1], _parse(argv, 2, _BY_RANK, True))
 
 
@@ -193,7 +193,7 @@ def cmd_zrevrange(client: Client, argv: list[bytes]) -> Any:
     summary="Returns members in a range of scores.",
     deprecated=("6.2.0", "`ZRANGE` with the `BYSCORE` argument"),
 )
-def cmd_zrangebyscore(client: Client, argv: list[bytes]) -> Any:
+def cmd_zrangebyscore(client: NodeClient, argv: list[bytes]) -> Any:
     return _answer(client, argv[1], _parse(argv, 2, _BY_SCORE, False))
 
 
@@ -209,7 +209,7 @@ def cmd_zrangebyscore(client: Client, argv: list[bytes]) -> Any:
     summary="Returns members in a range of scores, the highest first.",
     deprecated=("6.2.0", "`ZRANGE` with the `REV` and `BYSCORE` arguments"),
 )
-def cmd_zrevrangebyscore(client: Client, argv: list[bytes]) -> Any:
+def cmd_zrevrangebyscore(client: NodeClient, argv: list[bytes]) -> Any:
     return _answer(client, argv[1], _parse(argv, 2, _BY_SCORE, True))
 
 
@@ -225,7 +225,7 @@ def cmd_zrevrangebyscore(client: Client, argv: list[bytes]) -> Any:
     summary="Returns members in a range of names.",
     deprecated=("6.2.0", "`ZRANGE` with the `BYLEX` argument"),
 )
-def cmd_zrangebylex(client: Client, argv: list[bytes]) -> Any:
+def cmd_zrangebylex(client: NodeClient, argv: list[bytes]) -> Any:
     return _answer(client, argv[1], _parse(argv, 2, _BY_LEX, False))
 
 
@@ -241,7 +241,7 @@ def cmd_zrangebylex(client: Client, argv: list[bytes]) -> Any:
     summary="Returns members in a range of names, the last one first.",
     deprecated=("6.2.0", "`ZRANGE` with the `REV` and `BYLEX` arguments"),
 )
-def cmd_zrevrangebylex(client: Client, argv: list[bytes]) -> Any:
+def cmd_zrevrangebylex(client: NodeClient, argv: list[bytes]) -> Any:
     return _answer(client, argv[1], _parse(argv, 2, _BY_LEX, True))
 
 
@@ -256,7 +256,7 @@ def cmd_zrevrangebylex(client: Client, argv: list[bytes]) -> Any:
     complexity="O(log(N)+M), N the size of the sorted set, M the number of members stored",
     summary="Stores members in a range of ranks, scores or names.",
 )
-def cmd_zrangestore(client: Client, argv: list[bytes]) -> Any:
+def cmd_zrangestore(client: NodeClient, argv: list[bytes]) -> Any:
     wanted = _parse(argv, 3, storing=True)
     value = client.db.read_as(argv[2], SortedSetValue)
     pairs = [] if value is None else wanted.pairs(value)
@@ -264,7 +264,7 @@ def cmd_zrangestore(client: Client, argv: list[bytes]) -> Any:
     return store_result(client.db, argv[1], result, ZSET, b"zrangestore")
 
 
-def _count(client: Client, argv: list[bytes], kind: int) -> int:
+def _count(client: NodeClient, argv: list[bytes], kind: int) -> int:
     wanted = _Range(kind, False)
     wanted.parse_bounds(argv[2], argv[3])
     value = client.db.read_as(argv[1], SortedSetValue)
@@ -285,7 +285,7 @@ def _count(client: Client, argv: list[bytes], kind: int) -> int:
     complexity="O(log(N)), N the size of the sorted set",
     summary="Counts the members in a range of scores.",
 )
-def cmd_zcount(client: Client, argv: list[bytes]) -> Any:
+def cmd_zcount(client: NodeClient, argv: list[bytes]) -> Any:
     return _count(client, argv, _BY_SCORE)
 
 
@@ -300,11 +300,11 @@ def cmd_zcount(client: Client, argv: list[bytes]) -> Any:
     complexity="O(log(N)), N the size of the sorted set",
     summary="Counts the members in a range of names.",
 )
-def cmd_zlexcount(client: Client, argv: list[bytes]) -> Any:
+def cmd_zlexcount(client: NodeClient, argv: list[bytes]) -> Any:
     return _count(client, argv, _BY_LEX)
 
 
-def _remove(client: Client, argv: list[bytes], kind: int, event: bytes) -> int:
+def _remove(client: NodeClient, argv: list[bytes], kind: int, event: bytes) -> int:
     wanted = _Range(kind, False)
     wanted.parse_bounds(argv[2], argv[3])
     db, key = client.db, argv[1]
@@ -331,7 +331,7 @@ def _remove(client: Client, argv: list[bytes], kind: int, event: bytes) -> int:
     complexity=_REMOVE_COMPLEXITY,
     summary="Removes the members in a range of ranks.",
 )
-def cmd_zremrangebyrank(client: Client, argv: list[bytes]) -> Any:
+def cmd_zremrangebyrank(client: NodeClient, argv: list[bytes]) -> Any:
     return _remove(client, argv, _BY_RANK, b"zremrangebyrank")
 
 
@@ -346,7 +346,7 @@ def cmd_zremrangebyrank(client: Client, argv: list[bytes]) -> Any:
     complexity=_REMOVE_COMPLEXITY,
     summary="Removes the members in a range of scores.",
 )
-def cmd_zremrangebyscore(client: Client, argv: list[bytes]) -> Any:
+def cmd_zremrangebyscore(client: NodeClient, argv: list[bytes]) -> Any:
     return _remove(client, argv, _BY_SCORE, b"zremrangebyscore")
 
 
@@ -361,5 +361,5 @@ def cmd_zremrangebyscore(client: Client, argv: list[bytes]) -> Any:
     complexity=_REMOVE_COMPLEXITY,
     summary="Removes the members in a range of names.",
 )
-def cmd_zremrangebylex(client: Client, argv: list[bytes]) -> Any:
+def cmd_zremrangebylex(client: NodeClient, argv: list[bytes]) -> Any:
     return _remove(client, argv, _BY_LEX, b"zremrangebylex")

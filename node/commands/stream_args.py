@@ -18,7 +18,7 @@ from slotmesh.node.types.stream_id import MAX_ID, U64_MAX, format_id, parse_id
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
     from slotmesh.node.types.stream_node import Entry
 
 KEY_LOOK: Final = key_at(b"RO")
@@ -74,7 +74,7 @@ def interval_end(text: bytes) -> int:
     return entry_id - 1
 
 
-def must_obey(client: Client) -> bool:
+def must_obey(client: NodeClient) -> bool:
     """True for what comes from the primary or the append-only file: it happened there, so it must happen here."""
     return bool(client.gates & GATE_PRIMARY) or client.db.keyspace.expiry_mode == IGNORE
 
@@ -133,7 +133,7 @@ class Trimming:
                 raise CommandError(_MAXLEN_NEGATIVE)
         return at + 1
 
-    def check(self, client: Client, missing: ErrorReply | None = None) -> None:
+    def check(self, client: NodeClient, missing: ErrorReply | None = None) -> None:
         """Check how the options go together. `missing`: raised without a strategy."""
         if not self._strategy:
             if self.limit:
@@ -143,7 +143,7 @@ class Trimming:
         if self.limit is not None and not self.approximate and not must_obey(client):
             raise CommandError(_LIMIT_EXACT)
 
-    def apply(self, client: Client, value: StreamValue) -> int:
+    def apply(self, client: NodeClient, value: StreamValue) -> int:
         """Trim; how many entries were removed."""
         if self._strategy == b"MAXLEN":
             spare = value.length - self.threshold
@@ -164,7 +164,7 @@ class Trimming:
             return self.threshold - 1
         return value.last_id if self._strategy else -1
 
-    def most(self, client: Client) -> int:
+    def most(self, client: NodeClient) -> int:
         """How many entries may go at most; 0: no limit."""
         if must_obey(client):
             return 0
@@ -187,7 +187,7 @@ class Trimming:
         return [self._strategy, b"=", amount]
 
 
-def find_group(client: Client, key: bytes, name: bytes) -> tuple[StreamValue, Group] | None:
+def find_group(client: NodeClient, key: bytes, name: bytes) -> tuple[StreamValue, Group] | None:
     """The stream of `key` and its group `name`, None when one is missing. WRONGTYPE for another type."""
     value = client.db.read_as(key, StreamValue)
     group = None if value is None else value.groups.get(name)

@@ -23,7 +23,7 @@ from slotmesh.node.types.stream_group import MAX_DELIVERIES, Consumer, Group, Pe
 from slotmesh.node.types.stream_id import format_id, parse_id
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _ANY_OUTPUT: Final = (b"nondeterministic_output",)
 #: XAUTOCLAIM looks at this many pending entries per entry it may claim.
@@ -42,7 +42,7 @@ class _Claim:
 
     __slots__ = ("_commands", "_consumer", "client", "group", "justid", "key", "min_idle_ms", "name", "now_ms", "value")
 
-    def __init__(self, client: Client, key: bytes, name: bytes, min_idle_ms: int, value: StreamValue, group: Group):
+    def __init__(self, client: NodeClient, key: bytes, name: bytes, min_idle_ms: int, value: StreamValue, group: Group):
         self.client = client
         self.key = key
         self.name = name
@@ -166,7 +166,7 @@ class _ClaimOptions:
     summary="Makes pending entries those of another consumer.",
     tips=_ANY_OUTPUT,
 )
-def cmd_xclaim(client: Client, argv: list[bytes]) -> Any:
+def cmd_xclaim(client: NodeClient, argv: list[bytes]) -> Any:
     key, name = argv[1], argv[2]
     found = find_group(client, key, name)
     if found is None:
@@ -238,7 +238,7 @@ def _autoclaim_options(argv: list[bytes]) -> tuple[int, int, int, bool]:
     summary="Makes entries that are pending for too long those of another consumer.",
     tips=_ANY_OUTPUT,
 )
-def cmd_xautoclaim(client: Client, argv: list[bytes]) -> Any:
+def cmd_xautoclaim(client: NodeClient, argv: list[bytes]) -> Any:
     """[where to go on, claimed entries, IDs of pending entries that the stream has no more]."""
     key, name = argv[1], argv[2]
     try:

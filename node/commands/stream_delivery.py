@@ -16,8 +16,8 @@ from slotmesh.node.resp.values import NULL_ARRAY
 from slotmesh.node.types.stream_id import MAX_ID, format_id
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
     from slotmesh.node.commands.stream_budget import Budget
+    from slotmesh.node.server import NodeClient
     from slotmesh.node.types.stream import StreamValue
     from slotmesh.node.types.stream_group import Group, Pending
     from slotmesh.node.types.stream_node import Entry
@@ -58,7 +58,7 @@ class Delivery:
 
     def __init__(
         self,
-        client: Client,
+        client: NodeClient,
         key: bytes,
         value: StreamValue,
         group: Group,

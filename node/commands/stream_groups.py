@@ -27,7 +27,7 @@ from slotmesh.node.types.stream_group import ENTRIES_READ_UNKNOWN, Consumer, Gro
 from slotmesh.node.types.stream_id import format_id
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _SUB_INSERT: Final = key_at(b"RW", b"INSERT", index=2)
 _SUB_UPDATE: Final = key_at(b"RW", b"UPDATE", index=2)
@@ -75,14 +75,14 @@ def _parse_options(argv: list[bytes], with_mkstream: bool) -> tuple[bool, int]:
     return make, entries_read
 
 
-def _stream(client: Client, key: bytes) -> StreamValue:
+def _stream(client: NodeClient, key: bytes) -> StreamValue:
     value = client.db.write_as(key, StreamValue)
     if value is None:
         raise CommandError(_NEEDS_KEY)
     return value
 
 
-def _group(client: Client, argv: list[bytes]) -> tuple[StreamValue, Group]:
+def _group(client: NodeClient, argv: list[bytes]) -> tuple[StreamValue, Group]:
     value = _stream(client, argv[2])
     group = value.groups.get(argv[3])
     if group is None:
@@ -101,7 +101,7 @@ def _group(client: Client, argv: list[bytes]) -> tuple[StreamValue, Group]:
     complexity="O(1)",
     summary="Makes a consumer group.",
 )
-def cmd_xgroup_create(client: Client, argv: list[bytes]) -> Any:
+def cmd_xgroup_create(client: NodeClient, argv: list[bytes]) -> Any:
     make, entries_read = _parse_options(argv, True)
     db, key, name = client.db, argv[2], argv[3]
     value = db.write_as(key, StreamValue)
@@ -134,7 +134,7 @@ def cmd_xgroup_create(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Sets the last ID that a consumer group has read.",
 )
-def cmd_xgroup_setid(client: Client, argv: list[bytes]) -> Any:
+def cmd_xgroup_setid(client: NodeClient, argv: list[bytes]) -> Any:
     _, entries_read = _parse_options(argv, False)
     value, group = _group(client, argv)
     if len(argv) not in (5, 7):
@@ -156,7 +156,7 @@ def cmd_xgroup_setid(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of pending entries",
     summary="Removes a consumer group.",
 )
-def cmd_xgroup_destroy(client: Client, argv: list[bytes]) -> Any:
+def cmd_xgroup_destroy(client: NodeClient, argv: list[bytes]) -> Any:
     value = _stream(client, argv[2])
     if value.groups.pop(argv[3], None) is None:
         return 0
@@ -175,7 +175,7 @@ def cmd_xgroup_destroy(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Makes a consumer in a group.",
 )
-def cmd_xgroup_createconsumer(client: Client, argv: list[bytes]) -> Any:
+def cmd_xgroup_createconsumer(client: NodeClient, argv: list[bytes]) -> Any:
     _, group = _group(client, argv)
     _, made = group.consumer(argv[4], client.db.keyspace.now_ms)
     if made:
@@ -194,7 +194,7 @@ def cmd_xgroup_createconsumer(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of entries pending for the consumer",
     summary="Removes a consumer; how many entries were pending for it.",
 )
-def cmd_xgroup_delconsumer(client: Client, argv: list[bytes]) -> Any:
+def cmd_xgroup_delconsumer(client: NodeClient, argv: list[bytes]) -> Any:
     _, group = _group(client, argv)
     pending = group.remove_consumer(argv[4])
     if pending is None:
@@ -212,7 +212,7 @@ def cmd_xgroup_delconsumer(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Explains the subcommands.",
 )
-def cmd_xgroup_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_xgroup_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(
         b"XGROUP",
         (
@@ -242,7 +242,7 @@ def cmd_xgroup_help(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1) per entry",
     summary="Acknowledges entries, so that they are pending no more.",
 )
-def cmd_xack(client: Client, argv: list[bytes]) -> Any:
+def cmd_xack(client: NodeClient, argv: list[bytes]) -> Any:
     found = find_group(client, argv[1], argv[2])
     if found is None:
         return 0
@@ -265,7 +265,7 @@ def cmd_xack(client: Client, argv: list[bytes]) -> Any:
     complexity="O(G) per entry, G the number of groups",
     summary="Acknowledges entries and deletes them, by default whatever other groups still refer to.",
 )
-def cmd_xackdel(client: Client, argv: list[bytes]) -> Any:
+def cmd_xackdel(client: NodeClient, argv: list[bytes]) -> Any:
     """-1: was not pending here; 1: acknowledged and deleted; 2: acknowledged, but another group needs it (ACKED)."""
     policy, ids = id_block(argv, 3)
     found = find_group(client, argv[1], argv[2])
@@ -302,7 +302,7 @@ def cmd_xackdel(client: Client, argv: list[bytes]) -> Any:
     summary="Returns what is pending in a group.",
     tips=(b"nondeterministic_output",),
 )
-def cmd_xpending(client: Client, argv: list[bytes]) -> Any:
+def cmd_xpending(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) == 3:
         found = find_group(client, argv[1], argv[2])
         if found is None:

@@ -18,7 +18,7 @@ from slotmesh.node.types.stream_group import ENTRIES_READ_UNKNOWN, NEVER_ACTIVE,
 from slotmesh.node.types.stream_id import format_id
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 #: Up to so many nodes the size of stock's radix tree is computed exactly; beyond, it is projected from them.
 _EXACT_NODES: Final = 1024
@@ -34,7 +34,7 @@ container(
 )
 
 
-def _stream(client: Client, key: bytes) -> StreamValue:
+def _stream(client: NodeClient, key: bytes) -> StreamValue:
     value = client.db.read_as(key, StreamValue)
     if value is None:
         raise CommandError(errors.NO_SUCH_KEY)
@@ -80,7 +80,7 @@ def _radix_tree_nodes(value: StreamValue) -> int:
     complexity="O(1), O(N) with FULL, N the number of entries returned",
     summary="Tells about a stream.",
 )
-def cmd_xinfo_stream(client: Client, argv: list[bytes]) -> Any:
+def cmd_xinfo_stream(client: NodeClient, argv: list[bytes]) -> Any:
     value = _stream(client, argv[2])
     options = [word.lower() for word in argv[3:]]
     if options and (options[0] != b"full" or len(options) not in (1, 3) or options[1:2] not in ([], [b"count"])):
@@ -165,7 +165,7 @@ def _full_consumer(consumer: Consumer, count: int) -> dict[bytes, Any]:
     complexity="O(N), N the number of groups",
     summary="Tells about the consumer groups of a stream.",
 )
-def cmd_xinfo_groups(client: Client, argv: list[bytes]) -> Any:
+def cmd_xinfo_groups(client: NodeClient, argv: list[bytes]) -> Any:
     value = _stream(client, argv[2])
     return [
         {
@@ -192,7 +192,7 @@ def cmd_xinfo_groups(client: Client, argv: list[bytes]) -> Any:
     summary="Tells about the consumers of a group.",
     tips=(b"nondeterministic_output",),
 )
-def cmd_xinfo_consumers(client: Client, argv: list[bytes]) -> Any:
+def cmd_xinfo_consumers(client: NodeClient, argv: list[bytes]) -> Any:
     group = _stream(client, argv[2]).groups.get(argv[3])
     if group is None:
         raise CommandError(b"NOGROUP No such consumer group '%b' for key name '%b'" % (argv[3], argv[2]))
@@ -217,7 +217,7 @@ def cmd_xinfo_consumers(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Explains the subcommands.",
 )
-def cmd_xinfo_help(client: Client, argv: list[bytes]) -> Any:
+def cmd_xinfo_help(client: NodeClient, argv: list[bytes]) -> Any:
     return help_reply(
         b"XINFO",
         (

@@ -28,7 +28,7 @@ from slotmesh.node.types.stream_id import format_id
 from slotmesh.node.types.stream_once import MAX_DURATION_S, MAX_MESSAGES, SentMessages
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _DIGEST_BYTES: Final = 16
 _TWICE: Final = ErrorReply("ERR IDMP/IDMPAUTO specified multiple times")
@@ -68,7 +68,7 @@ class Once:
             raise CommandError(_NO_MESSAGE)
         return cls(argv[at + 1], None if auto else argv[at + 2]), end
 
-    def find(self, client: Client, key: bytes, kind: int, flat: list[bytes]) -> bytes | None:
+    def find(self, client: NodeClient, key: bytes, kind: int, flat: list[bytes]) -> bytes | None:
         """The ID of the entry that the message became before, None when it is new. Raises CommandError."""
         if kind != AUTO:
             raise CommandError(_NOT_AUTO)
@@ -85,7 +85,7 @@ class Once:
         value.sent.duplicates += 1
         return format_id(entry_id)
 
-    def remember(self, client: Client, key: bytes, text: bytes, flat: list[bytes]) -> None:
+    def remember(self, client: NodeClient, key: bytes, text: bytes, flat: list[bytes]) -> None:
         """The message became the entry `text`: note it, and tell AOF and replicas both."""
         assert self._message is not None
         value = client.db.peek(key)
@@ -118,7 +118,7 @@ def _digest(flat: list[bytes]) -> bytes:
     complexity="O(1)",
     summary="Sets for how long, and how many, messages of each producer are remembered; if changed, all is forgotten.",
 )
-def cmd_xcfgset(client: Client, argv: list[bytes]) -> Any:
+def cmd_xcfgset(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     value = db.write_as(key, StreamValue)
     duration_s = max_messages = 0
@@ -161,7 +161,7 @@ def _within(number: int, most: int, error: ErrorReply) -> int:
     complexity="O(1)",
     summary="Notes which entry a producer's message became, as logs and replicas need it.",
 )
-def cmd_xidmprecord(client: Client, argv: list[bytes]) -> Any:
+def cmd_xidmprecord(client: NodeClient, argv: list[bytes]) -> Any:
     db, key, producer, message = client.db, argv[1], argv[2], argv[3]
     value = db.write_as(key, StreamValue)
     if not producer or not message:
@@ -187,7 +187,7 @@ def cmd_xidmprecord(client: Client, argv: list[bytes]) -> Any:
 _MARKERS: Final = {b"XCFGSET": cmd_xcfgset, b"XIDMPRECORD": cmd_xidmprecord}
 
 
-def obey_marker(client: Client, argv: list[bytes]) -> bool:
+def obey_marker(client: NodeClient, argv: list[bytes]) -> bool:
     """Take an EVAL from our primary or from the log for the command that it stands for; False: it is a script."""
     told = marked(argv)
     handler = None if told is None else _MARKERS.get(told[0])

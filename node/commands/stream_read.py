@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from slotmesh.node.base import errors
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.clients.blocking import Block
+from slotmesh.node.clients.block import Block
 from slotmesh.node.commands.stream_args import entries_reply, strict_id
 from slotmesh.node.commands.stream_budget import Budget, positive
 from slotmesh.node.commands.stream_delivery import Delivery, ReadRequest
@@ -33,7 +33,7 @@ from slotmesh.node.types.stream_group import Group
 from slotmesh.node.types.stream_id import MAX_ID, format_id
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 #: What COUNT is for a client that waited and gave none.
 _WAITED_COUNT: Final = 1000
@@ -69,7 +69,7 @@ def _unbalanced(for_group: bool) -> ErrorReply:
     )
 
 
-def _parse(client: Client, argv: list[bytes], for_group: bool) -> ReadRequest:
+def _parse(client: NodeClient, argv: list[bytes], for_group: bool) -> ReadRequest:
     request = ReadRequest()
     i = 1
     while i < len(argv):
@@ -128,7 +128,7 @@ def _take_bound(request: ReadRequest, option: bytes, text: bytes, for_group: boo
             raise CommandError(_NEGATIVE_IDLE)
 
 
-def _wait(client: Client, argv: list[bytes], request: ReadRequest, retry_ms: int = 0) -> Any:
+def _wait(client: NodeClient, argv: list[bytes], request: ReadRequest, retry_ms: int = 0) -> Any:
     """Nothing to return: wait if the client wanted to."""
     if request.block_ms < 0:
         return NULL_ARRAY
@@ -136,7 +136,7 @@ def _wait(client: Client, argv: list[bytes], request: ReadRequest, retry_ms: int
     return Block(keys, request.block_ms, needs_keys=request.group is not None, retry_ms=retry_ms)
 
 
-def _is_served_late(client: Client) -> bool:
+def _is_served_late(client: NodeClient) -> bool:
     """Whether `client` waited, and is served by the rules that 7.0 has for that."""
     return client.blocked is not None and not COMPAT.newer
 
@@ -155,7 +155,7 @@ def _is_served_late(client: Client) -> bool:
     complexity="O(N), N the number of entries returned",
     summary="Returns entries behind given IDs from several streams, waiting for new ones if asked to.",
 )
-def cmd_xread(client: Client, argv: list[bytes]) -> Any:
+def cmd_xread(client: NodeClient, argv: list[bytes]) -> Any:
     request = _parse(client, argv, False)
     waited = client.blocked is not None
     wanted: list[tuple[bytes, StreamValue, int]] = []
@@ -199,7 +199,7 @@ def cmd_xread(client: Client, argv: list[bytes]) -> Any:
     return _wait(client, argv, request)
 
 
-def _read_again(client: Client, keys: list[bytes], found: int) -> None:
+def _read_again(client: NodeClient, keys: list[bytes], found: int) -> None:
     """Stock looks every key up twice: once for the type, once for the entries: that shows in hits, misses, events."""
     keyspace = client.db.keyspace
     if found < len(keys):
@@ -209,7 +209,7 @@ def _read_again(client: Client, keys: list[bytes], found: int) -> None:
         keyspace.hits += found
 
 
-def _streams_reply(client: Client, pairs: list[tuple[bytes, Any]]) -> Any:
+def _streams_reply(client: NodeClient, pairs: list[tuple[bytes, Any]]) -> Any:
     """Entries by stream: a map in RESP3, an array of pairs in RESP2."""
     return dict(pairs) if client.resp3 else pairs
 
@@ -228,7 +228,7 @@ def _streams_reply(client: Client, pairs: list[tuple[bytes, Any]]) -> Any:
     complexity="O(N), N the number of entries returned",
     summary="Delivers new entries to a consumer of a group, or returns those it has not acknowledged yet.",
 )
-def cmd_xreadgroup(client: Client, argv: list[bytes]) -> Any:
+def cmd_xreadgroup(client: NodeClient, argv: list[bytes]) -> Any:
     request = _parse(client, argv, True)
     late = _is_served_late(client)
     sources: list[tuple[bytes, StreamValue, Group, int | None]] = []
@@ -267,7 +267,9 @@ def cmd_xreadgroup(client: Client, argv: list[bytes]) -> Any:
     return _streams_reply(client, pairs) if pairs else _wait(client, argv, request, _retry_ms(client, request, sources))
 
 
-def _retry_ms(client: Client, request: ReadRequest, sources: list[tuple[bytes, StreamValue, Group, int | None]]) -> int:
+def _retry_ms(
+    client: NodeClient, request: ReadRequest, sources: list[tuple[bytes, StreamValue, Group, int | None]]
+) -> int:
     """In how many ms there will be something to claim, if nobody acknowledges it before; 0: never."""
     if request.claim_ms < 0 or request.block_ms < 0:
         return 0
@@ -276,7 +278,7 @@ def _retry_ms(client: Client, request: ReadRequest, sources: list[tuple[bytes, S
     return min(filter(None, waits), default=0)
 
 
-def _group_of(client: Client, key: bytes, name: bytes, late: bool) -> tuple[StreamValue, Group]:
+def _group_of(client: NodeClient, key: bytes, name: bytes, late: bool) -> tuple[StreamValue, Group]:
     """Stream and group. Raises CommandError when one is missing."""
     value = client.db.read(key)
     if value is not None and type(value) is not StreamValue and not late:

@@ -20,7 +20,7 @@ from slotmesh.node.spec.registry import FAST, WRITE, command
 from slotmesh.node.types.stream_group import MAX_DELIVERIES
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
     from slotmesh.node.types.stream import StreamValue
     from slotmesh.node.types.stream_group import Group
 
@@ -89,7 +89,7 @@ class _Request:
     complexity="O(1) per entry",
     summary="Gives pending entries back to their group, where any consumer may claim them at once.",
 )
-def cmd_xnack(client: Client, argv: list[bytes]) -> Any:
+def cmd_xnack(client: NodeClient, argv: list[bytes]) -> Any:
     key, name = argv[1], argv[2]
     found = find_group(client, key, name)
     if found is None:
@@ -110,12 +110,12 @@ def cmd_xnack(client: Client, argv: list[bytes]) -> Any:
     return len(commands)
 
 
-def is_release(client: Client, argv: list[bytes]) -> bool:
+def is_release(client: NodeClient, argv: list[bytes]) -> bool:
     """Whether an XCLAIM tells of a released entry: it must come from our primary or the append-only file."""
     return is_release_command(argv) and must_obey(client)
 
 
-def obey_release(client: Client, argv: list[bytes], value: StreamValue, group: Group) -> list[bytes]:
+def obey_release(client: NodeClient, argv: list[bytes], value: StreamValue, group: Group) -> list[bytes]:
     """Do what a `release_command` says; the reply of such an XCLAIM."""
     entry_id, count = strict_id(argv[5]), integer(argv[11])
     group.last_id = max(group.last_id, strict_id(argv[15]))

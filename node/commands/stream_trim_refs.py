@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from slotmesh.node.types.stream_id import format_id
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
     from slotmesh.node.commands.stream_args import Trimming
+    from slotmesh.node.server import NodeClient
     from slotmesh.node.types.stream import StreamValue
 
 
 def trim_with_references(
-    client: Client, key: bytes, value: StreamValue, trimming: Trimming
+    client: NodeClient, key: bytes, value: StreamValue, trimming: Trimming
 ) -> tuple[int, list[list[bytes]]]:
     """Trim a stream that has groups; how many entries went, and what to tell beside `Trimming.outcome`."""
     if trimming.policy == b"ACKED":
@@ -36,7 +36,7 @@ def trim_with_references(
     return removed, told
 
 
-def _trim_acknowledged(client: Client, value: StreamValue, trimming: Trimming) -> list[int]:
+def _trim_acknowledged(client: NodeClient, value: StreamValue, trimming: Trimming) -> list[int]:
     """Remove the oldest entries that no group needs any more, as far as the strategy wants; their IDs."""
     bound = trimming.spare(value)
     most = trimming.most(client)

@@ -28,7 +28,7 @@ from slotmesh.node.types.stream import StreamValue
 from slotmesh.node.types.stream_id import U64_MAX, format_id
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _ANY_OUTPUT: Final = (b"nondeterministic_output",)
 _MAX_ENTRY_BYTES: Final = 1 << 30
@@ -82,7 +82,7 @@ _RECENT: Final = _Recent()
     summary="Appends an entry to a stream.",
     tips=_ANY_OUTPUT,
 )
-def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
+def cmd_xadd(client: NodeClient, argv: list[bytes]) -> Any:
     """Propagated with the ID that the entry got, and with the exact length to which an approximate trim led."""
     if argv[2] == b"*":
         return _append(client, argv, 2, None, True, AUTO, 0)
@@ -121,7 +121,7 @@ def cmd_xadd(client: Client, argv: list[bytes]) -> Any:
 
 
 def _append(
-    client: Client, argv: list[bytes], at: int, trimming: Trimming | None, make: bool, kind: int, wanted: int
+    client: NodeClient, argv: list[bytes], at: int, trimming: Trimming | None, make: bool, kind: int, wanted: int
 ) -> bytes | None:
     """XADD with its options parsed; the ID is the argument at index `at`."""
     db, key = client.db, argv[1]
@@ -188,12 +188,12 @@ def _append(
     complexity="O(1)",
     summary="Returns the number of entries.",
 )
-def cmd_xlen(client: Client, argv: list[bytes]) -> Any:
+def cmd_xlen(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.read_as(argv[1], StreamValue)
     return 0 if value is None else len(value)
 
 
-def _range(client: Client, argv: list[bytes], low: bytes, high: bytes, backwards: bool) -> Any:
+def _range(client: NodeClient, argv: list[bytes], low: bytes, high: bytes, backwards: bool) -> Any:
     start, end = interval_start(low), interval_end(high)
     count = -1
     for i in range(4, len(argv), 2):
@@ -220,7 +220,7 @@ def _range(client: Client, argv: list[bytes], low: bytes, high: bytes, backwards
     complexity="O(N), N the number of entries returned",
     summary="Returns entries in a range of IDs.",
 )
-def cmd_xrange(client: Client, argv: list[bytes]) -> Any:
+def cmd_xrange(client: NodeClient, argv: list[bytes]) -> Any:
     return _range(client, argv, argv[2], argv[3], False)
 
 
@@ -235,7 +235,7 @@ def cmd_xrange(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the number of entries returned",
     summary="Returns entries in a range of IDs, the newest first.",
 )
-def cmd_xrevrange(client: Client, argv: list[bytes]) -> Any:
+def cmd_xrevrange(client: NodeClient, argv: list[bytes]) -> Any:
     return _range(client, argv, argv[3], argv[2], True)
 
 
@@ -257,7 +257,7 @@ def _delete(value: StreamValue, entry_id: int) -> bool:
     complexity="O(1) per entry",
     summary="Deletes entries; the stream stays even when it is empty.",
 )
-def cmd_xdel(client: Client, argv: list[bytes]) -> Any:
+def cmd_xdel(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     value = db.write_as(key, StreamValue)
     if value is None:
@@ -281,7 +281,7 @@ def cmd_xdel(client: Client, argv: list[bytes]) -> Any:
     complexity="O(G) per entry, G the number of groups",
     summary="Deletes entries with a say in what becomes of the references that consumer groups have.",
 )
-def cmd_xdelex(client: Client, argv: list[bytes]) -> Any:
+def cmd_xdelex(client: NodeClient, argv: list[bytes]) -> Any:
     """KEEPREF leaves references alone, DELREF removes them, ACKED deletes only what no group needs any more."""
     db, key = client.db, argv[1]
     value = db.write_as(key, StreamValue)
@@ -322,7 +322,7 @@ def delete_entry(value: StreamValue, entry_id: int, policy: bytes) -> tuple[int,
     summary="Removes the oldest entries.",
     tips=_ANY_OUTPUT,
 )
-def cmd_xtrim(client: Client, argv: list[bytes]) -> Any:
+def cmd_xtrim(client: NodeClient, argv: list[bytes]) -> Any:
     trimming, at = Trimming(), 2
     while at < len(argv):
         behind = trimming.parse_option(argv, at)
@@ -358,7 +358,7 @@ def cmd_xtrim(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Sets the last ID and the counters of a stream, as replicas and files need it.",
 )
-def cmd_xsetid(client: Client, argv: list[bytes]) -> Any:
+def cmd_xsetid(client: NodeClient, argv: list[bytes]) -> Any:
     last_id = strict_id(argv[2])
     added, deleted_id = -1, 0
     for i in range(3, len(argv), 2):

@@ -9,9 +9,10 @@ import xxhash
 from slotmesh.node.base import errors
 from slotmesh.node.base.compat import deletion
 from slotmesh.node.base.errors import CommandError
-from slotmesh.node.clients.client import GATE_PRIMARY, Client
+from slotmesh.node.clients.client import GATE_PRIMARY
 from slotmesh.node.keyspace.database import DELETE
 from slotmesh.node.keyspace.notify import GENERIC
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.arguments import INT64_MAX, integer
 
 # Options of SET and GETEX.
@@ -85,7 +86,7 @@ def expiry_ms(text: bytes, bits: int, now_ms: int, command_name: bytes) -> int:
     return when
 
 
-def read_string(client: Client, key: bytes) -> bytes | bytearray | None:
+def read_string(client: NodeClient, key: bytes) -> bytes | bytearray | None:
     """The string for a reading command, or None. Raises WRONGTYPE."""
     value = client.db.read(key)
     if value is None or type(value) is bytes or type(value) is bytearray:
@@ -93,7 +94,7 @@ def read_string(client: Client, key: bytes) -> bytes | bytearray | None:
     raise CommandError(errors.WRONG_TYPE)
 
 
-def write_string(client: Client, key: bytes) -> bytes | bytearray | None:
+def write_string(client: NodeClient, key: bytes) -> bytes | bytearray | None:
     """The string for a command that will change it, or None. Raises WRONGTYPE."""
     value = client.db.write(key)
     if value is None or type(value) is bytes or type(value) is bytearray:
@@ -101,7 +102,7 @@ def write_string(client: Client, key: bytes) -> bytes | bytearray | None:
     raise CommandError(errors.WRONG_TYPE)
 
 
-def editable_string(client: Client, key: bytes) -> bytearray | None:
+def editable_string(client: NodeClient, key: bytes) -> bytearray | None:
     """The string as the `bytearray` that the key holds from now on, or None when there is no key. Raises WRONGTYPE."""
     value = client.db.write(key)
     if type(value) is bytearray or value is None:
@@ -117,31 +118,31 @@ def editable_string(client: Client, key: bytes) -> bytearray | None:
 _OTHER_LIMITS: Final = 64
 
 
-def is_trusted(client: Client) -> bool:
+def is_trusted(client: NodeClient) -> bool:
     """Whether what `client` sends was accepted elsewhere, whatever the limits are here: our primary and the append-only
     file."""
     return (client.sock is None and not client.is_script) or bool(client.gates & GATE_PRIMARY)
 
 
-def longest_string(client: Client) -> int:
+def longest_string(client: NodeClient) -> int:
     """How long `client` may make a string: `proto-max-bulk-len`, and more for those who are trusted."""
     limit: int = client.server.config.proto_max_bulk_len
     return limit * _OTHER_LIMITS if is_trusted(client) else limit
 
 
-def check_length(client: Client, size: int) -> None:
+def check_length(client: NodeClient, size: int) -> None:
     """Refuse a string that is longer than `longest_string`."""
     if size > client.server.config.proto_max_bulk_len and size > longest_string(client):
         raise CommandError(errors.STRING_TOO_LONG)
 
 
-def past(client: Client, at_ms: int) -> bool:
+def past(client: NodeClient, at_ms: int) -> bool:
     """Whether an absolute expiry has come, on a node that may act on it: not a replica, not while loading."""
     keyspace = client.db.keyspace
     return at_ms <= keyspace.now_ms and keyspace.expiry_mode == DELETE
 
 
-def remove_expired(client: Client, key: bytes) -> None:
+def remove_expired(client: NodeClient, key: bytes) -> None:
     """Delete a key that was given an expiry in the past, and propagate that instead of the command."""
     client.db.delete(key)
     client.db.changed(key, GENERIC, b"del")

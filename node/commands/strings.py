@@ -16,7 +16,6 @@ from typing import Any, Final
 from slotmesh.node.base import errors
 from slotmesh.node.base.compat import COMPAT, deletion
 from slotmesh.node.base.errors import CommandError
-from slotmesh.node.clients.client import Client
 from slotmesh.node.commands.string_options import (
     COMPARISON,
     CONDITION,
@@ -44,6 +43,7 @@ from slotmesh.node.commands.string_options import (
 )
 from slotmesh.node.keyspace.notify import GENERIC, STRING
 from slotmesh.node.resp.values import OK
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.key_specs import KEY_ACCESS_UPDATE, KEY_READ, key_at, keys_from
 from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
 
@@ -78,7 +78,7 @@ _GETEX_OPTIONS: Final[Options] = {b"PERSIST": (PERSIST, EXPIRY, False), **EXPIRY
     complexity="O(1)",
     summary="Returns the string that a key holds.",
 )
-def cmd_get(client: Client, argv: list[bytes]) -> Any:
+def cmd_get(client: NodeClient, argv: list[bytes]) -> Any:
     value = client.db.read(argv[1])
     if type(value) is bytes or value is None:
         return value
@@ -102,7 +102,7 @@ def cmd_get(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Makes a key hold a string, whatever it held before; with options, only under a condition or for a time.",
 )
-def cmd_set(client: Client, argv: list[bytes]) -> Any:
+def cmd_set(client: NodeClient, argv: list[bytes]) -> Any:
     if len(argv) == 3:
         db = client.db
         key = argv[1]
@@ -115,7 +115,7 @@ def cmd_set(client: Client, argv: list[bytes]) -> Any:
     return _set_with_options(client, argv)
 
 
-def _set_with_options(client: Client, argv: list[bytes]) -> Any:
+def _set_with_options(client: NodeClient, argv: list[bytes]) -> Any:
     bits, expiry, operand = parse_options(argv, 3, _SET_OPTIONS)
     db, key, value = client.db, argv[1], argv[2]
     at_ms = expiry_ms(expiry, bits, db.keyspace.now_ms, b"set") if bits & EXPIRY else 0
@@ -146,7 +146,7 @@ def _set_with_options(client: Client, argv: list[bytes]) -> Any:
     return old if bits & GET else OK
 
 
-def _condition_holds(client: Client, key: bytes, bits: int, operand: bytes) -> bool:
+def _condition_holds(client: NodeClient, key: bytes, bits: int, operand: bytes) -> bool:
     """Whether SET may go on."""
     value = client.db.write(key)
     if bits & NX:
@@ -168,7 +168,7 @@ def _condition_holds(client: Client, key: bytes, bits: int, operand: bytes) -> b
     summary="Makes a key hold a string, unless the key exists.",
     deprecated=("2.6.12", "`SET` with the `NX` argument"),
 )
-def cmd_setnx(client: Client, argv: list[bytes]) -> Any:
+def cmd_setnx(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     if db.write(key) is not None:
         return 0
@@ -189,7 +189,7 @@ def cmd_setnx(client: Client, argv: list[bytes]) -> Any:
     summary="Makes a key hold a string for a number of seconds.",
     deprecated=("2.6.12", "`SET` with the `EX` argument"),
 )
-def cmd_setex(client: Client, argv: list[bytes]) -> Any:
+def cmd_setex(client: NodeClient, argv: list[bytes]) -> Any:
     return _set_for(client, argv, EX, b"setex")
 
 
@@ -205,11 +205,11 @@ def cmd_setex(client: Client, argv: list[bytes]) -> Any:
     summary="Makes a key hold a string for a number of milliseconds.",
     deprecated=("2.6.12", "`SET` with the `PX` argument"),
 )
-def cmd_psetex(client: Client, argv: list[bytes]) -> Any:
+def cmd_psetex(client: NodeClient, argv: list[bytes]) -> Any:
     return _set_for(client, argv, PX, b"psetex")
 
 
-def _set_for(client: Client, argv: list[bytes], unit: int, name: bytes) -> Any:
+def _set_for(client: NodeClient, argv: list[bytes], unit: int, name: bytes) -> Any:
     db, key, value = client.db, argv[1], argv[3]
     at_ms = expiry_ms(argv[2], unit, db.keyspace.now_ms, name)
     db.set(key, value)
@@ -232,7 +232,7 @@ def _set_for(client: Client, argv: list[bytes], unit: int, name: bytes) -> Any:
     summary="Makes a key hold a string and returns what it held before.",
     deprecated=("6.2.0", "`SET` with the `!GET` argument"),
 )
-def cmd_getset(client: Client, argv: list[bytes]) -> Any:
+def cmd_getset(client: NodeClient, argv: list[bytes]) -> Any:
     old = cmd_get(client, argv)
     key, value = argv[1], argv[2]
     client.db.set(key, value)
@@ -252,7 +252,7 @@ def cmd_getset(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the string that a key holds and deletes the key.",
 )
-def cmd_getdel(client: Client, argv: list[bytes]) -> Any:
+def cmd_getdel(client: NodeClient, argv: list[bytes]) -> Any:
     value = cmd_get(client, argv)
     key = argv[1]
     if value is not None and client.db.delete(key):
@@ -273,7 +273,7 @@ def cmd_getdel(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the string that a key holds and sets, changes or removes the key's expiry.",
 )
-def cmd_getex(client: Client, argv: list[bytes]) -> Any:
+def cmd_getex(client: NodeClient, argv: list[bytes]) -> Any:
     bits, expiry, _ = parse_options(argv, 2, _GETEX_OPTIONS)
     db, key = client.db, argv[1]
     value = cmd_get(client, argv)
@@ -308,7 +308,7 @@ def cmd_getex(client: Client, argv: list[bytes]) -> Any:
     summary="Returns the strings of several keys; null for a key that is absent or holds no string.",
     tips=(b"request_policy:multi_shard",),
 )
-def cmd_mget(client: Client, argv: list[bytes]) -> Any:
+def cmd_mget(client: NodeClient, argv: list[bytes]) -> Any:
     read = client.db.read
     found: list[bytes | None] = []
     for key in argv[1:]:
@@ -332,7 +332,7 @@ def cmd_mget(client: Client, argv: list[bytes]) -> Any:
     summary="Makes several keys hold strings, all at once.",
     tips=(b"request_policy:multi_shard", b"response_policy:all_succeeded"),
 )
-def cmd_mset(client: Client, argv: list[bytes]) -> Any:
+def cmd_mset(client: NodeClient, argv: list[bytes]) -> Any:
     if not len(argv) & 1:
         raise CommandError(errors.wrong_arity(b"mset"))
     _set_all(client, argv)
@@ -351,7 +351,7 @@ def cmd_mset(client: Client, argv: list[bytes]) -> Any:
     summary="Makes several keys hold strings, unless one of the keys exists.",
     tips=(b"request_policy:multi_shard", b"response_policy:agg_min"),
 )
-def cmd_msetnx(client: Client, argv: list[bytes]) -> Any:
+def cmd_msetnx(client: NodeClient, argv: list[bytes]) -> Any:
     if not len(argv) & 1:
         raise CommandError(errors.wrong_arity(b"msetnx"))
     if any(client.db.write(key) is not None for key in argv[1::2]):
@@ -360,7 +360,7 @@ def cmd_msetnx(client: Client, argv: list[bytes]) -> Any:
     return 1
 
 
-def _set_all(client: Client, argv: list[bytes]) -> None:
+def _set_all(client: NodeClient, argv: list[bytes]) -> None:
     db = client.db
     keys, values = argv[1::2], argv[2::2]
     if not db.keyspace.observed:

@@ -6,8 +6,8 @@ from typing import Any
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError
-from slotmesh.node.clients.client import Client
 from slotmesh.node.commands.string_options import digest, read_string
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.arguments import integer
 from slotmesh.node.spec.key_specs import KEY_READ, keys_from
 from slotmesh.node.spec.registry import FAST, READONLY, command
@@ -25,7 +25,7 @@ from slotmesh.node.types.lcs import lcs, lcs_length
     complexity="O(N*M), N and M the lengths of the strings; 64 columns at a time",
     summary="Finds a longest common subsequence of two strings.",
 )
-def cmd_lcs(client: Client, argv: list[bytes]) -> Any:
+def cmd_lcs(client: NodeClient, argv: list[bytes]) -> Any:
     a, b = (_lcs_string(value) for value in [client.db.read(key) for key in argv[1:3]])
     want_length = want_runs = with_lengths = False
     min_length = 0
@@ -80,6 +80,6 @@ def _lcs_string(value: Any) -> bytes:
     complexity="O(N), N the length of the string",
     summary="Returns the XXH3 hash of a string as 16 hexadecimal digits.",
 )
-def cmd_digest(client: Client, argv: list[bytes]) -> Any:
+def cmd_digest(client: NodeClient, argv: list[bytes]) -> Any:
     value = read_string(client, argv[1])
     return None if value is None else digest(value)

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.clients.client import Client
 from slotmesh.node.commands.string_options import (
     EXPIRY,
     EXPIRY_OPTIONS,
@@ -28,6 +27,7 @@ from slotmesh.node.commands.string_options import (
     write_string,
 )
 from slotmesh.node.keyspace.notify import GENERIC, STRING
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.arguments import INT64_MAX, integer_between
 from slotmesh.node.spec.key_specs import KeySpec, key_at
 from slotmesh.node.spec.registry import DENYOOM, FAST, WRITE, command
@@ -41,7 +41,7 @@ _MSETEX_OPTIONS: Final[Options] = {
 }
 
 
-def _delete(client: Client, key: bytes) -> int:
+def _delete(client: NodeClient, key: bytes) -> int:
     client.db.delete(key)
     client.db.changed(key, GENERIC, b"del")
     client.propagate_as([b"DEL", key])
@@ -59,7 +59,7 @@ def _delete(client: Client, key: bytes) -> int:
     complexity="O(N), N the length of the value",
     summary="Deletes a key if it holds exactly the given string.",
 )
-def cmd_delifeq(client: Client, argv: list[bytes]) -> Any:
+def cmd_delifeq(client: NodeClient, argv: list[bytes]) -> Any:
     value = write_string(client, argv[1])
     return _delete(client, argv[1]) if value is not None and value == argv[2] else 0
 
@@ -75,7 +75,7 @@ def cmd_delifeq(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the length of the value",
     summary="Deletes a key, with a condition on the string, or on the digest of the string, that it holds.",
 )
-def cmd_delex(client: Client, argv: list[bytes]) -> Any:
+def cmd_delex(client: NodeClient, argv: list[bytes]) -> Any:
     key = argv[1]
     if len(argv) == 2:
         return _delete(client, key) if client.db.write(key) is not None else 0
@@ -107,7 +107,7 @@ def cmd_delex(client: Client, argv: list[bytes]) -> Any:
     summary="Makes several keys hold strings, all at once, with a common condition and expiry.",
     tips=(b"request_policy:multi_shard", b"response_policy:all_succeeded"),
 )
-def cmd_msetex(client: Client, argv: list[bytes]) -> Any:
+def cmd_msetex(client: NodeClient, argv: list[bytes]) -> Any:
     count = integer_between(argv[1], 1, INT64_MAX, ErrorReply("ERR invalid numkeys value"))
     end = 2 + 2 * count
     if end > len(argv):

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError
-from slotmesh.node.clients.client import Client
 from slotmesh.node.commands.string_options import write_string
 from slotmesh.node.keyspace.notify import STRING
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.arguments import INT64_MAX, INT64_MIN, integer
 from slotmesh.node.spec.key_specs import KEY_ACCESS_UPDATE
 from slotmesh.node.spec.registry import DENYOOM, FAST, WRITE, command
@@ -23,7 +23,7 @@ from slotmesh.node.types.long_double import LongDouble, add, format_plain, parse
 _TOO_MANY_DIGITS: Final = 21
 
 
-def _add(client: Client, key: bytes, amount: int) -> int:
+def _add(client: NodeClient, key: bytes, amount: int) -> int:
     """Add `amount` to the counter `key`. Raises CommandError when it is no integer or would overflow."""
     db = client.db
     value = db.write(key)
@@ -57,7 +57,7 @@ def _add(client: Client, key: bytes, amount: int) -> int:
     complexity="O(1)",
     summary="Adds one to a counter; an absent key counts as 0.",
 )
-def cmd_incr(client: Client, argv: list[bytes]) -> Any:
+def cmd_incr(client: NodeClient, argv: list[bytes]) -> Any:
     return _add(client, argv[1], 1)
 
 
@@ -72,7 +72,7 @@ def cmd_incr(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Takes one from a counter; an absent key counts as 0.",
 )
-def cmd_decr(client: Client, argv: list[bytes]) -> Any:
+def cmd_decr(client: NodeClient, argv: list[bytes]) -> Any:
     return _add(client, argv[1], -1)
 
 
@@ -87,7 +87,7 @@ def cmd_decr(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Adds an integer to a counter; an absent key counts as 0.",
 )
-def cmd_incrby(client: Client, argv: list[bytes]) -> Any:
+def cmd_incrby(client: NodeClient, argv: list[bytes]) -> Any:
     return _add(client, argv[1], integer(argv[2]))
 
 
@@ -102,7 +102,7 @@ def cmd_incrby(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Takes an integer from a counter; an absent key counts as 0.",
 )
-def cmd_decrby(client: Client, argv: list[bytes]) -> Any:
+def cmd_decrby(client: NodeClient, argv: list[bytes]) -> Any:
     amount = integer(argv[2])
     if amount == INT64_MIN:
         raise CommandError("ERR decrement would overflow")
@@ -120,7 +120,7 @@ def cmd_decrby(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Adds a number with a fraction to a counter; an absent key counts as 0.",
 )
-def cmd_incrbyfloat(client: Client, argv: list[bytes]) -> Any:
+def cmd_incrbyfloat(client: NodeClient, argv: list[bytes]) -> Any:
     key = argv[1]
     value = write_string(client, key)
     result = add_floats(b"0" if value is None else value, argv[2])

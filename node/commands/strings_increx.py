@@ -36,7 +36,7 @@ from slotmesh.node.types.long_double import LARGEST, LongDouble, add, format_pla
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 # Options beside those of `string_options`.
 _SATURATE: Final = 1 << 16
@@ -205,7 +205,7 @@ def _bad_bound(name: bytes, kind: bytes) -> ErrorReply:
     complexity="O(1)",
     summary="Adds to a counter within bounds and sets its expiry; the new value and what was added.",
 )
-def cmd_increx(client: Client, argv: list[bytes]) -> Any:
+def cmd_increx(client: NodeClient, argv: list[bytes]) -> Any:
     db, key = client.db, argv[1]
     request = _Request(argv)
     bits = request.bits
@@ -223,7 +223,7 @@ def cmd_increx(client: Client, argv: list[bytes]) -> Any:
     return _reply(client, bits, result, step)
 
 
-def _store(client: Client, key: bytes, result: bytes, bits: int, at_ms: int, existed: bool) -> None:
+def _store(client: NodeClient, key: bytes, result: bytes, bits: int, at_ms: int, existed: bool) -> None:
     """Make `result` the value of `key`, see to its expiry, and tell everyone."""
     db = client.db
     expires = bool(bits & EXPIRY) and not (bits & _ENX and existed and db.expire_at(key) is not None)
@@ -244,7 +244,7 @@ def _store(client: Client, key: bytes, result: bytes, bits: int, at_ms: int, exi
         client.propagate_as([b"SET", key, result, b"KEEPTTL"])
 
 
-def _reply(client: Client, bits: int, *digits: bytes) -> list[Any]:
+def _reply(client: NodeClient, bits: int, *digits: bytes) -> list[Any]:
     """The numbers as integers; those of BYFLOAT as text, or as doubles with all of their digits in RESP3."""
     if not bits & _BYFLOAT:
         return [integer(text) for text in digits]

@@ -9,9 +9,9 @@ from typing import Any
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError
-from slotmesh.node.clients.client import Client
 from slotmesh.node.commands.string_options import check_length, read_string, write_string
 from slotmesh.node.keyspace.notify import STRING
+from slotmesh.node.server import NodeClient
 from slotmesh.node.spec.arguments import integer
 from slotmesh.node.spec.key_specs import KEY_INSERT, KEY_READ, KEY_UPDATE, key_at
 from slotmesh.node.spec.registry import DENYOOM, FAST, READONLY, WRITE, command
@@ -29,7 +29,7 @@ from slotmesh.node.types.string import clamp_range
     complexity="O(1) amortised, for a small addition",
     summary="Adds bytes to the end of a string; an absent key counts as empty.",
 )
-def cmd_append(client: Client, argv: list[bytes]) -> Any:
+def cmd_append(client: NodeClient, argv: list[bytes]) -> Any:
     db, key, addition = client.db, argv[1], argv[2]
     value = write_string(client, key)
     if value is None:
@@ -57,7 +57,7 @@ def cmd_append(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Returns the length of the string that a key holds.",
 )
-def cmd_strlen(client: Client, argv: list[bytes]) -> Any:
+def cmd_strlen(client: NodeClient, argv: list[bytes]) -> Any:
     return len(read_string(client, argv[1]) or b"")
 
 
@@ -72,7 +72,7 @@ def cmd_strlen(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the length of the returned part",
     summary="Returns a part of a string, by its first and last index.",
 )
-def cmd_getrange(client: Client, argv: list[bytes]) -> Any:
+def cmd_getrange(client: NodeClient, argv: list[bytes]) -> Any:
     start, end = integer(argv[2]), integer(argv[3])
     value = read_string(client, argv[1])
     if not value:
@@ -93,7 +93,7 @@ def cmd_getrange(client: Client, argv: list[bytes]) -> Any:
     summary="Returns a part of a string, by its first and last index.",
     deprecated=("2.0.0", "`GETRANGE`"),
 )
-def cmd_substr(client: Client, argv: list[bytes]) -> Any:
+def cmd_substr(client: NodeClient, argv: list[bytes]) -> Any:
     return cmd_getrange(client, argv)
 
 
@@ -108,7 +108,7 @@ def cmd_substr(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the length of the written part",
     summary="Overwrites a string from an offset on; a gap before it is filled with zero bytes.",
 )
-def cmd_setrange(client: Client, argv: list[bytes]) -> Any:
+def cmd_setrange(client: NodeClient, argv: list[bytes]) -> Any:
     db, key, part = client.db, argv[1], argv[3]
     offset = integer(argv[2])
     if offset < 0:

@@ -14,8 +14,6 @@ from slotmesh.node.base.errors import CommandError, ErrorReply
 from slotmesh.node.clients.client import GATE_MULTI
 from slotmesh.node.resp.encoder import encode
 from slotmesh.node.resp.values import NULL_ARRAY, OK, Raw
-from slotmesh.node.serving import dispatch
-from slotmesh.node.serving.dispatch import leave_multi
 from slotmesh.node.spec.key_specs import keys_from
 from slotmesh.node.spec.registry import (
     ALLOW_BUSY,
@@ -30,11 +28,9 @@ from slotmesh.node.spec.registry import (
 )
 
 if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
+    from slotmesh.node.server import NodeClient
 
 _FLAGS = NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY
-#: What may have changed since a command was queued, checked once more before any of the queue runs.
-_EXEC_CHECKS = (dispatch.check_write_allowed, dispatch.check_loading)
 
 
 @command(
@@ -46,7 +42,7 @@ _EXEC_CHECKS = (dispatch.check_write_allowed, dispatch.check_loading)
     complexity="O(1)",
     summary="Starts a transaction: what follows is queued until EXEC.",
 )
-def cmd_multi(client: Client, argv: list[bytes]) -> Any:
+def cmd_multi(client: NodeClient, argv: list[bytes]) -> Any:
     if client.multi is not None:
         raise CommandError("ERR MULTI calls can not be nested")
     client.multi = []
@@ -64,10 +60,10 @@ def cmd_multi(client: Client, argv: list[bytes]) -> Any:
     complexity="O(N), N the queued commands",
     summary="Drops the queued commands and all watches.",
 )
-def cmd_discard(client: Client, argv: list[bytes]) -> Any:
+def cmd_discard(client: NodeClient, argv: list[bytes]) -> Any:
     if client.multi is None:
         raise CommandError("ERR DISCARD without MULTI")
-    leave_multi(client)
+    client.server.dispatch.leave_multi(client)
     return OK
 
 
@@ -82,7 +78,7 @@ def cmd_discard(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1) for each key",
     summary="Makes the next EXEC fail if one of the keys changes before it.",
 )
-def cmd_watch(client: Client, argv: list[bytes]) -> Any:
+def cmd_watch(client: NodeClient, argv: list[bytes]) -> Any:
     if client.multi is not None:
         raise CommandError("ERR WATCH inside MULTI is not allowed")
     if not client.watch_broken:
@@ -100,7 +96,7 @@ def cmd_watch(client: Client, argv: list[bytes]) -> Any:
     complexity="O(1)",
     summary="Forgets all watched keys.",
 )
-def cmd_unwatch(client: Client, argv: list[bytes]) -> Any:
+def cmd_unwatch(client: NodeClient, argv: list[bytes]) -> Any:
     client.server.watching.unwatch(client)
     return OK
 
@@ -114,7 +110,7 @@ def cmd_unwatch(client: Client, argv: list[bytes]) -> Any:
     complexity="That of the queued commands",
     summary="Runs the queued commands, indivisibly.",
 )
-def cmd_exec(client: Client, argv: list[bytes]) -> Any:
+def cmd_exec(client: NodeClient, argv: list[bytes]) -> Any:
     queue = client.multi
     if queue is None:
         raise CommandError("ERR EXEC without MULTI")
@@ -122,7 +118,7 @@ def cmd_exec(client: Client, argv: list[bytes]) -> Any:
     broken = client.server.watching.is_broken(client)
     if not failed and not broken:
         _check_again(client, queue)
-    leave_multi(client)
+    client.server.dispatch.leave_multi(client)
     if failed:
         raise CommandError(errors.EXEC_ABORT)
     if broken:
@@ -130,18 +126,19 @@ def cmd_exec(client: Client, argv: list[bytes]) -> Any:
     return _run(client, queue)
 
 
-def _check_again(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> None:
+def _check_again(client: NodeClient, queue: list[tuple[CommandSpec, list[bytes]]]) -> None:
     """The node may have become a replica, or unable to save, since. Raises EXECABORT then."""
+    checks = client.server.dispatch.checks
     try:
         for spec, argv in queue:
-            for check in _EXEC_CHECKS:
+            for check in (checks.check_write_allowed, checks.check_loading):
                 check(client, spec.judged(client, argv), argv)
     except CommandError as error:
-        leave_multi(client)
+        client.server.dispatch.leave_multi(client)
         raise CommandError(b"EXECABORT Transaction discarded because of: " + error.reply.line) from error
 
 
-def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
+def _run(client: NodeClient, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
     """Run the queue; the array of replies.
 
     Each reply is encoded at once: it may be a live value that the next command changes, and HELLO may change the
@@ -154,11 +151,11 @@ def _run(client: Client, queue: list[tuple[CommandSpec, list[bytes]]]) -> Raw:
     server.propagation.begin_batch()
     try:
         for spec, argv in queue:
-            denial = denied(client, spec, argv)
+            denial = denied(server.acl.log, client, spec, argv)
             if denial:
                 result: Any = _revoked(denial)
             else:
-                result = dispatch.call(client, spec, argv)
+                result = server.dispatch.call(client, spec, argv)
             encode(replies, result, client.resp3)
             ends.append(len(replies))
     finally:

@@ -38,19 +38,19 @@ cdef char _to_send[SEND_SIZE]
 cdef class ClientIO:
     """What a pass does for plain clients; `DataPlane` does the rest."""
 
-    cdef object server, plane, input
+    cdef object state, plane, input
     cdef FastPath path
     cdef dict ready
     cdef Py_ssize_t all_received, reads, ran  # what the statistics have not been told yet
     cdef Py_ssize_t fd, sock, out, parser, authenticated, blocked, commands, close_after_reply, close_at_once, unsent
     cdef Py_ssize_t replica, pending, input_bytes, output_bytes, commands_run, last_used_ms
 
-    def __init__(self, server, client, FastPath path not None, plane, input):
-        self.server = server
+    def __init__(self, state, blocking, client, FastPath path not None, plane, input):
+        self.state = state
         self.plane = plane
         self.input = input
         self.path = path
-        self.ready = server.blocking.ready
+        self.ready = blocking.ready
         self.fd = slot(client, "fd")
         self.sock = slot(client, "sock")
         self.out = slot(client, "out")
@@ -75,8 +75,8 @@ cdef class ClientIO:
         cdef list left = []
         cdef object event, client
         cdef object plane = self.plane
-        cdef object stats = self.server.stats
-        cdef object now_ms = self.server.clock.now_ms
+        cdef object stats = self.state.stats
+        cdef object now_ms = self.state.clock.now_ms
         cdef PyObject* found
         cdef Py_ssize_t received
         cdef long long now_ns = nanos_now()
@@ -175,7 +175,7 @@ cdef class ClientIO:
             if sent > 0:
                 out.append(PyBytes_FromStringAndSize(_to_send + sent, size - sent))
             left.append(client)
-        stats = self.server.stats
+        stats = self.state.stats
         stats.output_bytes += all_sent
         stats.writes += writes
         return left

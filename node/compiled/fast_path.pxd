@@ -2,7 +2,7 @@
 
 
 cdef class FastPath:
-    cdef object server, state, keyspace, stream, propagation, finish
+    cdef object state, reports, keyspace, stream, propagation, finish
     cdef type client_class
     cdef dict lookup, ready
     cdef list feeds

@@ -6,7 +6,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SI
 from cpython.dict cimport PyDict_GetItem, PyDict_Size
 from cpython.list cimport PyList_Append, PyList_CheckExact, PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.long cimport PyLong_AsLongLong, PyLong_CheckExact, PyLong_FromLongLong
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyObject_TypeCheck, PyTypeObject
 
 from slotmesh.node.compiled.codec cimport bulk, cluster_slot, command, database_part, encode_array, integer
 from slotmesh.node.compiled.slot_access cimport get, get_int, holds, nanos_now, set, slot
@@ -15,15 +15,15 @@ from slotmesh.node.compiled.slot_access cimport get, get_int, holds, nanos_now, 
 cdef class FastPath:
     """The twin of `slotmesh.node.serving.fast_path.PlainFastPath`."""
 
-    def __init__(self, server, kinds, finish):
-        self.server = server
-        self.state = server.state
-        self.keyspace = server.keyspace
-        self.clustered = server.keyspace.clustered
-        self.stream = server.replication.stream
-        self.propagation = server.propagation
-        self.feeds = server.propagation.feeds
-        self.ready = server.blocking.ready
+    def __init__(self, state, blocking, stream, reports, kinds, finish):
+        self.state = state
+        self.reports = reports
+        self.keyspace = state.keyspace
+        self.clustered = state.keyspace.clustered
+        self.stream = stream
+        self.propagation = state.propagation
+        self.feeds = state.propagation.feeds
+        self.ready = blocking.ready
         self.finish = finish
         self.lookup = kinds.lookup
         self.client_class = kinds.client
@@ -39,7 +39,7 @@ cdef class FastPath:
         self.gates_of_watchers = kinds.gates_of_watchers
         self.all_gates = kinds.all_gates
         self.monitors_gate = kinds.monitors_gate
-        client, spec, keyspace = kinds.client, kinds.spec, type(server.keyspace)
+        client, spec, keyspace = kinds.client, kinds.spec, type(state.keyspace)
         self.gates = slot(client, "gates")
         self.out = slot(client, "out")
         self.resp3 = slot(client, "resp3")
@@ -59,13 +59,13 @@ cdef class FastPath:
         self.nanos = slot(spec, "nanos")
         self.timings = slot(spec, "timings")
         self.failed_calls = slot(spec, "failed_calls")
-        stream = type(self.stream)
-        self.sink = slot(stream, "_sink")
-        self.stream_pending = slot(stream, "_pending")
-        self.selected_db = slot(stream, "selected_db")
-        self.offset = slot(stream, "offset")
+        stream_class = type(self.stream)
+        self.sink = slot(stream_class, "_sink")
+        self.stream_pending = slot(stream_class, "_pending")
+        self.selected_db = slot(stream_class, "selected_db")
+        self.offset = slot(stream_class, "offset")
         self.db = slot(client, "db")
-        self.index = slot(type(server.keyspace.dbs[0]), "index")
+        self.index = slot(type(state.keyspace.dbs[0]), "index")
         self.dirty = slot(keyspace, "dirty")
         self.hot_key = slot(keyspace, "hot_key")
         self.hot_slot = slot(keyspace, "hot_slot")
@@ -87,12 +87,12 @@ cdef class FastPath:
         cdef object spec, result, key, made, ran = None
         cdef PyObject* found
         cdef object keyspace = self.keyspace
-        cdef object server = self.server
+        cdef object reports = self.reports
         cdef object state = self.state
         cdef bytearray held = state.served
         cdef bytearray readable = state.readable
         cdef const char* served
-        if type(client) is not self.client_class:
+        if not PyObject_TypeCheck(client, <PyTypeObject*>self.client_class):
             raise TypeError("the fast path is for clients")
         out = <list>get(client, self.out)
         follows = get_int(client, self.gates) & self.primary_gate
@@ -150,7 +150,7 @@ cdef class FastPath:
                 set(spec, self.failed_calls, get_int(spec, self.failed_calls) + 1)
                 state.stats.count_error(result)
             except Exception:  # a bug of ours: it is logged, and must not end the process that holds the data
-                result = server.handler_failed(spec, argv)
+                result = reports.handler_failed(spec, argv)
             if get_int(keyspace, self.dirty) > dirty or not holds(client, self.rewritten, None):
                 if not holds(client, self.rewritten, None) or (
                     PyList_GET_SIZE(self.feeds) and not self._feed_stream(client, argv)
@@ -161,7 +161,7 @@ cdef class FastPath:
             self._account(client, spec, argv, result, now - last, slow_nanos)
             last = now
             if server_gates & self.monitors_gate:
-                server.monitors.called(client, spec, argv)
+                reports.monitors.called(client, spec, argv)
             if follows:
                 if type(result) is self.error_reply:
                     self.finish(client, spec, argv, result)
@@ -169,7 +169,7 @@ cdef class FastPath:
                 made = bulk(<bytes>result)
                 PyList_Append(out, made)
                 if PyBytes_GET_SIZE(made) >= reply_limit:
-                    server.note_large_reply(client, argv, PyBytes_GET_SIZE(made))
+                    reports.note_large_reply(client, argv, PyBytes_GET_SIZE(made))
             elif result is self.ok:
                 PyList_Append(out, b"+OK\r\n")
             elif PyLong_CheckExact(result):
@@ -215,7 +215,7 @@ cdef class FastPath:
             if made is not None:
                 PyList_Append(out, made)
                 if PyBytes_GET_SIZE(made) >= <long long>self.state.reply_limit:
-                    self.server.note_large_reply(client, argv, PyBytes_GET_SIZE(made))
+                    self.reports.note_large_reply(client, argv, PyBytes_GET_SIZE(made))
                 return False
         return self.finish(client, spec, argv, result)
 
@@ -235,7 +235,7 @@ cdef class FastPath:
                 count = PyLong_FromLongLong(PyLong_AsLongLong(<object>PyList_GET_ITEM(counts, step)) + 1)
                 counts[step] = count
             else:
-                self.server.note_latency(spec, spent)
+                self.reports.note_latency(spec, spent)
         if spent >= slow_nanos and not blocks:
-            self.server.note_slow(client, spec, argv, spent)
+            self.reports.note_slow(client, spec, argv, spent)
         return 0

@@ -12,9 +12,8 @@ stock server (7.0).
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.compat import COMPAT
@@ -30,10 +29,6 @@ __all__ = ["Config", "ConfigError", "ConfigFileError"]
 
 Listener = Callable[[Any], None]
 _GLOB_LETTERS = frozenset(b"[*?")
-
-
-if TYPE_CHECKING:
-    from slotmesh.node.config.rewrite import Draft
 
 
 class Config(ConfigValues):
@@ -53,18 +48,6 @@ class Config(ConfigValues):
         #: How ACL users are written by CONFIG REWRITE; the ACL puts its own function here.
         self.user_lines: Callable[[], list[bytes]] = list
         self._listeners: dict[str, list[Listener]] = {}
-
-    @classmethod
-    def load(cls, argv: Sequence[str] = (), stdin: TextIO = sys.stdin) -> Config:
-        """The configuration that the arguments of a process mean: `[file] [-] [--option value ...] [-]`.
-
-        Raises ConfigFileError; its text is what the operator should read on stderr.
-        """
-        from slotmesh.node.config.load import load_into  # the loader needs this class
-
-        config = cls()
-        load_into(config, argv, stdin)
-        return config
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -167,18 +150,6 @@ class Config(ConfigValues):
             change_directory(value)
         for callback in self._listeners.get(directive.name, ()):
             callback(value)
-
-    def rewrite(self, *, everything: bool = False) -> Draft:
-        """CONFIG REWRITE: the file brought up to date, still to be put in place. Raises CommandError without a file,
-        OSError when it cannot be written.
-
-        `everything`: write what has its default value, too.
-        """
-        from slotmesh.node.config.rewrite import draft_of  # as with `load`
-
-        if self.path is None:
-            raise CommandError("ERR The server is running without a config file")
-        return draft_of(self, self.path, everything=everything)
 
 
 def change_directory(path: str) -> None:

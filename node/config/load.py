@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, TextIO
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, TextIO
 
 from slotmesh.node.base.compat import LEVELS
+from slotmesh.node.config.configuration import Config
 from slotmesh.node.config.directive import Directive
 from slotmesh.node.config.directives import BY_NAME, OBSOLETE
 from slotmesh.node.config.directives_after_7_0 import NEWER_DEFAULTS, default_at
@@ -21,19 +23,25 @@ from slotmesh.node.config.kinds import ConfigError, ConfigFileError, bytes_of, t
 from slotmesh.node.resp.inline import quote, split_args
 from slotmesh.node.spec import registry
 
-if TYPE_CHECKING:
-    from slotmesh.node.config.configuration import Config
-
 STOCK_VERSION: Final = LEVELS["7.0"]
 MAX_INCLUDE_DEPTH: Final = 32
+
+
+#: Takes a `user` line into a configuration; what is wrong with it, empty when it is fine.
+UserLines = Callable[[Config, list[bytes]], str]
 
 
 class _LineError(Exception):
     """What is wrong with one line."""
 
 
-def load_into(config: Config, argv: Sequence[str], stdin: TextIO) -> None:
-    """Fill `config` from the arguments of the process. Raises ConfigFileError."""
+def load_config(argv: Sequence[str], add_user: UserLines, stdin: TextIO = sys.stdin) -> Config:
+    """The configuration that the arguments of a process mean: `[file] [-] [--option value ...] [-]`.
+
+    `add_user` takes the words of a `user` line, and says what is wrong with them, as the file's error should say it.
+    Raises ConfigFileError; its text is what the operator should read on stderr.
+    """
+    config = Config()
     path = argv[0] if argv and not argv[0].startswith("-") else None
     from_stdin, lines = _options_as_lines([bytes_of(option) for option in argv[path is not None :]])
     content = b""
@@ -44,10 +52,11 @@ def load_into(config: Config, argv: Sequence[str], stdin: TextIO) -> None:
         content += bytes_of(stdin.read())
     if lines:
         content += b"\n" + lines
-    loader = _Loader(config)
+    loader = _Loader(config, add_user)
     loader.run(content, 0)
     loader.fill_up()
     _check_whole(config)
+    return config
 
 
 def _options_as_lines(options: Sequence[bytes]) -> tuple[bool, bytes]:
@@ -104,8 +113,9 @@ def _check_whole(config: Config) -> None:
 class _Loader:
     """Runs lines against one configuration."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, add_user: UserLines) -> None:
         self._config = config
+        self._add_user_line = add_user
         self._seen: set[str] = set()
 
     def run(self, content: bytes, depth: int) -> None:
@@ -187,8 +197,6 @@ class _Loader:
         self._config.renames.append((old, new))
 
     def _add_user(self, words: list[bytes]) -> None:
-        from slotmesh.node.acl.users import check_user_lines  # the ACL needs the configuration, which needs this module
-
-        problem = check_user_lines(self._config, words)
+        problem = self._add_user_line(self._config, words)
         if problem:
             raise _LineError(problem)

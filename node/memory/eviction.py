@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any, Final
 from slotmesh.node.base import gates
 from slotmesh.node.keyspace.access import record_changes, record_frequencies, record_times
 from slotmesh.node.keyspace.random_keys import sample_keys
+from slotmesh.node.memory.used import Memory
+from slotmesh.node.state import NodeState
 
 if TYPE_CHECKING:
     from slotmesh.node.keyspace.database import Database
-    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 
@@ -70,10 +71,24 @@ def held_bytes(key: bytes, value: Any) -> int:
 class Eviction:
     """The evictions of one node."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._keyspace = server.keyspace
-        self._memory = server.cron.memory
+    def __init__(
+        self,
+        state: NodeState,
+        memory: Memory,
+        *,
+        leaves_it_to_others: Callable[[], bool],
+        not_counted_bytes: Callable[[], int],
+    ) -> None:
+        """`leaves_it_to_others`: whether nothing may be evicted because another node decides what is gone.
+
+        `not_counted_bytes`: what the stream holds only for replicas that are behind. Evictions add to it, so it must
+        not cause any.
+        """
+        self._state = state
+        self._keyspace = state.keyspace
+        self._memory = memory
+        self._leaves_it_to_others = leaves_it_to_others
+        self.not_counted_bytes: Final = not_counted_bytes
         #: (score, database, key), the best to evict last. Scores only mean something within one policy.
         self._pool: list[tuple[int, int, bytes]] = []
         self._next_db = 0
@@ -84,14 +99,14 @@ class Eviction:
         #: When the use went over the limit (monotonic ms), None while it is below; and how long it was so before.
         self._exceeded_since_ms: int | None = None
         self._exceeded_ms = 0
-        server.config.on_change("maxmemory", self._limit_changed)
-        server.config.on_change("maxmemory-policy", self._policy_changed)
-        server.config.on_change("lfu-log-factor", lambda _: self._policy_changed(server.config.maxmemory_policy))
-        server.config.on_change("lfu-decay-time", lambda _: self._policy_changed(server.config.maxmemory_policy))
-        self._policy_changed(server.config.maxmemory_policy)
+        state.config.on_change("maxmemory", self._limit_changed)
+        state.config.on_change("maxmemory-policy", self._policy_changed)
+        state.config.on_change("lfu-log-factor", lambda _: self._policy_changed(state.config.maxmemory_policy))
+        state.config.on_change("lfu-decay-time", lambda _: self._policy_changed(state.config.maxmemory_policy))
+        self._policy_changed(state.config.maxmemory_policy)
 
     def _limit_changed(self, limit: int) -> None:
-        self._memory.sample(self._server.clock.mono_ms, limit)
+        self._memory.sample(self._state.clock.mono_ms, limit)
         self.look()
         if not limit:
             self._within()
@@ -105,7 +120,7 @@ class Eviction:
     def _policy_changed(self, policy: str) -> None:
         """Candidates of another policy are none; and what the new one asks for must be recorded from now on."""
         self._pool.clear()
-        config = self._server.config
+        config = self._state.config
         if self._keyspace.change_clock is not None and not policy.endswith("lrm"):
             self._keyspace.record_access(None)
         if policy.endswith("lru"):
@@ -113,22 +128,22 @@ class Eviction:
         elif policy.endswith("lrm"):
             record_changes(self._keyspace)
         elif policy.endswith("lfu"):
-            record_frequencies(self._keyspace, self._server.rng, config.lfu_log_factor, config.lfu_decay_time)
+            record_frequencies(self._keyspace, self._state.rng, config.lfu_log_factor, config.lfu_decay_time)
 
     # -- the limit -------------------------------------------------------------------------------------------
 
     def look(self) -> None:
         """At the start of a pass: compare the use with the limit, and raise or lower the gate before the commands."""
-        server, memory = self._server, self._memory
-        limit = server.config.maxmemory
-        now_ms = server.clock.mono_ms
+        state, memory = self._state, self._memory
+        limit = state.config.maxmemory
+        now_ms = state.clock.mono_ms
         if limit:
             if now_ms >= memory.next_look_ms:
                 memory.sample(now_ms, limit)
             self._count_new_keys()
         over = 0 < limit < memory.used
-        if over != bool(server.state.gates & gates.SERVER_MEMORY):
-            server.state.set_gate(gates.SERVER_MEMORY, over)
+        if over != bool(state.gates & gates.SERVER_MEMORY):
+            state.set_gate(gates.SERVER_MEMORY, over)
 
     def _count_new_keys(self) -> None:
         """Between two looks, which may be a fifth of a second apart, a key that comes counts as one that went lately.
@@ -146,38 +161,36 @@ class Eviction:
     def make_room(self) -> bool:
         """Evict what the limit demands, within the time of one command. False: over the limit, and nothing may go."""
         self.look()
-        server = self._server
-        if not server.state.gates & gates.SERVER_MEMORY:
+        state = self._state
+        if not state.gates & gates.SERVER_MEMORY:
             self._within()
             return True
-        end = perf_counter_ns() + time_limit_ns(server.config.maxmemory_eviction_tenacity)
+        end = perf_counter_ns() + time_limit_ns(state.config.maxmemory_eviction_tenacity)
         return self.free(lambda: perf_counter_ns() < end) != FAILED
 
     def go_on(self, in_time: Callable[[], bool]) -> bool:
         """Housekeeping: evict what is left to evict; True when time was up before."""
-        return bool(self._server.config.maxmemory) and self.free(in_time) == GOES_ON
+        return bool(self._state.config.maxmemory) and self.free(in_time) == GOES_ON
 
     def free(self, in_time: Callable[[], bool]) -> int:
         """Evict until the use is within `maxmemory`: DONE, FAILED (nothing may go) or GOES_ON (`in_time` was false)."""
-        server, memory = self._server, self._memory
-        limit = server.config.maxmemory
+        state, memory = self._state, self._memory
+        limit = state.config.maxmemory
         if not self._may_evict() or memory.used <= limit:
             self._within()
             return DONE
         started = perf_counter_ns()
         outcome = self._free(limit, in_time)
-        server.latency.add("eviction-cycle", (perf_counter_ns() - started) // 1_000_000, server.clock.now_ms // 1000)
+        state.latency.add("eviction-cycle", (perf_counter_ns() - started) // 1_000_000, state.clock.now_ms // 1000)
         if outcome == DONE:
             self._within()
         elif self._exceeded_since_ms is None:
-            self._exceeded_since_ms = server.clock.mono_ms
+            self._exceeded_since_ms = state.clock.mono_ms
         return outcome
 
     def _may_evict(self) -> bool:
-        server = self._server
-        if server.state.gates & _HANDS_OFF or server.importing.is_on:
-            return False
-        return not (server.replication.is_replica and server.config.replica_ignore_maxmemory)
+        state = self._state
+        return not state.gates & _HANDS_OFF and not self._leaves_it_to_others()
 
     def _free(self, limit: int, in_time: Callable[[], bool]) -> int:
         memory, lazy_free = self._memory, self._keyspace.lazy_free
@@ -185,8 +198,8 @@ class Eviction:
         if lazy_free.pending:
             if lazy_free.step(in_time):
                 return GOES_ON
-            memory.sample(self._server.clock.mono_ms, limit)
-        if self._server.config.maxmemory_policy == "noeviction":
+            memory.sample(self._state.clock.mono_ms, limit)
+        if self._state.config.maxmemory_policy == "noeviction":
             return DONE if memory.used <= limit else FAILED
         count = 0
         while memory.used > limit:
@@ -199,46 +212,41 @@ class Eviction:
                 return GOES_ON
         return DONE
 
-    def not_counted_bytes(self) -> int:
-        """What the stream holds only for replicas that are behind. Evictions add to it, so it must not cause any."""
-        backlog = self._server.replication.stream.backlog
-        return max(0, backlog.memory - backlog.size) if backlog is not None else 0
-
     def _within(self) -> None:
         if self._exceeded_since_ms is not None:
-            self._exceeded_ms += self._server.clock.mono_ms - self._exceeded_since_ms
+            self._exceeded_ms += self._state.clock.mono_ms - self._exceeded_since_ms
             self._exceeded_since_ms = None
 
     @property
     def exceeded_ms(self) -> tuple[int, int]:
         """For how long the use has been over the limit: altogether, and this time."""
         since_ms = self._exceeded_since_ms
-        now_ms = 0 if since_ms is None else self._server.clock.mono_ms - since_ms
+        now_ms = 0 if since_ms is None else self._state.clock.mono_ms - since_ms
         return self._exceeded_ms + now_ms, now_ms
 
     def reset_stats(self) -> None:
         """CONFIG RESETSTAT."""
         self._exceeded_ms = 0
         if self._exceeded_since_ms is not None:
-            self._exceeded_since_ms = self._server.clock.mono_ms
+            self._exceeded_since_ms = self._state.clock.mono_ms
 
     # -- the keys --------------------------------------------------------------------------------------------
 
     def _evict(self, db: Database, key: bytes) -> int:
         """Remove a key; the bytes that it held."""
-        server = self._server
+        state = self._state
         freed = held_bytes(key, db.stored(key))
         self._keys_seen -= 1
         self._bytes_per_key += (freed - self._bytes_per_key) // 16 if self._bytes_per_key else freed
         started = perf_counter_ns()
         db.evict(key)
-        if server.latency.threshold_ms:
-            server.latency.add("eviction-del", (perf_counter_ns() - started) // 1_000_000, server.clock.now_ms // 1000)
+        if state.latency.threshold_ms:
+            state.latency.add("eviction-del", (perf_counter_ns() - started) // 1_000_000, state.clock.now_ms // 1000)
         return freed
 
     def _choose(self) -> tuple[Database, bytes] | None:
         """The next key to go by the policy, or None when there is none that may."""
-        policy = self._server.config.maxmemory_policy
+        policy = self._state.config.maxmemory_policy
         volatile = policy.startswith("volatile-")
         if policy.endswith("random"):
             return self._choose_random(volatile)
@@ -258,7 +266,7 @@ class Eviction:
 
     def _fill_pool(self, volatile: bool, by_expiry: bool, score: Callable[[int, bytes], int]) -> bool:
         """Draw candidates of every database and keep the best of all so far; False when there are none."""
-        pool, samples, rng = self._pool, self._server.config.maxmemory_samples, self._server.rng
+        pool, samples, rng = self._pool, self._state.config.maxmemory_samples, self._state.rng
         any_key = False
         for db in self._keyspace.dbs:
             if not (len(db.expires) if volatile else db.size):
@@ -286,8 +294,8 @@ class Eviction:
             idle_ms, now_ms = times.idle_ms, keyspace.now_ms
             return lambda index, key: idle_ms(index, key) - now_ms  # minus the time of the last use, or change
         if policy.endswith("lfu"):
-            config = self._server.config
-            counts = record_frequencies(keyspace, self._server.rng, config.lfu_log_factor, config.lfu_decay_time)
+            config = self._state.config
+            counts = record_frequencies(keyspace, self._state.rng, config.lfu_log_factor, config.lfu_decay_time)
             return lambda index, key: -counts.frequency(index, key)
         dbs = keyspace.dbs
         return lambda index, key: -(dbs[index].expires.get(key) or 0)
@@ -298,7 +306,7 @@ class Eviction:
         for _ in dbs:
             self._next_db = (self._next_db + 1) % len(dbs)
             db = dbs[self._next_db]
-            keys = db.expires.sample(self._server.rng, 1) if volatile else sample_keys(db, self._server.rng, 1)
+            keys = db.expires.sample(self._state.rng, 1) if volatile else sample_keys(db, self._state.rng, 1)
             if keys:
                 return db, keys[0]
         return None

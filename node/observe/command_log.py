@@ -20,6 +20,7 @@ A queued command of a transaction is a request when it comes and a reply when EX
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from slotmesh.node.base.errors import CommandError
@@ -31,8 +32,8 @@ from slotmesh.node.state import NEVER
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
-    from slotmesh.node.server import Server
     from slotmesh.node.spec.registry import CommandSpec
+    from slotmesh.node.state import NodeState
 
 #: Requests up to this size may pass the fast parser: two reads of the data plane.
 QUICK_REQUEST: Final = 128 * 1024
@@ -73,7 +74,7 @@ class CommandLog:
         if not 0 <= self.limit <= value or not self.max_len or spec.flags & registry.SKIP_SLOWLOG:
             return
         shown = shortened(redacted(spec, argv))
-        now_s = client.server.clock.now_ms // 1000
+        now_s = client.server.state.clock.now_ms // 1000
         self.entries.appendleft(Entry(self._next_id, now_s, value, shown, client.addr.encode(), client.name))
         self._next_id += 1
         self.trim(self.max_len)
@@ -93,8 +94,10 @@ class CommandLog:
 class CommandLogs:
     """The three logs of a node, and what the server must measure for them."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, state: NodeState, measured: Callable[[], None]) -> None:
+        """`measured` is called when the least duration that is worth a report may have changed."""
+        self._state = state
+        self._measured = measured
         self.slow = CommandLog()
         self.large_request = CommandLog()
         self.large_reply = CommandLog()
@@ -126,17 +129,17 @@ class CommandLogs:
             self._measure()
 
         for name, setter in ((limit_name, set_limit), (max_len_name, set_max_len)):
-            self._server.config.on_change(name, setter)
-            setter(getattr(self._server.config, name.replace("-", "_")))
+            self._state.config.on_change(name, setter)
+            setter(getattr(self._state.config, name.replace("-", "_")))
 
     def _measure(self) -> None:
         """Tell the server what is worth a report."""
-        server, state = self._server, self._server.state
+        state = self._state
         request_limit = self.large_request.wanted_from
         state.reply_limit = self.large_reply.wanted_from
         state.request_limit = request_limit if request_limit > QUICK_REQUEST else NEVER
-        server.state.set_gate(SERVER_COMMAND_LOG, request_limit <= QUICK_REQUEST or state.reply_limit <= SHORT_REPLY)
-        server.set_slow_threshold()
+        state.set_gate(SERVER_COMMAND_LOG, request_limit <= QUICK_REQUEST or state.reply_limit <= SHORT_REPLY)
+        self._measured()
 
     def note_request(self, client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
         """A request that may be large was not refused."""

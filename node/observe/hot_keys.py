@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from slotmesh.cluster.slots import key_slot
 from slotmesh.node.acl.check import key_flags
 from slotmesh.node.base.gates import SERVER_HOT_KEYS
-from slotmesh.node.clients.blocking import Block
+from slotmesh.node.clients.block import Block
 from slotmesh.node.clients.client import GATE_PRIMARY
 from slotmesh.node.observe.command_log import request_bytes
 from slotmesh.node.observe.heavy_hitters import HeavyHitters
@@ -21,8 +21,8 @@ from slotmesh.node.resp.encoder import encode
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
-    from slotmesh.node.server import Server
     from slotmesh.node.spec.registry import CommandSpec
+    from slotmesh.node.state import NodeState
 
 #: Counters per key to be reported: the more, the less they overestimate.
 _SPARE: Final = 10
@@ -108,35 +108,34 @@ def _cpu_ms() -> tuple[int, int]:
 class HotKeys:
     """The session of a node, if there is one."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
         self.session: Session | None = None
-        server.cron.tasks.append(self.check)
 
     def start(self, session: Session) -> None:
         """Begin to measure."""
         self.session = session
-        self._server.state.set_gate(SERVER_HOT_KEYS, True)
+        self._state.set_gate(SERVER_HOT_KEYS, True)
 
     def stop(self) -> bool:
         """Measure no more; False when nothing is measured anyway."""
         self.check()
         if self.session is None or not self.session.active:
             return False
-        self._end(self._server.clock.now_ms)
+        self._end(self._state.clock.now_ms)
         return True
 
     def check(self) -> bool:
-        """End a session whose time is over; whether one goes on."""
+        """Housekeeping: end a session whose time is over; whether one goes on."""
         session = self.session
-        if session is not None and session.active and session.end_ms and self._server.clock.now_ms >= session.end_ms:
+        if session is not None and session.active and session.end_ms and self._state.clock.now_ms >= session.end_ms:
             self._end(session.end_ms)
         return session is not None and session.active
 
     def _end(self, at_ms: int) -> None:
         assert self.session is not None
         self.session.stop(at_ms)
-        self._server.state.set_gate(SERVER_HOT_KEYS, False)
+        self._state.set_gate(SERVER_HOT_KEYS, False)
 
     def called(self, client: Client, spec: CommandSpec, argv: list[bytes], nanos: int, result: Any) -> None:
         """A command has run while the gate is up."""
@@ -152,4 +151,4 @@ class HotKeys:
             encode(reply, result, client.resp3)
             net_bytes = request_bytes(argv) + sum(map(len, reply))
         ratio = session.sample_ratio
-        session.add(keys, nanos, net_bytes, is_sampled=ratio == 1 or self._server.rng.random() * ratio < 1)
+        session.add(keys, nanos, net_bytes, is_sampled=ratio == 1 or self._state.rng.random() * ratio < 1)

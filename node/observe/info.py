@@ -11,13 +11,10 @@ Values are str or int, ready to be shown; formatting helpers for sizes and ratio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from typing import Any, Final
 
 Provider = Callable[[], Mapping[str, Any]]
-BaseProvider = Callable[["Server"], Iterable[tuple[str, Any]]]
+BaseProvider = Callable[[], Iterable[tuple[str, Any]]]
 
 #: Sections in their order: (name as asked for, title, shown by a plain INFO, shown by INFO ALL).
 SECTIONS: Final = (
@@ -41,8 +38,7 @@ SECTIONS: Final = (
 class Info:
     """The INFO text of one node."""
 
-    def __init__(self, server: Server, base: Mapping[str, BaseProvider]) -> None:
-        self._server = server
+    def __init__(self, base: Mapping[str, BaseProvider]) -> None:
         self._base = base
         self._providers: dict[str, list[Provider]] = {name: [] for name, *_ in SECTIONS}
 
@@ -52,7 +48,7 @@ class Info:
 
     def fields(self, section: str) -> dict[str, Any]:
         """All fields of a section."""
-        fields = dict(self._base[section](self._server))
+        fields = dict(self._base[section]())
         for provider in self._providers[section]:
             fields = merge(fields, provider())
         return fields

@@ -7,35 +7,39 @@ is shown only when it is asked for by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
 
 from slotmesh.node.acl.check import DENIED_AUTH, DENIED_CHANNEL, DENIED_COMMAND, DENIED_KEY
 from slotmesh.node.base.compat import COMPAT
-from slotmesh.node.clients.client import GATE_SUBSCRIBED
+from slotmesh.node.base.stats import Stats
+from slotmesh.node.clients.blocking import Blocking
+from slotmesh.node.clients.client import GATE_SUBSCRIBED, Client
+from slotmesh.node.clients.tracking import Tracking
+from slotmesh.node.clients.watching import Watching
 from slotmesh.node.spec import registry
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.state import NodeState
 
 _NANOS: Final = 1000  # in a microsecond
 
 
-def clients_fields(server: Server) -> Mapping[str, Any]:
+def clients_fields(
+    clients: Collection[Client], tracking: Tracking, blocking: Blocking, watching: Watching
+) -> Mapping[str, Any]:
     """Fields of the section `clients`, in behind `tracking_clients`."""
-    clients = list(server.clients.values())
     return {
-        "tracking_clients": server.tracking.clients,
+        "tracking_clients": tracking.clients,
         "pubsub_clients": sum(bool(client.gates & GATE_SUBSCRIBED) for client in clients),
         "watching_clients": sum(bool(client.watched) for client in clients),
-        "clients_in_timeout_table": sum(bool(block.deadline_ms) for block in server.blocking.blocked.values()),
-        "total_watched_keys": len(server.watching),
+        "clients_in_timeout_table": sum(bool(block.deadline_ms) for block in blocking.blocked.values()),
+        "total_watched_keys": len(watching),
     }
 
 
-def stats_fields(server: Server) -> Mapping[str, Any]:
+def stats_fields(stats: Stats, denials: Counter[int]) -> Mapping[str, Any]:
     """Fields of the section `stats`, behind all others."""
-    stats, loop, denials = server.stats, server.stats.loop, server.acl.log.denials
+    loop = stats.loop
     return {
         "io_threaded_writes_processed": 0,
         "client_query_buffer_limit_disconnections": stats.query_buffer_disconnections,
@@ -53,9 +57,9 @@ def stats_fields(server: Server) -> Mapping[str, Any]:
     }
 
 
-def debug_fields(server: Server) -> Mapping[str, Any]:
+def debug_fields(stats: Stats) -> Mapping[str, Any]:
     """The section `debug`."""
-    loop = server.stats.loop
+    loop = stats.loop
     return {
         "eventloop_duration_aof_sum": loop.log_nanos // _NANOS,
         "eventloop_duration_cron_sum": loop.cron_nanos // _NANOS,
@@ -64,9 +68,17 @@ def debug_fields(server: Server) -> Mapping[str, Any]:
     }
 
 
-def supply(server: Server, provide: Callable[[str, Callable[[], Mapping[str, Any]]], None]) -> None:
-    """Let `provide` (that of Info) know these fields, if the level is one that has them."""
+def supply(
+    provide: Callable[[str, Callable[[], Mapping[str, Any]]], None],
+    state: NodeState,
+    clients: Mapping[int, Client],
+    tracking: Tracking,
+    blocking: Blocking,
+    watching: Watching,
+    denials: Counter[int],
+) -> None:
+    """Let `provide` (that of Info) know these fields, if the level is one that has them. `denials`: those by ACLs."""
     if COMPAT.newer:
-        provide("clients", lambda: clients_fields(server))
-        provide("stats", lambda: stats_fields(server))
-        provide("debug", lambda: debug_fields(server))
+        provide("clients", lambda: clients_fields(clients.values(), tracking, blocking, watching))
+        provide("stats", lambda: stats_fields(state.stats, denials))
+        provide("debug", lambda: debug_fields(state.stats))

@@ -12,31 +12,59 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import attrs
 
 from slotmesh import __version__
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.base.gates import SERVER_LOADING
 from slotmesh.node.base.native import HOT_PATH
-from slotmesh.node.clients.client import KIND_REPLICA
+from slotmesh.node.clients.blocking import Blocking
+from slotmesh.node.clients.client import KIND_REPLICA, Client
+from slotmesh.node.clients.describe import memory_bytes
+from slotmesh.node.clients.pause import Pause
+from slotmesh.node.clients.tracking import Tracking
 from slotmesh.node.config.list_kinds import format_percentile
-from slotmesh.node.observe.client_info import memory_bytes
+from slotmesh.node.memory.eviction import Eviction
+from slotmesh.node.memory.used import Memory
 from slotmesh.node.observe.info import BaseProvider, human_bytes, ratio
+from slotmesh.node.pubsub.registry import PubSub
 from slotmesh.node.spec import registry
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.state import NodeState
 
 Fields = Iterable[tuple[str, Any]]
 
 SLOTMESH_VERSION: Final = __version__
 
 
-def server_fields(server: Server) -> Fields:
+@attrs.frozen
+class InfoSources:
+    """What the sections are read from."""
+
+    state: NodeState
+    clients: Mapping[int, Client]
+    blocking: Blocking
+    pause: Pause
+    tracking: Tracking
+    pubsub: PubSub
+    memory: Memory
+    eviction: Callable[[], Eviction]
+    aof_buffered_bytes: Callable[[], int]
+    migrate_links: Callable[[], int]
+    """Connections that MIGRATE keeps."""
+    tracked_expiries: Callable[[], int]
+    """Keys that a writable replica will expire itself."""
+    cluster_links: Callable[[], tuple[int, int]]
+    """Links of the cluster's bus, and the bytes that they hold."""
+
+
+def server_fields(sources: InfoSources) -> Fields:
     """Who and where this node is."""
-    config, clock = server.config, server.clock
-    uptime_s = max(0, clock.now_ms - server.state.started_ms) // 1000
+    config, clock = sources.state.config, sources.state.clock
+    uptime_s = max(0, clock.now_ms - sources.state.started_ms) // 1000
     uname = os.uname()
     return (
         ("redis_version", COMPAT.version),
@@ -56,7 +84,7 @@ def server_fields(server: Server) -> Fields:
         ("hot_path", HOT_PATH),
         ("process_id", os.getpid()),
         ("process_supervised", config.supervised),
-        ("run_id", server.run_id),
+        ("run_id", sources.state.run_id),
         ("tcp_port", config.port),
         ("server_time_usec", time.time_ns() // 1000),
         ("uptime_in_seconds", uptime_s),
@@ -70,36 +98,36 @@ def server_fields(server: Server) -> Fields:
     )
 
 
-def clients_fields(server: Server) -> Fields:
+def clients_fields(sources: InfoSources) -> Fields:
     """Who is connected."""
-    clients = list(server.clients.values())
+    clients = list(sources.clients.values())
     largest_input = max((c.parser.held_bytes for c in clients if c.parser is not None), default=0)
     return (
         ("connected_clients", sum(client.kind != KIND_REPLICA for client in clients)),
-        ("cluster_connections", server.cluster.bus.link_count if server.cluster is not None else 0),
-        ("maxclients", server.config.maxclients),
+        ("cluster_connections", sources.cluster_links()[0]),
+        ("maxclients", sources.state.config.maxclients),
         ("client_recent_max_input_buffer", largest_input),
         ("client_recent_max_output_buffer", max((client.unsent_bytes for client in clients), default=0)),
-        ("blocked_clients", len(server.blocking.blocked) + server.pause.held),
-        ("tracking_clients", server.tracking.clients),
-        ("clients_in_timeout_table", sum(bool(block.deadline_ms) for block in server.blocking.blocked.values())),
-        *_blocking_keys(server),
+        ("blocked_clients", len(sources.blocking.blocked) + sources.pause.held),
+        ("tracking_clients", sources.tracking.clients),
+        ("clients_in_timeout_table", sum(bool(block.deadline_ms) for block in sources.blocking.blocked.values())),
+        *_blocking_keys(sources),
     )
 
 
-def _blocking_keys(server: Server) -> Fields:
+def _blocking_keys(sources: InfoSources) -> Fields:
     if not COMPAT.newer:
         return ()
-    keys, needed = server.blocking.count_keys()
+    keys, needed = sources.blocking.count_keys()
     return ("total_blocking_keys", keys), ("total_blocking_keys_on_nokey", needed)
 
 
-def memory_fields(server: Server) -> Fields:
+def memory_fields(sources: InfoSources) -> Fields:
     """What the memory is used for, as of now. `node/memory/used.py` says how that is known."""
-    memory, config = server.cron.memory, server.config
-    memory.sample(server.clock.mono_ms, config.maxmemory)
+    memory, config = sources.memory, sources.state.config
+    memory.sample(sources.state.clock.mono_ms, config.maxmemory)
     used, peak, startup, resident = max(memory.used, 1), max(memory.peak, 1), memory.startup, memory.resident
-    client_bytes = sum(memory_bytes(client) for client in server.clients.values() if client.kind != KIND_REPLICA)
+    client_bytes = sum(memory_bytes(client) for client in sources.clients.values() if client.kind != KIND_REPLICA)
     overhead = min(used, startup + client_bytes)
     dataset = max(0, used - overhead)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -145,24 +173,24 @@ def memory_fields(server: Server) -> Fields:
         ("rss_overhead_bytes", 0),
         ("mem_fragmentation_ratio", ratio(resident, used)),
         ("mem_fragmentation_bytes", resident - used),
-        ("mem_not_counted_for_evict", server.eviction.not_counted_bytes()),
+        ("mem_not_counted_for_evict", sources.eviction().not_counted_bytes()),
         ("mem_replication_backlog", 0),
         ("mem_total_replication_buffers", 0),
         ("mem_clients_slaves", 0),
         ("mem_clients_normal", client_bytes),
-        ("mem_cluster_links", server.cluster.bus.memory_bytes if server.cluster is not None else 0),
-        ("mem_aof_buffer", server.persistence.aof.buffered_bytes),
+        ("mem_cluster_links", sources.cluster_links()[1]),
+        ("mem_aof_buffer", sources.aof_buffered_bytes()),
         ("mem_allocator", "pymalloc"),
         ("active_defrag_running", 0),
-        ("lazyfree_pending_objects", server.keyspace.lazy_free.pending),
-        ("lazyfreed_objects", server.keyspace.lazy_free.freed),
+        ("lazyfree_pending_objects", sources.state.keyspace.lazy_free.pending),
+        ("lazyfreed_objects", sources.state.keyspace.lazy_free.freed),
     )
 
 
-def persistence_fields(server: Server) -> Fields:
+def persistence_fields(sources: InfoSources) -> Fields:
     """State of snapshots and append-only file, as long as nobody else supplies it: there is neither then."""
     return (
-        ("loading", int(bool(server.state.gates & SERVER_LOADING))),
+        ("loading", int(bool(sources.state.gates & SERVER_LOADING))),
         ("async_loading", 0),
         ("current_cow_peak", 0),
         ("current_cow_size", 0),
@@ -170,9 +198,9 @@ def persistence_fields(server: Server) -> Fields:
         ("current_fork_perc", "0.00"),
         ("current_save_keys_processed", 0),
         ("current_save_keys_total", 0),
-        ("rdb_changes_since_last_save", server.keyspace.dirty),
+        ("rdb_changes_since_last_save", sources.state.keyspace.dirty),
         ("rdb_bgsave_in_progress", 0),
-        ("rdb_last_save_time", server.state.started_ms // 1000),
+        ("rdb_last_save_time", sources.state.started_ms // 1000),
         ("rdb_last_bgsave_status", "ok"),
         ("rdb_last_bgsave_time_sec", -1),
         ("rdb_current_bgsave_time_sec", -1),
@@ -180,7 +208,7 @@ def persistence_fields(server: Server) -> Fields:
         ("rdb_last_cow_size", 0),
         ("rdb_last_load_keys_expired", 0),
         ("rdb_last_load_keys_loaded", 0),
-        ("aof_enabled", int(server.config.appendonly)),
+        ("aof_enabled", int(sources.state.config.appendonly)),
         ("aof_rewrite_in_progress", 0),
         ("aof_rewrite_scheduled", 0),
         ("aof_last_rewrite_time_sec", -1),
@@ -195,10 +223,10 @@ def persistence_fields(server: Server) -> Fields:
     )
 
 
-def stats_fields(server: Server) -> Fields:
+def stats_fields(sources: InfoSources) -> Fields:
     """Counters since the start or CONFIG RESETSTAT."""
-    stats, keyspace, pubsub, tracking = server.stats, server.keyspace, server.pubsub, server.tracking
-    exceeded_ms, exceeding_ms = server.eviction.exceeded_ms
+    stats, keyspace, pubsub, tracking = sources.state.stats, sources.state.keyspace, sources.pubsub, sources.tracking
+    exceeded_ms, exceeding_ms = sources.eviction().exceeded_ms
     return (
         ("total_connections_received", stats.connections),
         ("total_commands_processed", stats.commands),
@@ -230,8 +258,8 @@ def stats_fields(server: Server) -> Fields:
         ("pubsubshard_channels", len(pubsub.shard_channels.subscribers)),
         ("latest_fork_usec", 0),
         ("total_forks", stats.forks),
-        ("migrate_cached_sockets", len(server.persistence.migrate_links)),
-        ("slave_expires_tracked_keys", len(server.replication.local_expiry)),
+        ("migrate_cached_sockets", sources.migrate_links()),
+        ("slave_expires_tracked_keys", sources.tracked_expiries()),
         ("active_defrag_hits", 0),
         ("active_defrag_misses", 0),
         ("active_defrag_key_hits", 0),
@@ -253,10 +281,10 @@ def stats_fields(server: Server) -> Fields:
     )
 
 
-def replication_fields(server: Server) -> Fields:
+def replication_fields(sources: InfoSources) -> Fields:
     """A primary without replicas, as long as nobody else supplies it."""
     return (
-        ("role", "master" if server.config.replicaof is None else "slave"),
+        ("role", "master" if sources.state.config.replicaof is None else "slave"),
         ("connected_slaves", 0),
         ("master_failover_state", "no-failover"),
         ("master_replid", "0" * 40),
@@ -264,13 +292,13 @@ def replication_fields(server: Server) -> Fields:
         ("master_repl_offset", 0),
         ("second_repl_offset", -1),
         ("repl_backlog_active", 0),
-        ("repl_backlog_size", server.config.repl_backlog_size),
+        ("repl_backlog_size", sources.state.config.repl_backlog_size),
         ("repl_backlog_first_byte_offset", 0),
         ("repl_backlog_histlen", 0),
     )
 
 
-def cpu_fields(server: Server) -> Fields:
+def cpu_fields(sources: InfoSources) -> Fields:
     """Processor seconds of the process, its children, and the thread that runs commands."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     thread = resource.getrusage(resource.RUSAGE_THREAD)
@@ -284,7 +312,7 @@ def cpu_fields(server: Server) -> Fields:
     )
 
 
-def commandstats_fields(server: Server) -> Fields:
+def commandstats_fields(sources: InfoSources) -> Fields:
     """Calls and times of every command that was asked for."""
     for spec in registry.every_spec():
         if spec.calls or spec.rejected_calls or spec.failed_calls:
@@ -295,15 +323,15 @@ def commandstats_fields(server: Server) -> Fields:
             yield f"cmdstat_{spec.full_name.decode()}", f"{figures},{failures}"
 
 
-def errorstats_fields(server: Server) -> Fields:
+def errorstats_fields(sources: InfoSources) -> Fields:
     """Error replies by their first word."""
-    for code, count in server.stats.errors.items():
+    for code, count in sources.state.stats.errors.items():
         yield f"errorstat_{code.decode('latin-1')}", f"count={count}"
 
 
-def latencystats_fields(server: Server) -> Fields:
+def latencystats_fields(sources: InfoSources) -> Fields:
     """Percentiles of the latency of every command that was run."""
-    percentiles = server.config.latency_tracking_info_percentiles
+    percentiles = sources.state.config.latency_tracking_info_percentiles
     for spec in registry.every_spec():
         histogram = spec.latency
         if histogram is None or not histogram.total:
@@ -312,26 +340,26 @@ def latencystats_fields(server: Server) -> Fields:
         yield f"latency_percentiles_usec_{spec.full_name.decode()}", ",".join(values)
 
 
-def cluster_fields(server: Server) -> Fields:
+def cluster_fields(sources: InfoSources) -> Fields:
     """Whether this node is part of a cluster."""
-    return (("cluster_enabled", int(server.config.cluster_enabled)),)
+    return (("cluster_enabled", int(sources.state.config.cluster_enabled)),)
 
 
-def keyspace_fields(server: Server) -> Fields:
+def keyspace_fields(sources: InfoSources) -> Fields:
     """Keys per database."""
-    now_ms = server.clock.now_ms
-    for db in server.keyspace.dbs:
+    now_ms = sources.state.clock.now_ms
+    for db in sources.state.keyspace.dbs:
         if db.size:
             mean_ttl = db.expires.mean_ttl_ms(now_ms)
             yield f"db{db.index}", f"keys={db.size},expires={len(db.expires)},avg_ttl={mean_ttl}"
 
 
-def modules_fields(server: Server) -> Fields:
+def modules_fields(sources: InfoSources) -> Fields:
     """There are none; nor are there figures for debugging at level 7.0."""
     return ()
 
 
-BASE: Final[Mapping[str, BaseProvider]] = {
+_SECTIONS: Final[Mapping[str, Callable[[InfoSources], Fields]]] = {
     "server": server_fields,
     "clients": clients_fields,
     "memory": memory_fields,
@@ -347,3 +375,8 @@ BASE: Final[Mapping[str, BaseProvider]] = {
     "cluster": cluster_fields,
     "keyspace": keyspace_fields,
 }
+
+
+def base_sections(sources: InfoSources) -> dict[str, BaseProvider]:
+    """Who supplies each section of `Info` in the first place."""
+    return {name: partial(fields, sources) for name, fields in _SECTIONS.items()}

@@ -14,8 +14,8 @@ from slotmesh.node.resp.values import Raw
 from slotmesh.node.spec.registry import ADMIN, SKIP_MONITOR
 
 if TYPE_CHECKING:
-    from slotmesh.node.server import Server
     from slotmesh.node.spec.registry import CommandSpec
+    from slotmesh.node.state import NodeState
 
 _HIDDEN: Final = b"(redacted)"
 _NOT_SHOWN: Final = SKIP_MONITOR | ADMIN
@@ -30,8 +30,8 @@ class Monitors:
     of its own, so that its replies and the lines keep their order.
     """
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
         self._clients: dict[Client, None] = {}
         self._lines: list[bytes] = []
 
@@ -40,7 +40,7 @@ class Monitors:
         self.hand_out()  # what came before is not shown to the new one
         self._clients[client] = None
         client.set_gate(GATE_MONITOR, True)
-        self._server.state.set_gate(SERVER_MONITORS, True)
+        self._state.set_gate(SERVER_MONITORS, True)
 
     def remove(self, client: Client) -> None:
         """RESET, or the client went away."""
@@ -48,11 +48,7 @@ class Monitors:
             self.hand_out()
             del self._clients[client]
             client.set_gate(GATE_MONITOR, False)
-            self._server.state.set_gate(SERVER_MONITORS, bool(self._clients))
-
-    def has(self, client: Client) -> bool:
-        """Whether a client monitors."""
-        return client in self._clients
+            self._state.set_gate(SERVER_MONITORS, bool(self._clients))
 
     def called(self, client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
         """A command has run: show it, unless it is one that nobody is shown, or that shows itself."""

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slotmesh.cluster.slots import SLOT_COUNT, key_slot
 from slotmesh.node.base.gates import SERVER_SLOT_STATS
-from slotmesh.node.clients.blocking import Block
+from slotmesh.node.clients.block import Block
 from slotmesh.node.clients.client import GATE_PRIMARY
 from slotmesh.node.resp.encoder import encode, encode_command
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
-    from slotmesh.node.server import Server
     from slotmesh.node.spec.registry import CommandSpec
+    from slotmesh.node.state import NodeState
 
 #: MULTI came before EXEC and had no slot yet.
 _MULTI_BYTES: Final = len(b"*1\r\n$5\r\nmulti\r\n")
@@ -33,16 +33,16 @@ NO_SLOT: Final = -1
 class SlotStats:
     """Counters per slot: `nanos`, `bytes_in`, `bytes_out`."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
         self.nanos = array("Q", bytes(8 * SLOT_COUNT))
         self.bytes_in = array("Q", bytes(8 * SLOT_COUNT))
         self.bytes_out = array("Q", bytes(8 * SLOT_COUNT))
-        server.config.on_change("cluster-slot-stats-enabled", self._switch)
-        self._switch(server.config.cluster_slot_stats_enabled)
+        state.config.on_change("cluster-slot-stats-enabled", self._switch)
+        self._switch(state.config.cluster_slot_stats_enabled)
 
     def _switch(self, on: bool) -> None:
-        self._server.state.set_gate(SERVER_SLOT_STATS, on)
+        self._state.set_gate(SERVER_SLOT_STATS, on)
 
     def slot_of(self, client: Client, spec: CommandSpec, argv: list[bytes]) -> int:
         """Where a call that is about to run counts; NO_SLOT if nowhere."""

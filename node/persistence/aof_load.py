@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from slotmesh.cluster.numbers import to_uint
 from slotmesh.node.base.errors import CommandError, wrong_arity
+from slotmesh.node.clients.client import Client
 from slotmesh.node.persistence.errors import LoadError
 from slotmesh.node.persistence.loading import CHUNK, ITEMS_PER_SLICE, KeyspaceSink, Progress, Steps
 from slotmesh.node.persistence.rdb_file import RdbDecoder
 from slotmesh.node.spec import registry
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 
@@ -122,8 +121,8 @@ class CommandParser:
 class Replay:
     """Runs the commands of a log on a pseudo-client."""
 
-    def __init__(self, server: Server) -> None:
-        self._client = server.new_client()
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._queue: list[list[bytes]] | None = None
         self.errors = 0
 
@@ -170,11 +169,18 @@ def _text(error: CommandError) -> str:
 
 
 def load_log_steps(
-    server: Server, path: str, sink: KeyspaceSink, progress: Progress, *, verify: bool, may_truncate: bool
+    new_client: Callable[[], Client],
+    path: str,
+    sink: KeyspaceSink,
+    progress: Progress,
+    *,
+    verify: bool,
+    may_truncate: bool,
 ) -> Steps:
     """Load one file of a log. Raises LoadError, whose text names the file, or OSError.
 
-    `may_truncate`: an incomplete end is cut off the file, with a warning.
+    `new_client` makes a pseudo-client for its commands. `may_truncate`: an incomplete end is cut off the file, with a
+    warning.
     """
     with open(path, "rb", buffering=0) as file:
         try:
@@ -195,7 +201,7 @@ def load_log_steps(
                 parser = CommandParser(decoder.offset)
                 chunk = decoder.rest()
                 progress.loaded_bytes -= len(chunk)
-            replay = Replay(server)
+            replay = Replay(new_client())
             valid_end = parser.offset
             while True:
                 parser.feed(chunk)

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from slotmesh.node.base.gates import SERVER_ASYNC_LOADING
 from slotmesh.node.persistence import aof as states
-
-if TYPE_CHECKING:
-    from slotmesh.node.persistence.manager import Persistence
-    from slotmesh.node.server import Server
+from slotmesh.node.persistence.aof import Aof
+from slotmesh.node.persistence.child import Child
+from slotmesh.node.persistence.rewriter import AofRewriter
+from slotmesh.node.persistence.saver import RdbSaver
+from slotmesh.node.persistence.startup import Loader
+from slotmesh.node.state import NodeState
 
 Fields = dict[str, object]
 
 
-def persistence_fields(server: Server, persistence: Persistence) -> Fields:
+def persistence_fields(
+    state: NodeState, child: Child | None, aof: Aof, saver: RdbSaver, rewriter: AofRewriter, loader: Loader
+) -> Fields:
     """Field -> value in stock's order."""
-    child, aof = persistence.child, persistence.aof
-    saver, rewriter = persistence.saver, persistence.rewriter
     saving = child is not None and child.kind == "rdb"
     rewriting = child is not None and child.kind == "aof"
     running_s = int(time.monotonic() - child.started_s) if child is not None else -1
-    total_keys = server.keyspace.total_keys()
-    loads_aside = bool(server.state.gates & SERVER_ASYNC_LOADING)
+    total_keys = state.keyspace.total_keys()
+    loads_aside = bool(state.gates & SERVER_ASYNC_LOADING)
     keys_done = child.keys_done if child is not None else 0
     fields: Fields = {
-        "loading": int(persistence.loader.progress is not None and not loads_aside),
+        "loading": int(loader.progress is not None and not loads_aside),
         "async_loading": int(loads_aside),
         "current_cow_peak": child.cow_peak if child is not None else 0,
         "current_cow_size": child.cow_bytes if child is not None else 0,
@@ -34,7 +35,7 @@ def persistence_fields(server: Server, persistence: Persistence) -> Fields:
         "current_fork_perc": f"{100 * keys_done / total_keys if total_keys and child is not None else 0:.2f}",
         "current_save_keys_processed": keys_done,
         "current_save_keys_total": total_keys if child is not None else 0,
-        "rdb_changes_since_last_save": server.keyspace.dirty,
+        "rdb_changes_since_last_save": state.keyspace.dirty,
         "rdb_bgsave_in_progress": int(saving),
         "rdb_last_save_time": saver.last_save_s,
         "rdb_last_bgsave_status": "err" if saver.failed else "ok",
@@ -42,8 +43,8 @@ def persistence_fields(server: Server, persistence: Persistence) -> Fields:
         "rdb_current_bgsave_time_sec": running_s if saving else -1,
         "rdb_saves": saver.saves,
         "rdb_last_cow_size": saver.cow_bytes,
-        "rdb_last_load_keys_expired": persistence.loader.keys_expired,
-        "rdb_last_load_keys_loaded": persistence.loader.keys_loaded,
+        "rdb_last_load_keys_expired": loader.keys_expired,
+        "rdb_last_load_keys_loaded": loader.keys_loaded,
         "aof_enabled": int(aof.state != states.OFF),
         "aof_rewrite_in_progress": int(rewriting),
         "aof_rewrite_scheduled": int(rewriter.scheduled),
@@ -66,11 +67,11 @@ def persistence_fields(server: Server, persistence: Persistence) -> Fields:
             "aof_pending_bio_fsync": int(aof.sync_running),
             "aof_delayed_fsync": aof.delayed_syncs,
         }
-    return fields | _loading_fields(persistence)
+    return fields | _loading_fields(loader)
 
 
-def _loading_fields(persistence: Persistence) -> Fields:
-    progress = persistence.loader.progress
+def _loading_fields(loader: Loader) -> Fields:
+    progress = loader.progress
     if progress is None:
         return {}
     elapsed = max(time.time() - progress.started_s, 0.001)

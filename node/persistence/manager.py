@@ -8,22 +8,21 @@ state which an RDB carries put their functions into the hooks.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
 
 import trio
 
 from slotmesh.node.base.errors import MISCONF, CommandError, ErrorReply
+from slotmesh.node.clients.client import Client
 from slotmesh.node.config.kinds import ConfigError
-from slotmesh.node.memory.cgroup import memory_room
-from slotmesh.node.memory.used import resident_bytes
+from slotmesh.node.memory.used import Memory
 from slotmesh.node.persistence import aof as states
 from slotmesh.node.persistence.aof import Aof
-from slotmesh.node.persistence.child import Child, ChildResult, Report, fork_child
+from slotmesh.node.persistence.child import Child
+from slotmesh.node.persistence.children import Children
 from slotmesh.node.persistence.errors import StorageError
 from slotmesh.node.persistence.info import Fields, persistence_fields
 from slotmesh.node.persistence.migrate_links import MigrateLinks
@@ -31,9 +30,7 @@ from slotmesh.node.persistence.rewriter import AOF, AofRewriter
 from slotmesh.node.persistence.saver import RDB, RdbSaver, remove_if_there, temp_name
 from slotmesh.node.persistence.snapshot import SnapshotOptions
 from slotmesh.node.persistence.startup import Loader
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -41,32 +38,60 @@ log = logging.getLogger("node")
 class Persistence:
     """All persistence of a node."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._config = server.config
-        #: Hooks: sources of function libraries, what to do with one that a file holds, and the AUX fields of a
-        #: replication stream.
-        self.function_sources: Callable[[], list[bytes]] = server.scripting.functions.sources
-        self.load_function: Callable[..., None] = server.scripting.load_saved_library
-        self.clear_functions: Callable[[], None] = server.scripting.functions.clear
+    def __init__(
+        self,
+        state: NodeState,
+        memory: Memory,
+        *,
+        new_client: Callable[[], Client],
+        prepare_child: Callable[[], None],
+        refresh_write_gate: Callable[[], None],
+        starts_as_replica: Callable[[], bool],
+        function_sources: Callable[[], list[bytes]],
+        load_function: Callable[..., None],
+        clear_functions: Callable[[], None],
+    ) -> None:
+        """`new_client`: a pseudo-client, for the commands of a log. `prepare_child`: called in each child. The last
+        three: the sources of all function libraries, what to do with one that a file holds, and how to forget all.
+        """
+        self._state = state
+        self._config = config = state.config
+        self._refresh_write_gate = refresh_write_gate
+        self.function_sources = function_sources
+        self.load_function = load_function
+        self.clear_functions = clear_functions
+        #: Hook: the AUX fields of a replication stream.
         self.replication_aux: Callable[[], list[tuple[bytes, bytes]]] = list
-        self.aof = Aof(server.config, server.clock, self._wake_syncer)
-        self.saver = RdbSaver(server, self)
-        self.rewriter = AofRewriter(server, self)
+        self.aof = Aof(config, state.clock, self._wake_syncer)
+        self.children = children = Children(state, memory, prepare_child)
+        self.saver = RdbSaver(state, children, self.snapshot_options, refresh_write_gate)
+        self.rewriter = AofRewriter(
+            state, children, self.aof, self.snapshot_options, self.set_feeding, refresh_write_gate
+        )
         #: False after DEBUG SET-SKIP-CHECKSUM-VALIDATION: checksums of files and payloads are not looked at.
         self.verify_checksums = True
-        self.loader = Loader(server, self.aof, self._load_function, lambda: self.clear_functions())
-        self.migrate_links = MigrateLinks(lambda: server.clock.mono_ms)
-        self.child: Child | None = None
-        self.latest_fork_us = 0
-        self._nursery: trio.Nursery | None = None
+        self.loader = Loader(
+            state,
+            self.aof,
+            self._load_function,
+            lambda: self.clear_functions(),
+            new_client=new_client,
+            starts_as_replica=starts_as_replica,
+            verifies=lambda: self.verify_checksums,
+        )
+        self.migrate_links = MigrateLinks(lambda: state.clock.mono_ms)
         #: Told when more of the log is on disk.
         self.on_synced: Callable[[], None] = lambda: None
         self._sync_due = trio.Event()
-        server.config.on_change("appendonly", self._on_appendonly)
-        server.config.on_change("aof-disable-auto-gc", lambda keep: None if keep else self.aof.remove_history())
+        config.on_change("appendonly", self._on_appendonly)
+        config.on_change("aof-disable-auto-gc", lambda keep: None if keep else self.aof.remove_history())
         for name in ("save", "stop-writes-on-bgsave-error"):
-            server.config.on_change(name, lambda _: server.refresh_write_gate())
+            config.on_change(name, lambda _: refresh_write_gate())
+
+    @property
+    def child(self) -> Child | None:
+        """The child under way."""
+        return self.children.current
 
     def _load_function(self, code: bytes, *, replace: bool = False) -> None:
         self.load_function(code, replace=replace)
@@ -80,7 +105,7 @@ class Persistence:
 
     def set_feeding(self, on: bool) -> None:
         """Have propagation feed the log, or not: a server without a log must not pay for one."""
-        feeds = self._server.propagation.feeds
+        feeds = self._state.propagation.feeds
         if on and self.aof.feed not in feeds:
             feeds.append(self.aof.feed)
         elif not on and self.aof.feed in feeds:
@@ -96,20 +121,20 @@ class Persistence:
             started = perf_counter_ns()
             aof.flush()
             nanos = perf_counter_ns() - started
-            self._server.stats.loop.log_nanos += nanos
-            threshold_ms = self._server.latency.threshold_ms
+            self._state.stats.loop.log_nanos += nanos
+            threshold_ms = self._state.latency.threshold_ms
             if threshold_ms and nanos >= threshold_ms * 1_000_000:
                 self._note_slow_write(nanos // 1_000_000)
             if before is not aof.write_error:
                 kept = before is not None or aof.write_error is None
-                self._server.refresh_write_gate()
+                self._refresh_write_gate()
         return kept
 
     def _note_slow_write(self, ms: int) -> None:
         """Everybody waited for the log: LATENCY names it as stock does."""
         beside = "pending-fsync" if self.aof.sync_running else "alone" if self.child is None else "active-child"
-        self._server.latency.add(f"aof-write-{beside}", ms, self._server.clock.now_ms // 1000)
-        self._server.latency.add("aof-write", ms, self._server.clock.now_ms // 1000)
+        self._state.latency.add(f"aof-write-{beside}", ms, self._state.clock.now_ms // 1000)
+        self._state.latency.add("aof-write", ms, self._state.clock.now_ms // 1000)
 
     def can_write(self) -> ErrorReply | None:
         """Why writes are refused: the disk does not take what `save` or `appendonly` promise."""
@@ -151,53 +176,6 @@ class Persistence:
         """Save in a child; False when that is not possible now."""
         return self.saver.start()
 
-    def require_memory(self) -> None:
-        """Raise OSError when the container's memory limit leaves no room for a child that copies the data.
-
-        It does so as soon as it has looked at them, since that writes reference counts (docs/adr/0021). A child that
-        does not fit would have the whole container killed. Replicas that need a full sync are not refused one.
-        """
-        room = memory_room()
-        needed = max(0, resident_bytes() - self._server.cron.memory.startup)
-        if room is not None and needed > room:
-            raise OSError(
-                errno.ENOMEM,
-                f"the child may need {needed >> 20} MB and the container's memory limit leaves {room >> 20} MB;"
-                " lower maxmemory or raise the limit",
-            )
-
-    def start_child(
-        self,
-        kind: str,
-        work: Callable[[Report], None],
-        on_done: Callable[[Child, ChildResult], None],
-        keep_fds: Sequence[int] = (),
-    ) -> Child:
-        """Fork a child for `work`; `on_done` hears how it ended. There must be none yet. Raises OSError."""
-        assert self.child is None, "at most one child at a time"
-        assert self._nursery is not None, "persistence is not running"
-
-        def work_last_in_line(report: Report) -> None:
-            self._server.oom_score.apply_to_child()
-            work(report)
-
-        child = fork_child(kind, work_last_in_line, keep_fds)
-        self._server.stats.forks += 1
-        self.latest_fork_us = child.fork_us
-        self.child = child
-        self._nursery.start_soon(self._await_child, child, on_done)
-        return child
-
-    async def _await_child(self, child: Child, on_done: Callable[[Child, ChildResult], None]) -> None:
-        result = await child.wait()
-        self.child = None
-        try:
-            on_done(child, result)
-        except StorageError:
-            raise
-        except Exception:  # a bug of ours: its file may be missing, but another child can write one
-            self._server.complaints.fault("the outcome of a child process")
-
     # -- timers ----------------------------------------------------------------------------------------------
 
     def keep_up(self) -> bool:
@@ -224,7 +202,7 @@ class Persistence:
     async def run(self) -> None:
         """Wait for children, sync the log. Runs as long as the server."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
+            self.children.run_in(nursery)
             while True:
                 await self._sync_due.wait()
                 self._sync_due = trio.Event()
@@ -254,12 +232,12 @@ class Persistence:
 
         before = aof.sync_error
         error = await trio.to_thread.run_sync(sync)
-        self._server.clock.refresh()
+        self._state.clock.refresh()
         aof.sync_finished(fd, size, error)
         self.flush()  # what was held back meanwhile
         self.on_synced()
         if before is not aof.sync_error:
-            self._server.refresh_write_gate()
+            self._refresh_write_gate()
 
     # -- start and end ---------------------------------------------------------------------------------------
 
@@ -269,7 +247,7 @@ class Persistence:
             await self.loader.load_at_start()
             if self._config.appendonly:
                 self.aof.open_at_start(self._write_first_base)
-                self.rewriter.began(self._server.clock.mono_ms)
+                self.rewriter.began(self._state.clock.mono_ms)
                 self.set_feeding(True)
         except OSError as error:
             place = os.path.abspath(error.filename or ".")
@@ -330,8 +308,8 @@ class Persistence:
 
     def stats_fields(self) -> Fields:
         """What persistence adds to the `stats` section of INFO."""
-        return {"latest_fork_usec": self.latest_fork_us}
+        return {"latest_fork_usec": self.children.latest_fork_us}
 
     def info_fields(self) -> Fields:
         """The `persistence` section of INFO."""
-        return persistence_fields(self._server, self)
+        return persistence_fields(self._state, self.child, self.aof, self.saver, self.rewriter, self.loader)

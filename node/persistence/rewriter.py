@@ -7,18 +7,17 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from slotmesh.node.persistence import aof as states
+from slotmesh.node.persistence.aof import Aof
 from slotmesh.node.persistence.aof_commands import write_commands
 from slotmesh.node.persistence.child import KILLED, Child, ChildResult
+from slotmesh.node.persistence.children import Children
 from slotmesh.node.persistence.rewrite_pacing import RewritePacing
 from slotmesh.node.persistence.saver import remove_if_there
-from slotmesh.node.persistence.snapshot import write_file, write_snapshot
-
-if TYPE_CHECKING:
-    from slotmesh.node.persistence.manager import Persistence
-    from slotmesh.node.server import Server
+from slotmesh.node.persistence.snapshot import SnapshotOptions, write_file, write_snapshot
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -26,14 +25,33 @@ AOF: Final = "aof"
 _QUIET_AFTER_START_MS: Final = 60_000
 
 
+class OptionsOf(Protocol):
+    """Tells what an RDB written now has to hold."""
+
+    def __call__(self, *, aof_base: bool = False) -> SnapshotOptions:
+        """`aof_base`: it is the base of a log."""
+
+
 class AofRewriter:
     """Makes new bases for the log, in children."""
 
-    def __init__(self, server: Server, persistence: Persistence) -> None:
-        self._server = server
-        self._config = server.config
-        self._persistence = persistence
-        self._aof = persistence.aof
+    def __init__(
+        self,
+        state: NodeState,
+        children: Children,
+        aof: Aof,
+        options: OptionsOf,
+        set_feeding: Callable[[bool], None],
+        refresh_write_gate: Callable[[], None],
+    ) -> None:
+        """`set_feeding`: whether propagation feeds the log."""
+        self._state = state
+        self._config = state.config
+        self._children = children
+        self._aof = aof
+        self._options = options
+        self._set_feeding = set_feeding
+        self._refresh_write_gate = refresh_write_gate
         self.scheduled = False
         self.failed = False
         self.last_seconds = -1
@@ -44,16 +62,16 @@ class AofRewriter:
 
     def start(self) -> bool:
         """Rewrite the log in a child; False when one is active or it cannot begin (logged)."""
-        if self._persistence.child is not None:
+        if self._children.current is not None:
             return False
         self.scheduled = False
         aof, extension = self._aof, self._aof.files.base_extension
         try:
-            self._persistence.require_memory()
+            self._children.require_memory()
             with self._on_the_loop("aof-rotate"):
                 superseded = aof.rotate()
-            self._persistence.set_feeding(aof.is_open)
-            child = self._persistence.start_child(
+            self._set_feeding(aof.is_open)
+            child = self._children.start(
                 AOF,
                 lambda report: self.write_base(aof.files.temp_base_path(os.getpid()), extension, report.progress),
                 lambda child, result: self._done(child, result, superseded, extension),
@@ -75,12 +93,12 @@ class AofRewriter:
             yield
         finally:
             spent_ms = (perf_counter_ns() - began) // 1_000_000
-            self._server.latency.add(event, spent_ms, self._server.clock.now_ms // 1000)
+            self._state.latency.add(event, spent_ms, self._state.clock.now_ms // 1000)
 
     def write_base(self, path: str, extension: str, progress: Callable[[int], None] = lambda keys: None) -> None:
         """Write the present data set as a base file. Raises OSError."""
-        options = self._persistence.snapshot_options(aof_base=True)
-        keyspace = self._server.keyspace
+        options = self._options(aof_base=True)
+        keyspace = self._state.keyspace
 
         def fill(write: Callable[[bytes], object]) -> None:
             if extension == "rdb":
@@ -98,7 +116,7 @@ class AofRewriter:
             log.warning("Background AOF rewrite terminated with error: %s", result.error)
             remove_if_there(temp_path)
             self._aof.drop_waiting()
-            self._persistence.set_feeding(self._aof.is_open)
+            self._set_feeding(self._aof.is_open)
             if result.error != KILLED:
                 self._note_failure()
             return
@@ -116,7 +134,7 @@ class AofRewriter:
 
     def _note_failure(self) -> None:
         self.failed = True
-        minutes = self.pacing.failed(self._server.clock.mono_ms)
+        minutes = self.pacing.failed(self._state.clock.mono_ms)
         if minutes:
             log.warning(
                 "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in %d minutes",
@@ -127,7 +145,7 @@ class AofRewriter:
 
     def may_start(self) -> bool:
         """Whether an automatic rewrite may begin now."""
-        return not self.pacing.holds_back(self._server.clock.mono_ms)
+        return not self.pacing.holds_back(self._state.clock.mono_ms)
 
     def began(self, now_ms: int) -> None:
         """The log was opened at start, at `now_ms` (monotonic). One that is due for a rewrite already waits a while:
@@ -137,7 +155,7 @@ class AofRewriter:
     def has_grown(self) -> bool:
         """Whether the log has outgrown its last rewrite by `auto-aof-rewrite-percentage`; says so in the log."""
         growth = self._growth()
-        if growth is None or self._server.clock.mono_ms < self._not_before_ms:
+        if growth is None or self._state.clock.mono_ms < self._not_before_ms:
             return False
         log.info("Starting automatic rewriting of AOF on %d%% growth", growth)
         return True
@@ -156,13 +174,13 @@ class AofRewriter:
         It is tried again then, until the log is switched off.
         """
         started = True
-        child = self._persistence.child
+        child = self._children.current
         own_child = child if child is not None and child.kind == AOF else None
         if enabled and self._aof.state == states.OFF:
             self._aof.begin_waiting()
             if own_child is not None:
                 own_child.kill()  # it began without a file for what happens meanwhile
-            if self._server.propagation.in_batch:
+            if self._state.propagation.in_batch:
                 # A base written now would hold changes that the log is about to be told of as well.
                 log.info(
                     "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."
@@ -176,7 +194,7 @@ class AofRewriter:
                 log.info("Killing running AOF rewrite child: %d", own_child.pid)
                 own_child.kill()
             self._aof.close()
-            self._persistence.set_feeding(False)
+            self._set_feeding(False)
             self.scheduled = False
-        self._server.refresh_write_gate()
+        self._refresh_write_gate()
         return started

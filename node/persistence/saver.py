@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from slotmesh.node.persistence.child import KILLED, Child, ChildResult, Report
-from slotmesh.node.persistence.snapshot import save_file
-
-if TYPE_CHECKING:
-    from slotmesh.node.persistence.manager import Persistence
-    from slotmesh.node.server import Server
+from slotmesh.node.persistence.children import Children
+from slotmesh.node.persistence.snapshot import SnapshotOptions, save_file
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -23,11 +22,19 @@ RDB: Final = "rdb"
 class RdbSaver:
     """Writes `dbfilename`. Times are Unix seconds, -1 or 0 for never."""
 
-    def __init__(self, server: Server, persistence: Persistence) -> None:
-        self._server = server
-        self._config = server.config
-        self._keyspace = server.keyspace
-        self._persistence = persistence
+    def __init__(
+        self,
+        state: NodeState,
+        children: Children,
+        options: Callable[[], SnapshotOptions],
+        refresh_write_gate: Callable[[], None],
+    ) -> None:
+        """`options`: what an RDB written now has to hold."""
+        self._config = state.config
+        self._keyspace = state.keyspace
+        self._children = children
+        self._options = options
+        self._refresh_write_gate = refresh_write_gate
         self.last_save_s = int(time.time())
         self.last_try_s = 0
         self.failed = False
@@ -45,7 +52,7 @@ class RdbSaver:
     def save_sync(self) -> bool:
         """Save now, while everybody waits (SAVE, shutdown); False when it failed, which is logged."""
         self.saves += 1
-        path, options = self._config.dbfilename, self._persistence.snapshot_options()
+        path, options = self._config.dbfilename, self._options()
         try:
             save_file(path, temp_name(os.getpid()), self._keyspace, options)
         except OSError as error:
@@ -62,25 +69,25 @@ class RdbSaver:
 
     def _set_failed(self, failed: bool) -> None:
         self.failed = failed
-        self._server.refresh_write_gate()
+        self._refresh_write_gate()
 
     def start(self) -> bool:
         """Save in a child; False when one is active or fork failed (logged)."""
-        if self._persistence.child is not None:
+        if self._children.current is not None:
             return False
         self.saves += 1
         self.scheduled = False
         self.last_try_s = int(time.time())
         self._dirty_at_fork = self._keyspace.dirty
-        path, keyspace, options = self._config.dbfilename, self._keyspace, self._persistence.snapshot_options()
+        path, keyspace, options = self._config.dbfilename, self._keyspace, self._options()
 
         def work(report: Report) -> None:
             temp_path = temp_name(os.getpid())
             save_file(path, temp_path, keyspace, options, report.progress, lambda: not report.orphaned())
 
         try:
-            self._persistence.require_memory()
-            child = self._persistence.start_child(RDB, work, self._done)
+            self._children.require_memory()
+            child = self._children.start(RDB, work, self._done)
         except OSError as error:
             log.warning("Can't save in background: fork: %s", error.strerror)
             self._set_failed(True)

@@ -9,34 +9,42 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 from slotmesh.node.base.errors import CommandError
 from slotmesh.node.base.gates import SERVER_LOADING
+from slotmesh.node.clients.client import Client
 from slotmesh.node.persistence.aof import Aof
 from slotmesh.node.persistence.aof_load import load_log_steps
 from slotmesh.node.persistence.errors import LoadError
 from slotmesh.node.persistence.loading import KeyspaceSink, Progress, Steps, load_rdb_steps, run_steps, run_steps_slowly
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
 
 class Loader:
-    """Loads files into the keyspace of a server. `progress` exists while it does."""
+    """Loads files into the keyspace of a node. `progress` exists while it does."""
 
     def __init__(
         self,
-        server: Server,
+        state: NodeState,
         aof: Aof,
         load_function: Callable[..., None],
         clear_functions: Callable[[], None],
+        *,
+        new_client: Callable[[], Client],
+        starts_as_replica: Callable[[], bool],
+        verifies: Callable[[], bool],
     ) -> None:
-        self._server = server
-        self._config = server.config
-        self._keyspace = server.keyspace
+        """`new_client`: a pseudo-client. `starts_as_replica`: whether what is expired is another node's to remove.
+        `verifies`: whether checksums are looked at, if the configuration wants them.
+        """
+        self._state = state
+        self._config = state.config
+        self._keyspace = state.keyspace
+        self._new_client = new_client
+        self._starts_as_replica = starts_as_replica
+        self._verifies = verifies
         self._aof = aof
         self._load_function = load_function
         self._clear_functions = clear_functions
@@ -54,16 +62,16 @@ class Loader:
         steps = self._log_steps() if self._config.appendonly else None
         path = self._config.dbfilename
         if steps is None and path and os.path.exists(path):
-            steps = self.rdb_steps(path, drop_expired=not self._server.replication.starts_as_replica)
+            steps = self.rdb_steps(path, drop_expired=not self._starts_as_replica())
         if steps is not None:
             await self.load(steps)
             log.info("DB loaded from disk: %.3f seconds", time.perf_counter() - started)
 
     async def load(self, steps: Steps) -> None:
         """Run loading steps while clients are told LOADING. Raises LoadError or OSError."""
-        server, keyspace = self._server, self._keyspace
+        state, keyspace = self._state, self._keyspace
         with self._loading():
-            await run_steps_slowly(steps, server.state.refresh_clock, server.fibers)
+            await run_steps_slowly(steps, state.refresh_clock, state.fibers)
         keyspace.dirty = 0
 
     @contextlib.contextmanager
@@ -73,7 +81,7 @@ class Loader:
         Nothing but values that live on is made, and values hold no cycles; walking them again and again as they become
         more costs a quarter of the time. Afterwards they are frozen out of the collector's sight.
         """
-        self._server.state.set_gate(SERVER_LOADING, True)
+        self._state.set_gate(SERVER_LOADING, True)
         gc.disable()
         try:
             with self._keyspace.expiry_ignored:
@@ -81,7 +89,7 @@ class Loader:
         finally:
             gc.freeze()
             gc.enable()
-            self._server.state.set_gate(SERVER_LOADING, False)
+            self._state.set_gate(SERVER_LOADING, False)
             self.progress = None
 
     def rdb_steps(self, path: str, *, drop_expired: bool, replace: bool = False) -> Steps:
@@ -95,7 +103,7 @@ class Loader:
         self._loaded(sink)
 
     def _verify_files(self) -> bool:
-        return self._config.rdbchecksum and self._server.persistence.verify_checksums
+        return self._config.rdbchecksum and self._verifies()
 
     def _key_delay_us(self) -> int:
         return self._config.key_load_delay
@@ -118,7 +126,7 @@ class Loader:
         for file in manifest.files:
             started = time.perf_counter()
             yield from load_log_steps(
-                self._server,
+                self._new_client,
                 self._aof.files.path(file.name),
                 sink,
                 self.progress,

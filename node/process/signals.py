@@ -14,14 +14,14 @@ import os
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
 from slotmesh.node.persistence.saver import remove_if_there, temp_name
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.process.shutdown import Shutdown
+from slotmesh.node.scripting.host import Scripting
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -32,8 +32,12 @@ _LOOK_EVERY_S: Final = 1.0
 class Signals:
     """Waits for the signals of one node. To be made in the main thread, inside trio, before other threads are."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, state: NodeState, shutdown: Shutdown, scripting: Scripting, requested: trio.Event) -> None:
+        """`requested` is set once the node ends anyway."""
+        self._state = state
+        self._shutdown = shutdown
+        self._scripting = scripting
+        self._requested = requested
         self._token = trio.lowlevel.current_trio_token()
         #: When the loop last showed that it runs; None before the first signal.
         self._alive_s: float | None = None
@@ -55,7 +59,7 @@ class Signals:
             pass
 
     def _take(self, number: int) -> None:
-        shutdown = self._server.shutdown
+        shutdown = self._shutdown
         if number == signal.SIGINT and shutdown.signalled:
             log.warning("You insist... exiting now.")
             self._leave()
@@ -65,22 +69,21 @@ class Signals:
         self._token.run_sync_soon(self._begin, number)
 
     def _begin(self, number: int) -> None:
-        server = self._server
-        if server.shutdown_requested.is_set():
+        if self._requested.is_set():
             return
         log.warning("Received %s scheduling shutdown...", signal.Signals(number).name)
-        config = server.config
+        config = self._state.config
         flags = config.shutdown_on_sigint if number == signal.SIGINT else config.shutdown_on_sigterm
         save = True if "save" in flags else False if "nosave" in flags else None
         try:
-            server.shutdown.begin(save=save, now="now" in flags, force="force" in flags, safe="safe" in flags)
+            self._shutdown.begin(save=save, now="now" in flags, force="force" in flags, safe="safe" in flags)
         except Exception:  # a bug of ours: the next signal must still be heard
-            server.complaints.fault("a shutdown")
+            self._state.complaints.fault("a shutdown")
 
     def _look(self) -> None:
         assert self._alive_s is not None
-        patience_s = max(self._server.config.shutdown_timeout, 1)
-        if self._server.scripting.running is not None and time.monotonic() - self._alive_s > patience_s:
+        patience_s = max(self._state.config.shutdown_timeout, 1)
+        if self._scripting.running is not None and time.monotonic() - self._alive_s > patience_s:
             log.warning("A script holds the process for more than %d seconds: exiting without saving.", patience_s)
             self._leave()
         self._token.run_sync_soon(self._note_alive, idempotent=True)

@@ -36,7 +36,7 @@ class Family:
     `word` is what the confirmations say behind an optional `un`: `subscribe`, `psubscribe`, `ssubscribe`.
     """
 
-    __slots__ = ("_count", "_held", "leave_word", "subscribers", "word")
+    __slots__ = ("_count", "_held", "_named", "leave_word", "subscribers", "word")
 
     def __init__(
         self,
@@ -44,12 +44,14 @@ class Family:
         leave_word: bytes,
         held: Callable[[Client], dict[bytes, None]],
         count: Callable[[Client], int],
+        named: Callable[[int], None],
     ) -> None:
         self.word = word
         self.leave_word = leave_word
         self.subscribers: Subscribers = {}
         self._held = held
         self._count = count
+        self._named = named
 
     def join(self, client: Client, names: Iterable[bytes]) -> Many:
         """Subscribe `client` to all `names`; the confirmations, one per name."""
@@ -61,7 +63,7 @@ class Family:
                 self.subscribers.setdefault(name, {})[client] = None
             confirmations.append(Push((self.word, name, self._count(client))))
         client.set_gate(GATE_SUBSCRIBED, True)
-        client.server.client_eviction.named(len(confirmations))
+        self._named(len(confirmations))
         return Many(confirmations)
 
     def leave(self, client: Client, names: Iterable[bytes]) -> Many:
@@ -99,18 +101,26 @@ def message_forms(*parts: bytes) -> tuple[Raw, Raw]:
     return Raw(b"*%d\r\n%b" % (len(parts), body)), Raw(b">%d\r\n%b" % (len(parts), body))
 
 
+def _patterns_of(client: Client) -> dict[bytes, None]:
+    return client.patterns
+
+
 class PubSub:
     """All subscriptions of one node."""
 
-    def __init__(self) -> None:
+    def __init__(self, named: Callable[[int], None]) -> None:
+        """`named` is told of how many more names clients give us to remember."""
         plain_count = lambda client: len(client.channels) + len(client.patterns)  # noqa: E731
-        self.channels: Final = Family(b"subscribe", b"unsubscribe", lambda client: client.channels, plain_count)
-        self.patterns: Final = Family(b"psubscribe", b"punsubscribe", lambda client: client.patterns, plain_count)
+        self.channels: Final = Family(b"subscribe", b"unsubscribe", lambda client: client.channels, plain_count, named)
+        self.patterns: Final = Family(
+            b"psubscribe", b"punsubscribe", lambda client: client.patterns, plain_count, named
+        )
         self.shard_channels: Final = Family(
             b"ssubscribe",
             b"sunsubscribe",
             lambda client: client.shard_channels,
             lambda client: len(client.shard_channels),
+            named,
         )
         self._globs: dict[bytes, Glob] = {}
 

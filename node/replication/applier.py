@@ -13,18 +13,21 @@ from __future__ import annotations
 import logging
 from collections import deque
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import attrs
 
 from slotmesh.node.base.errors import ErrorReply
+from slotmesh.node.clients.blocking import Blocking
 from slotmesh.node.clients.client import GATE_PRIMARY, Client
+from slotmesh.node.observe.calls import CallReports
+from slotmesh.node.replication.local_expiry import LocalExpiry
 from slotmesh.node.replication.stream import Stream
 from slotmesh.node.replication.stream_parser import StreamParser, wire_length
-from slotmesh.node.serving.dispatch import execute
+from slotmesh.node.serving.dispatch import Dispatch
 from slotmesh.node.serving.fast_path import best_path
 from slotmesh.node.spec.registry import CommandSpec
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -37,14 +40,28 @@ _NO_LIMIT_NS: Final = 2**63 - 1
 _OVERRUN: Final = 2
 
 
+@attrs.frozen
+class Applying:
+    """What commands of a primary are run with."""
+
+    state: NodeState
+    dispatch: Dispatch
+    blocking: Blocking
+    reports: CallReports
+    local_expiry: LocalExpiry
+
+
 class Applier:
     """Applies one connection's stream; `client` is the pseudo-client, whose database outlives the connection."""
 
-    def __init__(self, server: Server, stream: Stream, client: Client) -> None:
-        self._server = server
+    def __init__(self, applying: Applying, stream: Stream, client: Client) -> None:
+        state = self._state = applying.state
+        self._dispatch = applying.dispatch
+        self._blocking = applying.blocking
+        self._local_expiry = applying.local_expiry
         self._stream = stream
         self._client = client
-        self._path = best_path(server, self._finish)
+        self._path = best_path(state, applying.blocking, stream, applying.reports, self._finish)
         self._parser = StreamParser()
         #: Received, not parsed; parsed, not applied in full.
         self._chunks: deque[bytes] = deque()
@@ -101,42 +118,42 @@ class Applier:
 
     def _enter(self) -> None:
         """The primary's commands run now: no key is past its expiry."""
-        self._server.keyspace.expiry_ignored.__enter__()
-        self._server.replication.local_expiry.suspended = True
+        self._state.keyspace.expiry_ignored.__enter__()
+        self._local_expiry.suspended = True
 
     def _leave(self) -> None:
         """Clients may look again."""
-        self._server.keyspace.expiry_ignored.__exit__()
-        self._server.replication.local_expiry.suspended = False
+        self._state.keyspace.expiry_ignored.__exit__()
+        self._local_expiry.suspended = False
 
     def _run_batch(self) -> None:
         """Run some of the parsed commands, by the fast path as far as it goes."""
-        client, server, commands = self._client, self._server, self._commands
+        client, blocking, commands = self._client, self._blocking, self._commands
         began = self._position
         end = min(began + _BATCH, len(commands))
         while self._position < end:
             if client.multi is None:
                 self._position += self._path.run(client, commands[self._position : end], 0, _NO_LIMIT_NS)
-                if server.blocking.ready:
+                if blocking.ready:
                     self._serve_blocked()
                     continue
                 if self._position == end:
                     break
             self._run_long(commands[self._position])
-        server.stats.commands += self._position - began
+        self._state.stats.commands += self._position - began
 
     def _run_long(self, argv: list[bytes]) -> None:
         """Run a command that the fast path leaves: those of transactions, containers, unusual spellings."""
         client = self._client
         self._position += 1
-        result = execute(client, argv)
+        result = self._dispatch.execute(client, argv)
         if type(result) is ErrorReply:
             self._tell_error(argv, result)
         if client.multi is not None:
             self._queued += wire_length(argv)
         else:
             self._queued = 0
-            if self._server.blocking.ready:
+            if self._blocking.ready:
                 self._serve_blocked()
 
     def _finish(self, client: Client, spec: CommandSpec, argv: list[bytes], result: Any) -> bool:
@@ -155,7 +172,7 @@ class Applier:
     def _serve_blocked(self) -> None:
         """Clients of this replica that wait for a key are none of the primary's."""
         self._leave()
-        self._server.blocking.serve_ready()
+        self._blocking.serve_ready()
         self._enter()
 
     def _pass_on(self) -> None:
@@ -177,8 +194,7 @@ class Applier:
             size -= len(piece)
 
 
-def new_primary_client(server: Server) -> Client:
-    """The pseudo-client for a primary."""
-    client = server.new_client()
+def new_primary_client(client: Client) -> Client:
+    """Make `client` the pseudo-client for a primary."""
     client.set_gate(GATE_PRIMARY, True)
     return client

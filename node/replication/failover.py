@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Final
 from slotmesh.node.base.errors import CommandError
 from slotmesh.node.clients.pause import FAILOVER, FOREVER_MS, WRITES
 from slotmesh.node.replication.handshake import Failed, Outcome
+from slotmesh.node.replication.ports import Roles
 from slotmesh.node.replication.replica import ONLINE
 
 if TYPE_CHECKING:
+    from slotmesh.node.clients.pause import Pause
     from slotmesh.node.clustering.plain_guard import PlainGuard
-    from slotmesh.node.replication.manager import Replication
-    from slotmesh.node.server import Server
+    from slotmesh.node.replication.replicas import Replicas
+    from slotmesh.node.replication.stream import Stream
+    from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -32,9 +35,12 @@ IN_PROGRESS: Final = "failover-in-progress"
 class Failover:
     """The coordinated failover of one node. `state` is what INFO shows as `master_failover_state`."""
 
-    def __init__(self, server: Server, replication: Replication) -> None:
-        self._server = server
-        self._replication = replication
+    def __init__(self, state: NodeState, pause: Pause, stream: Stream, replicas: Replicas, roles: Roles) -> None:
+        self._state = state
+        self._pause = pause
+        self._stream = stream
+        self._replicas = replicas
+        self._roles = roles
         self.state = IDLE
         self._target: tuple[str, int] | None = None
         self._end_ms = 0
@@ -53,19 +59,18 @@ class Failover:
 
     def start(self, target: tuple[str, int] | None, force: bool, timeout_ms: int) -> None:
         """FAILOVER. Raises CommandError."""
-        replication = self._replication
         if self.state != IDLE:
             raise CommandError("ERR FAILOVER already in progress.")
-        if replication.is_replica:
+        if self._roles.is_replica:
             raise CommandError("ERR FAILOVER is not valid when server is a replica.")
-        if not len(replication.replicas):
+        if not len(self._replicas):
             raise CommandError("ERR FAILOVER requires connected replicas.")
         if force and (not timeout_ms or target is None):
             raise CommandError("ERR FAILOVER with force option requires both a timeout and target HOST and IP.")
         if target is None:
             log.info("FAILOVER requested to any replica.")
         else:
-            replica = replication.replicas.find(*target)
+            replica = self._replicas.find(*target)
             if replica is None:
                 raise CommandError("ERR FAILOVER target HOST and PORT is not a replica.")
             if replica.state != ONLINE:
@@ -73,12 +78,12 @@ class Failover:
             log.info("FAILOVER requested to %s:%d.", *target)
         self._target = target
         self._force = force
-        self._end_ms = self._server.clock.mono_ms + timeout_ms if timeout_ms else 0
+        self._end_ms = self._state.clock.mono_ms + timeout_ms if timeout_ms else 0
         # Asked before the pause, as it moves the offset: most replicas answer at once, the others within a second.
-        replication.stream.ack_wanted = True
-        replication.stream.flush()
+        self._stream.ack_wanted = True
+        self._stream.flush()
         self.state = WAITING_FOR_SYNC
-        self._server.pause.start(FAILOVER, WRITES, FOREVER_MS)
+        self._pause.start(FAILOVER, WRITES, FOREVER_MS)
         if target is not None:
             self._name_heir(target)
 
@@ -91,7 +96,7 @@ class Failover:
         was_in_progress = self.in_progress
         self._clear()
         if was_in_progress:
-            self._replication.become_primary()
+            self._roles.become_primary()
         if self.guard is not None:
             self.guard.end_hand_over()
 
@@ -100,13 +105,13 @@ class Failover:
         self._target = None
         self._end_ms = 0
         self._force = False
-        self._server.pause.end(FAILOVER)
+        self._pause.end(FAILOVER)
 
     def check(self) -> None:
         """Look whether a replica has caught up or the time is over: after every acknowledgement, and in the cron."""
-        if self.state != WAITING_FOR_SYNC or self._server.fibers.halfway:
+        if self.state != WAITING_FOR_SYNC or self._state.fibers.halfway:
             return
-        if self._end_ms and self._server.clock.mono_ms >= self._end_ms:
+        if self._end_ms and self._state.clock.mono_ms >= self._end_ms:
             if not self._force:
                 self.abort("Replica never caught up before timeout")
                 return
@@ -114,11 +119,11 @@ class Failover:
             log.info("FAILOVER to %s:%d time out exceeded, failing over.", *self._target)
             self._hand_over(self._target)
             return
-        offset = self._replication.stream.offset
+        offset = self._stream.offset
         if self._target is None:
-            chosen = next((each for each in self._replication.replicas if each.ack_offset == offset), None)
+            chosen = next((each for each in self._replicas if each.ack_offset == offset), None)
         else:
-            chosen = self._replication.replicas.find(*self._target)
+            chosen = self._replicas.find(*self._target)
         if chosen is not None and chosen.state == ONLINE and chosen.ack_offset == offset:
             target = chosen.host, chosen.intro.port
             log.info("Failover target %s:%d is synced, failing over.", *target)
@@ -133,7 +138,7 @@ class Failover:
             self._name_heir(target)
         self._target = target
         self.state = IN_PROGRESS
-        self._replication.become_replica_of(*target)
+        self._roles.become_replica_of(*target)
 
     def on_handshake(self, outcome: Outcome) -> None:
         """The chosen replica has answered PSYNC ... FAILOVER."""

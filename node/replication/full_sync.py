@@ -18,13 +18,15 @@ import fcntl
 import logging
 import os
 import secrets
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import attrs
 import trio
 
 from slotmesh.node.keyspace.keyspace import Keyspace
 from slotmesh.node.persistence.child import Child, ChildResult, Report
+from slotmesh.node.persistence.manager import Persistence
 from slotmesh.node.persistence.saver import remove_if_there, temp_name
 from slotmesh.node.persistence.snapshot import SnapshotOptions, save_file, write_snapshot
 from slotmesh.node.replication.replica import (
@@ -40,9 +42,7 @@ from slotmesh.node.replication.replica import (
 from slotmesh.node.replication.replicas import Replicas
 from slotmesh.node.replication.stream import NO_DB, Stream
 from slotmesh.node.replication.transfer import MARK_LENGTH
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -79,10 +79,13 @@ class Round:
 class FullSync:
     """Makes snapshots for the waiting replicas of one node."""
 
-    def __init__(self, server: Server, replicas: Replicas, stream: Stream) -> None:
-        self._server = server
-        self._replicas = replicas
-        self._stream = stream
+    def __init__(
+        self, state: NodeState, persistence: Persistence, replicas: Replicas, stream: Stream, flush: Callable[[], None]
+    ) -> None:
+        """`flush`: sends what clients and replicas are owed."""
+        self._state = state
+        self._persistence, self._flush = persistence, flush
+        self._replicas, self._stream = replicas, stream
         self._nursery: trio.Nursery | None = None
         self._round: Round | None = None
 
@@ -131,10 +134,10 @@ class FullSync:
         return any(replica.state == WAITING for replica in self._replicas)
 
     def _start_if_time(self) -> None:
-        persistence = self._server.persistence
+        persistence = self._persistence
         if self._nursery is None or self._round is not None or persistence.child is not None:
             return
-        if self._server.fibers.halfway:
+        if self._state.fibers.halfway:
             return  # the cron asks again
         waiting = [replica for replica in self._replicas if replica.state == WAITING]
         if not waiting:
@@ -142,18 +145,18 @@ class FullSync:
         filters = waiting[0].intro.filters
         chosen = [replica for replica in waiting if replica.intro.filters == filters]
         can_stream = all(replica.intro.capabilities & CAN_EOF for replica in chosen)
-        streamed = can_stream and (self._server.config.repl_diskless_sync or bool(filters))
+        streamed = can_stream and (self._state.config.repl_diskless_sync or bool(filters))
         if streamed and not self._is_time(chosen):
             return
         self._start(chosen, streamed)
 
     def _is_time(self, waiting: list[Replica]) -> bool:
-        config = self._server.config
+        config = self._state.config
         enough = config.repl_diskless_sync_max_replicas
         if enough and len(waiting) >= enough:
             return True
         oldest_ms = min(replica.waiting_since_ms for replica in waiting)
-        return self._server.clock.now_ms - oldest_ms >= config.repl_diskless_sync_delay * 1000
+        return self._state.clock.now_ms - oldest_ms >= config.repl_diskless_sync_delay * 1000
 
     # -- a round ---------------------------------------------------------------------------------------------
 
@@ -186,7 +189,7 @@ class FullSync:
             self._replicas.send(replica, (b"+FULLRESYNC %b %d\r\n" % (self._stream.history.replid, offset),))
 
     def _options(self, filters: int) -> SnapshotOptions:
-        options: SnapshotOptions = self._server.persistence.snapshot_options()
+        options: SnapshotOptions = self._persistence.snapshot_options()
         return attrs.evolve(options, functions=()) if filters & WITHOUT_FUNCTIONS else options
 
     def _child_ended(self, current: Round, result: ChildResult) -> None:
@@ -206,7 +209,7 @@ class FullSync:
     def left(self) -> None:
         """A replica is gone: a file that nobody waits for is not worth its memory, unless it is a save, too."""
         current = self._round
-        if current is not None and not current.streamed and not current.alive() and not self._server.config.save:
+        if current is not None and not current.streamed and not current.alive() and not self._state.config.save:
             log.info("Background saving for replicas is of no use any more: killing it.")
             self._kill_child(current)
 
@@ -216,7 +219,7 @@ class FullSync:
             self._kill_child(self._round)
 
     def _kill_child(self, current: Round) -> None:
-        child = self._server.persistence.child
+        child = self._persistence.child
         if current.result is None and child is not None:
             child.kill()
 
@@ -224,13 +227,13 @@ class FullSync:
 
     def _start_streamed(self, current: Round) -> None:
         assert self._nursery is not None
-        keyspace, options = self._server.keyspace, self._options(current.filters)
+        keyspace, options = self._state.keyspace, self._options(current.filters)
         with_data = not current.filters & WITHOUT_DATA
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         os.set_blocking(read_fd, False)
         try:
-            child = self._server.persistence.start_child(
+            child = self._persistence.children.start(
                 RDB,
                 lambda report: _write_to_pipe(write_fd, keyspace, options, with_data, report),
                 lambda _child, result: self._child_ended(current, result),
@@ -248,7 +251,7 @@ class FullSync:
         try:
             await self._pass_on(current, read_fd)
         except Exception:  # a bug of ours, or a system call that nobody expected to fail: these replicas try again
-            self._server.complaints.fault("a full sync")
+            self._state.complaints.fault("a full sync")
             self._kill_child(current)
             self._give_up(current, "the transfer failed")
             self._finish(current)
@@ -281,7 +284,7 @@ class FullSync:
             self._send_to_all(current, mark)
             for replica in current.alive():
                 self._streamed_to(replica)
-            self._server.data_plane.flush()
+            self._flush()
         self._finish(current)
 
     def _streamed_to(self, replica: Replica) -> None:
@@ -307,7 +310,7 @@ class FullSync:
 
     async def _sockets_took(self, current: Round) -> None:
         """Until every replica's socket took what was queued for it: the slowest sets the pace, nothing piles up."""
-        self._server.data_plane.flush()
+        self._flush()
         for replica in current.alive():
             while replica.client.sock is not None and replica.client.unsent is not None:
                 await replica.drained.wait()
@@ -315,8 +318,8 @@ class FullSync:
     # -- by file ---------------------------------------------------------------------------------------------
 
     def _start_file(self, current: Round) -> None:
-        keyspace, options = self._server.keyspace, self._options(current.filters)
-        path = self._server.config.dbfilename
+        keyspace, options = self._state.keyspace, self._options(current.filters)
+        path = self._state.config.dbfilename
 
         def work(report: Report) -> None:
             save_file(path, temp_name(os.getpid()), keyspace, options, report.progress, lambda: not report.orphaned())
@@ -330,7 +333,7 @@ class FullSync:
             else:
                 self._send_file(current, path)
 
-        self._server.persistence.start_child(RDB, work, done)
+        self._persistence.children.start(RDB, work, done)
 
     def _send_file(self, current: Round, path: str) -> None:
         assert self._nursery is not None
@@ -349,7 +352,7 @@ class FullSync:
 
     def _maybe_remove(self, path: str) -> None:
         """`rdb-del-sync-files`: a node without persistence of its own leaves no files behind. They are open still."""
-        config = self._server.config
+        config = self._state.config
         if config.rdb_del_sync_files and not config.save and not config.appendonly:
             log.info("Removing the RDB file used to feed replicas in a persistence-less instance")
             remove_if_there(path)
@@ -359,9 +362,9 @@ class FullSync:
             await self._send_file_to(replica, fd, size)
         except OSError as error:
             log.warning("Can't read the RDB for replica %s: %s", replica.name, error.strerror)
-            self._server.data_plane.drop(replica.client)
+            replica.client.server.data_plane.drop(replica.client)
         except Exception:  # a bug of ours
-            self._server.data_plane.fault(replica.client)
+            replica.client.server.data_plane.fault(replica.client)
 
     async def _send_file_to(self, replica: Replica, fd: int, size: int) -> None:
         client = replica.client
@@ -369,7 +372,7 @@ class FullSync:
             self._replicas.send(replica, (b"$%d\r\n" % size,))
             while client.sock is not None and (data := os.read(fd, _READ_SIZE)):
                 self._replicas.send(replica, (data,))
-                self._server.data_plane.flush()
+                self._flush()
                 while client.sock is not None and client.unsent is not None:
                     await replica.drained.wait()
                 await trio.lowlevel.checkpoint()
@@ -379,7 +382,7 @@ class FullSync:
             return
         if replica.intro.rdb_only:
             self._close_when_sent(replica)
-            self._server.data_plane.drop(client)
+            client.server.data_plane.drop(client)
             return
         log.info("Synchronization with replica %s succeeded", replica.name)
         self._replicas.put_online(replica)

@@ -15,13 +15,12 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
-from slotmesh.node.replication.applier import Applier
+from slotmesh.node.replication.applier import Applier, Applying
 from slotmesh.node.replication.stream import Stream
 from slotmesh.node.replication.stream_parser import ProtocolError
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
-    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 
@@ -45,13 +44,13 @@ class Incoming:
     """
 
     def __init__(
-        self, server: Server, stream: Stream, client: Client, rest: bytes, on_received: Callable[[int], None]
+        self, applying: Applying, stream: Stream, client: Client, rest: bytes, on_received: Callable[[int], None]
     ) -> None:
         """`rest` came in behind the handshake or the snapshot; `on_received` is told how many bytes came since."""
-        self._server = server
+        self._state = applying.state
         self._fd = client.fd
         self._on_received = on_received
-        self._applier = Applier(server, stream, client)
+        self._applier = Applier(applying, stream, client)
         self._applier.take(rest)
         self.end: Exception | None = None
         #: Called when bytes were received outside of the task that applies them: that one may be waiting for the
@@ -90,7 +89,7 @@ class Incoming:
 
     def apply(self, budget_ns: int = SLICE_NS) -> None:
         """Apply what was received, for a while. Raises ProtocolError."""
-        self._server.state.refresh_clock()
+        self._state.refresh_clock()
         self._applier.run(budget_ns)
 
     def to_come(self) -> int:
@@ -110,7 +109,7 @@ class Incoming:
         """
         now = perf_counter_ns()
         receive_until, apply_until = now + _RECEIVING_NS, now + _DRAIN_NS
-        with self._server.propagation.set_aside():
+        with self._state.propagation.set_aside():
             while True:
                 self.receive()
                 if not self._apply_rest(apply_until):

@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.replication.link import CONNECTED, SYNC
 
 if TYPE_CHECKING:
-    from slotmesh.node.replication.manager import Replication
-    from slotmesh.node.server import Server
+    from slotmesh.node.base.stats import Stats
+    from slotmesh.node.replication.failover import Failover
+    from slotmesh.node.replication.link import PrimaryLink
+    from slotmesh.node.replication.replicas import Replicas
+    from slotmesh.node.replication.stream import Stream
+    from slotmesh.node.state import NodeState
 
 
-def replication_fields(server: Server, replication: Replication) -> dict[str, Any]:
+class Shown(Protocol):
+    """Replication, as the section shows it; `node/replication/manager.py` says what each of its attributes means."""
+
+    can_resume: bool
+    failover: Failover
+    link: PrimaryLink | None
+    replicas: Replicas
+    stream: Stream
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether this node follows a primary."""
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the stream produced, or applied by a replica."""
+
+    @property
+    def unapplied(self) -> int:
+        """Bytes received and not applied yet."""
+
+    @property
+    def primary_offset_age_ms(self) -> int | None:
+        """Time since a primary of this history was last heard."""
+
+    def offset_to_succeed(self) -> int:
+        """The offset that a replica would take its primary's place with."""
+
+
+def replication_fields(state: NodeState, replication: Shown) -> dict[str, Any]:
     """The whole section."""
-    stream, replicas, config = replication.stream, replication.replicas, server.config
+    stream, replicas, config = replication.stream, replication.replicas, state.config
     backlog = stream.backlog
     fields: dict[str, Any] = {"role": "slave" if replication.is_replica else "master"}
     if replication.is_replica:
-        fields |= _replica_fields(server, replication)
+        fields |= _replica_fields(state, replication)
     fields["connected_slaves"] = len(replicas)
     if config.min_replicas_to_write and config.min_replicas_max_lag:
         fields["min_slaves_good_slaves"] = replicas.good
@@ -43,20 +76,20 @@ def replication_fields(server: Server, replication: Replication) -> dict[str, An
     }
 
 
-def traffic_fields(server: Server) -> dict[str, Any]:
+def traffic_fields(stats: Stats) -> dict[str, Any]:
     """Bytes of replication, for the `stats` section."""
     return {
-        "total_net_repl_input_bytes": server.stats.repl_input_bytes,
-        "total_net_repl_output_bytes": server.stats.repl_output_bytes,
+        "total_net_repl_input_bytes": stats.repl_input_bytes,
+        "total_net_repl_output_bytes": stats.repl_output_bytes,
     }
 
 
-def memory_fields(replication: Replication) -> dict[str, Any]:
+def memory_fields(stream: Stream) -> dict[str, Any]:
     """What the backlog and the replicas hold, for the `memory` section.
 
     They share their bytes: what is beyond the size of the backlog is there for a replica only.
     """
-    backlog = replication.stream.backlog
+    backlog = stream.backlog
     held = backlog.memory if backlog is not None else 0
     size = backlog.size if backlog is not None else 0
     return {
@@ -66,9 +99,9 @@ def memory_fields(replication: Replication) -> dict[str, Any]:
     }
 
 
-def _replica_fields(server: Server, replication: Replication) -> dict[str, Any]:
+def _replica_fields(state: NodeState, replication: Shown) -> dict[str, Any]:
     """How the link to the primary stands."""
-    config, link, now_ms = server.config, replication.link, server.clock.now_ms
+    config, link, now_ms = state.config, replication.link, state.clock.now_ms
     assert link is not None
     up = link.state == CONNECTED
     io_ms = replication.primary_offset_age_ms

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
+import attrs
 import trio
 
-from slotmesh.node.clients.pause import BY_CLIENT
+from slotmesh.node.clients.client import Client
+from slotmesh.node.clients.pause import BY_CLIENT, Pause
 from slotmesh.node.persistence.errors import LoadError
+from slotmesh.node.persistence.manager import Persistence
+from slotmesh.node.replication.applier import Applying
+from slotmesh.node.replication.failover import Failover
 from slotmesh.node.replication.handshake import (
     Failed,
     FullSync,
@@ -26,14 +32,12 @@ from slotmesh.node.replication.handshake import (
 )
 from slotmesh.node.replication.incoming import Incoming
 from slotmesh.node.replication.loading import Snapshot
+from slotmesh.node.replication.ports import LinkOwner
+from slotmesh.node.replication.stream import Stream
 from slotmesh.node.replication.stream_parser import ProtocolError
 from slotmesh.node.replication.transfer import Transfer, TransferError
 from slotmesh.node.resp.encoder import encode_command
-
-if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
-    from slotmesh.node.replication.manager import Replication
-    from slotmesh.node.server import Server
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -57,12 +61,28 @@ class LinkBroken(Exception):
     """The connection is of no use any more; the text is for the log."""
 
 
+@attrs.frozen
+class LinkParts:
+    """What links to primaries work with."""
+
+    state: NodeState
+    persistence: Persistence
+    pause: Pause
+    clients: dict[int, Client]
+    stream: Stream
+    failover: Failover
+    applying: Callable[[], Applying]
+    flush: Callable[[], None]
+    """Sends what clients and replicas are owed."""
+
+
 class PrimaryLink:
     """The link to one primary. `client` is the pseudo-client that its commands run as."""
 
-    def __init__(self, server: Server, replication: Replication, host: str, port: int, client: Client) -> None:
-        self._server = server
-        self._replication = replication
+    def __init__(self, parts: LinkParts, owner: LinkOwner, host: str, port: int, client: Client) -> None:
+        self._state = parts.state
+        self._parts = parts
+        self._owner = owner
         self.host = host
         self.port = port
         self.client = client
@@ -111,7 +131,7 @@ class PrimaryLink:
     def set_state(self, state: str) -> None:
         """Enter a state and tell."""
         self.state = state
-        self._replication.on_link_changed()
+        self._owner.on_link_changed()
 
     async def _one_connection(self) -> bool:
         """Connect and follow until it breaks; whether to try again at once."""
@@ -132,7 +152,7 @@ class PrimaryLink:
                 log.error("The link to MASTER is dropped for a bug of this server", exc_info=group)
         at_once = at_once or self._connection_scope.cancelled_caught
         if self.state == CONNECTED:
-            self.down_since_ms = self._server.clock.now_ms
+            self.down_since_ms = self._state.clock.now_ms
         self.incoming = None
         self.transfer = None
         self._forget_client()
@@ -148,18 +168,18 @@ class PrimaryLink:
 
     def _forget_client(self) -> None:
         """The pseudo-client is no connection any more, and what of a transaction was queued did not happen."""
-        self._server.clients.pop(self.client.id, None)
-        self._replication.reset_primary_client(self.client)
+        self._parts.clients.pop(self.client.id, None)
+        self._owner.reset_primary_client(self.client)
 
     # -- connecting ------------------------------------------------------------------------------------------
 
     async def _connect(self) -> trio.SocketStream:
-        server = self._server
+        state = self._state
         log.info("Connecting to MASTER %s:%d", self.host, self.port)
         self.set_state(CONNECTING)
-        with trio.fail_after(server.config.repl_timeout):
+        with trio.fail_after(state.config.repl_timeout):
             stream = await trio.open_tcp_stream(
-                self.host, self.port, local_address=server.config.bind_source_addr or None
+                self.host, self.port, local_address=state.config.bind_source_addr or None
             )
         log.info("MASTER <-> REPLICA sync started")
         return stream
@@ -172,7 +192,7 @@ class PrimaryLink:
             raise LinkBroken(outcome.reason)
         if isinstance(outcome, Resume):
             log.info("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.")
-            self._replication.on_resumed(outcome.replid)
+            self._owner.on_resumed(outcome.replid)
         else:
             rest = await self._full_sync(stream, outcome, rest)
         await self._follow(stream, rest)
@@ -192,12 +212,12 @@ class PrimaryLink:
             held += await self._receive(stream, _READ_SIZE)
         for remark in handshake.remarks:
             log.info("%s", remark)
-        self._replication.failover.on_handshake(handshake.outcome)
+        self._parts.failover.on_handshake(handshake.outcome)
         return handshake.outcome, held
 
     def _plan(self) -> HandshakePlan:
-        config, replication = self._server.config, self._replication
-        resume = replication.resume_point()
+        config, owner = self._state.config, self._owner
+        resume = owner.resume_point()
         if resume is not None:
             log.info("Trying a partial resynchronization (request %s:%d).", resume[0].decode(), resume[1])
         else:
@@ -210,7 +230,7 @@ class PrimaryLink:
             password=config.masterauth,
             replid=replid,
             next_offset=next_offset,
-            failover=replication.failover.in_progress,
+            failover=self._parts.failover.in_progress,
         )
 
     # -- full sync -------------------------------------------------------------------------------------------
@@ -229,14 +249,14 @@ class PrimaryLink:
         piece = transfer.feed(rest)
         while not transfer.started:
             piece = transfer.feed(await receive())
-        replication = self._replication
-        same_history = isinstance(outcome, FullSync) and outcome.replid == replication.stream.history.replid
-        snapshot = Snapshot(self._server, transfer, same_history, replication.on_snapshot_begins)
+        owner = self._owner
+        same_history = isinstance(outcome, FullSync) and outcome.replid == self._parts.stream.history.replid
+        snapshot = Snapshot(self._state, self._parts.persistence, transfer, same_history, owner.on_snapshot_begins)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send_newlines, stream)
             await snapshot.take(piece, receive)
             nursery.cancel_scope.cancel()
-        replication.on_snapshot_loaded(outcome, snapshot.aux)
+        owner.on_snapshot_loaded(outcome, snapshot.aux)
         log.info("MASTER <-> REPLICA sync: Finished with success")
         self._ack_due.set()  # this is what puts us online
         return transfer.rest
@@ -250,12 +270,12 @@ class PrimaryLink:
     # -- following -------------------------------------------------------------------------------------------
 
     async def _follow(self, stream: trio.SocketStream, rest: bytes) -> None:
-        server, client = self._server, self.client
+        state, client = self._state, self.client
         client.fd = stream.socket.fileno()
         client.addr, client.laddr = _address(stream.socket.getpeername()), _address(stream.socket.getsockname())
-        client.created_ms = client.last_used_ms = server.clock.now_ms
-        server.clients[client.id] = client
-        incoming = self.incoming = Incoming(server, self._replication.stream, client, rest, self._heard)
+        client.created_ms = client.last_used_ms = state.clock.now_ms
+        self._parts.clients[client.id] = client
+        incoming = self.incoming = Incoming(self._parts.applying(), self._parts.stream, client, rest, self._heard)
         self.transfer = None
         self.down_since_ms = 0
         self.set_state(CONNECTED)
@@ -272,20 +292,20 @@ class PrimaryLink:
 
     async def _apply(self, incoming: Incoming) -> None:
         """Apply a slice of what was received. CLIENT PAUSE holds the primary's commands back as well."""
-        pause, fibers = self._server.pause, self._server.fibers
+        pause, fibers = self._parts.pause, self._state.fibers
         await fibers.whole()
         while pause.is_paused_for(BY_CLIENT):
             await trio.sleep(_LOOK_AT_PAUSE_S)
             await fibers.whole()
         await fibers.run(incoming.apply)
-        self.client.last_used_ms = self._server.clock.now_ms
-        self._server.data_plane.flush()
+        self.client.last_used_ms = self._state.clock.now_ms
+        self._parts.flush()
         await trio.lowlevel.checkpoint()
 
     async def _wait_for_more(self, stream: trio.SocketStream, incoming: Incoming) -> None:
         """Until the primary says something, or somebody else took what it said. Raises LinkBroken when it is silent for
         too long."""
-        with trio.move_on_after(self._server.config.repl_timeout) as scope:
+        with trio.move_on_after(self._state.config.repl_timeout) as scope:
             incoming.wake = scope.cancel
             await trio.lowlevel.wait_readable(stream.socket)
         if scope.cancelled_caught and trio.current_time() >= scope.deadline:
@@ -296,13 +316,13 @@ class PrimaryLink:
         with contextlib.suppress(trio.BrokenResourceError):
             while not self._old_sync:
                 self._ack_due = trio.Event()
-                await self._send(stream, self._replication.ack_command())
+                await self._send(stream, self._owner.ack_command())
                 with trio.move_on_after(_ACK_EVERY_S):
                     await self._ack_due.wait()
 
     async def _receive(self, stream: trio.SocketStream, size: int) -> bytes:
         """More bytes from the primary. Raises LinkBroken when it is silent for too long or hangs up."""
-        with trio.move_on_after(self._server.config.repl_timeout):
+        with trio.move_on_after(self._state.config.repl_timeout):
             data = bytes(await stream.receive_some(size))
             # A connection that was given up while the bytes came in must not change anything any more.
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -314,12 +334,12 @@ class PrimaryLink:
 
     def _heard(self, size: int) -> None:
         """`size` bytes came from the primary."""
-        self.last_io_ms = self._server.clock.mono_ms
-        self._server.stats.repl_input_bytes += size
+        self.last_io_ms = self._state.clock.mono_ms
+        self._state.stats.repl_input_bytes += size
 
     async def _send(self, stream: trio.SocketStream, data: bytes) -> None:
         if data:
-            with trio.fail_after(self._server.config.repl_timeout):
+            with trio.fail_after(self._state.config.repl_timeout):
                 await stream.send_all(data)
 
 

@@ -31,7 +31,8 @@ from slotmesh.node.persistence.snapshot import sync_directory
 from slotmesh.node.replication.transfer import Transfer
 
 if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+    from slotmesh.node.persistence.manager import Persistence
+    from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -48,8 +49,16 @@ class Snapshot:
     `same_history`: the old data is an earlier state of the data that comes, so it may be served meanwhile.
     """
 
-    def __init__(self, server: Server, transfer: Transfer, same_history: bool, begin: Callable[[], None]) -> None:
-        self._server = server
+    def __init__(
+        self,
+        state: NodeState,
+        persistence: Persistence,
+        transfer: Transfer,
+        same_history: bool,
+        begin: Callable[[], None],
+    ) -> None:
+        self._state = state
+        self._persistence = persistence
         self._transfer = transfer
         self._same_history = same_history
         self._begin = begin
@@ -61,8 +70,8 @@ class Snapshot:
 
         Raises LoadError, TransferError or OSError.
         """
-        way = self._server.config.repl_diskless_load
-        by_file = way == "disabled" or (way == "on-empty-db" and self._server.keyspace.total_keys() > 0)
+        way = self._state.config.repl_diskless_load
+        by_file = way == "disabled" or (way == "on-empty-db" and self._state.keyspace.total_keys() > 0)
         transfer, target = self._transfer, "to disk" if by_file else "to parser"
         if transfer.streamed:
             log.info("MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF %s", target)
@@ -78,8 +87,8 @@ class Snapshot:
     # -- by file ---------------------------------------------------------------------------------------------
 
     async def _by_file(self, piece: bytes, receive: Receive) -> None:
-        server = self._server
-        path, temp_path = server.config.dbfilename, f"temp-{int(time())}.{os.getpid()}.rdb"
+        state, persistence = self._state, self._persistence
+        path, temp_path = state.config.dbfilename, f"temp-{int(time())}.{os.getpid()}.rdb"
         try:
             await self._write_file(temp_path, piece, receive)
             self._kill_saving_child()
@@ -89,14 +98,14 @@ class Snapshot:
                 os.unlink(temp_path)
             raise
         await trio.to_thread.run_sync(sync_directory, os.path.dirname(path))
-        await server.fibers.whole()  # a script may be reading the old data, or be one of its functions
+        await state.fibers.whole()  # a script may be reading the old data, or be one of its functions
         self._begin_loading()
-        empty_data(server)
-        loader = server.persistence.loader
+        empty_data(state, persistence)
+        loader = persistence.loader
         try:
             await loader.load(loader.rdb_steps(path, drop_expired=False))
         except BaseException:
-            empty_data(server)
+            empty_data(state, persistence)
             raise
         finally:
             self._remove_unwanted(path)
@@ -124,13 +133,13 @@ class Snapshot:
 
     def _kill_saving_child(self) -> None:
         """A BGSAVE that ended later would put older data over the received file."""
-        child = self._server.persistence.child
+        child = self._persistence.child
         if child is not None and child.kind == "rdb":
             log.info("Replica is about to load the RDB received from the master: killing the pending RDB child.")
             child.kill()
 
     def _remove_unwanted(self, path: str) -> None:
-        config = self._server.config
+        config = self._state.config
         if config.rdb_del_sync_files and not config.save and not config.appendonly:
             log.info("Removing the RDB file obtained from the master. This replica has persistence disabled")
             remove_if_there(path)
@@ -142,54 +151,54 @@ class Snapshot:
     # -- as it arrives ---------------------------------------------------------------------------------------
 
     async def _load_directly(self, piece: bytes, receive: Receive) -> None:
-        server = self._server
-        await server.fibers.whole()
+        state, persistence = self._state, self._persistence
+        await state.fibers.whole()
         self._begin_loading()
-        empty_data(server)
-        server.state.set_gate(SERVER_LOADING, True)
-        sink = KeyspaceSink(server.keyspace, server.persistence.load_function, delay_us=self._key_delay_us)
+        empty_data(state, persistence)
+        state.set_gate(SERVER_LOADING, True)
+        sink = KeyspaceSink(state.keyspace, persistence.load_function, delay_us=self._key_delay_us)
         try:
             await self._decode(sink, piece, receive)
         except BaseException:
-            empty_data(server)
+            empty_data(state, persistence)
             raise
         finally:
-            server.state.set_gate(SERVER_LOADING, False)
+            state.set_gate(SERVER_LOADING, False)
 
     async def _swap_in(self, piece: bytes, receive: Receive) -> None:
-        server = self._server
+        state, persistence = self._state, self._persistence
         log.info("MASTER <-> REPLICA sync: Loading DB in memory")
-        fresh = Keyspace(server.config.databases, clustered=server.keyspace.clustered)
+        fresh = Keyspace(state.config.databases, clustered=state.keyspace.clustered)
         functions: list[bytes] = []
         sink = KeyspaceSink(fresh, functions.append, delay_us=self._key_delay_us)
         gate = SERVER_ASYNC_LOADING if self._same_history else SERVER_LOADING
-        server.state.set_gate(gate, True)
+        state.set_gate(gate, True)
         try:
             await self._decode(sink, piece, receive)
-            await server.fibers.whole()
+            await state.fibers.whole()
             self._begin()
             log.info("MASTER <-> REPLICA sync: Swapping active DB with loaded DB")
-            swap_data(server, fresh)
+            swap_data(state, persistence, fresh)
             for code in functions:
-                server.persistence.load_function(code)
+                persistence.load_function(code)
         finally:
-            server.state.set_gate(gate, False)
+            state.set_gate(gate, False)
 
     def _key_delay_us(self) -> int:
-        return self._server.config.key_load_delay
+        return self._state.config.key_load_delay
 
     async def _decode(self, sink: KeyspaceSink, piece: bytes, receive: Receive) -> None:
         """Load what arrives until the snapshot ends; progress shows in INFO."""
-        server, transfer = self._server, self._transfer
-        loader = server.persistence.loader
-        decoder = RdbDecoder(sink, verify=server.config.rdbchecksum and server.persistence.verify_checksums)
+        state, persistence, transfer = self._state, self._persistence, self._transfer
+        loader = persistence.loader
+        decoder = RdbDecoder(sink, verify=state.config.rdbchecksum and persistence.verify_checksums)
         loader.progress = Progress(transfer.total, time())
         try:
             while True:
                 decoder.feed(piece)
                 loader.progress.loaded_bytes = transfer.received
                 steps = _decode_steps(decoder, sink, transfer.finished)
-                await run_steps_slowly(steps, server.state.refresh_clock, server.fibers)
+                await run_steps_slowly(steps, state.refresh_clock, state.fibers)
                 if transfer.finished:
                     break
                 piece = transfer.feed(await receive())
@@ -211,20 +220,20 @@ def _decode_steps(decoder: RdbDecoder, sink: KeyspaceSink, last: bool) -> Iterat
         decoder.finish()
 
 
-def empty_data(server: Server) -> None:
+def empty_data(state: NodeState, persistence: Persistence) -> None:
     """Remove all keys and function libraries: other data takes their place. Nobody is sent commands for it."""
-    keyspace = server.keyspace
+    keyspace = state.keyspace
     keyspace.empty(keyspace.dbs)
     keyspace.field_expiry.clear()
-    server.persistence.clear_functions()
-    if not server.config.replica_lazy_flush:
+    persistence.clear_functions()
+    if not state.config.replica_lazy_flush:
         keyspace.lazy_free.drain()
 
 
-def swap_data(server: Server, fresh: Keyspace) -> None:
+def swap_data(state: NodeState, persistence: Persistence, fresh: Keyspace) -> None:
     """Let the data of `fresh` take the place of all data here."""
-    keyspace = server.keyspace
-    empty_data(server)
+    keyspace = state.keyspace
+    empty_data(state, persistence)
     for db, loaded in zip(keyspace.dbs, fresh.dbs, strict=True):
         db.swap_with(loaded)
     keyspace.field_expiry.adopt(fresh.field_expiry)

@@ -6,20 +6,16 @@ primary knows nothing, so the replica must see to them itself, and to no others 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from slotmesh.node.base.errors import CommandError
 from slotmesh.node.spec import registry
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.state import NodeState
 
 
 class LocalExpiry:
     """Which keys with an expiry were written here. It hears of writes as a feed of propagation."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
         self._keys: dict[tuple[int, bytes], None] = {}
         #: Set while commands of the primary run: those are not ours.
         self.suspended = False
@@ -30,7 +26,7 @@ class LocalExpiry:
 
     def set_active(self, on: bool) -> None:
         """Whether this is a writable replica."""
-        feeds = self._server.propagation.feeds
+        feeds = self._state.propagation.feeds
         if on and self._written not in feeds:
             feeds.append(self._written)
         elif not on and self._written in feeds:
@@ -45,7 +41,7 @@ class LocalExpiry:
             spec = registry.find(argv)
         except CommandError:
             return  # MULTI and the like of a propagated batch are no business of ours, nor are unknown words
-        db = self._server.keyspace.dbs[db_index]
+        db = self._state.keyspace.dbs[db_index]
         for position in spec.key_positions(argv):
             if db.expire_at(argv[position]) is not None:
                 self._keys[db_index, argv[position]] = None
@@ -54,7 +50,7 @@ class LocalExpiry:
         """Remove the noted keys whose time has come, and forget those that have no expiry any more."""
         if not self._keys:
             return
-        dbs = self._server.keyspace.dbs
+        dbs = self._state.keyspace.dbs
         for db_index, key in list(self._keys):
             db = dbs[db_index]
             if db.expire_at(key) is None:

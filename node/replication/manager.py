@@ -7,7 +7,7 @@ that one's successor may let it go on.
     become_replica_of    keeps the data until the new primary says whether it is of the same history
     become_primary       goes on under a new name of the history; who followed the old one may resume here
 
-The rest of the node uses: `offset`, `offset_to_succeed`, `flush`, `write_refusal`, `is_replica`, `role`,
+The rest of the node uses: `offset`, `offset_to_succeed`, `flush`, `rules`, `is_replica`, `role`,
 `primary_link_up`, `primary_offset_age_ms`, the two calls above, and `link_listeners`.
 """
 
@@ -19,29 +19,34 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from slotmesh.cluster.numbers import to_uint
 from slotmesh.node.base import errors
 from slotmesh.node.base.gates import SERVER_PAUSED, SERVER_REPLICA, SERVER_STALE
 from slotmesh.node.base.log import set_role
 from slotmesh.node.clients.client import GATE_MULTI
-from slotmesh.node.keyspace.database import DELETE, HIDE, HIDE_FROM_READS
 from slotmesh.node.replication.applier import new_primary_client
 from slotmesh.node.replication.failover import Failover
 from slotmesh.node.replication.handshake import FullSync as FullSyncAnswer
 from slotmesh.node.replication.handshake import OldSync
-from slotmesh.node.replication.history import MOST_CREDIBLE_OFFSET, History, is_replication_id
+from slotmesh.node.replication.history import History
 from slotmesh.node.replication.info import memory_fields, replication_fields, traffic_fields
-from slotmesh.node.replication.link import CONNECTED, PrimaryLink, encode_ack
+from slotmesh.node.replication.link import CONNECTED, LinkParts, PrimaryLink, encode_ack
 from slotmesh.node.replication.local_expiry import LocalExpiry
 from slotmesh.node.replication.on_disk import OnDisk
+from slotmesh.node.replication.ports import Node
 from slotmesh.node.replication.replica import Replica
+from slotmesh.node.replication.rules import Rules
+from slotmesh.node.replication.saved_place import database_of, place_as_aux, place_of
 from slotmesh.node.replication.serving import Serving, new_replication_id
 from slotmesh.node.replication.stream import NO_DB, Stream
 
 if TYPE_CHECKING:
-    from slotmesh.node.base.errors import ErrorReply
+    from slotmesh.node.clients.blocking import Blocking
     from slotmesh.node.clients.client import Client
-    from slotmesh.node.server import Server
+    from slotmesh.node.clients.pause import Pause
+    from slotmesh.node.observe.info import Provider
+    from slotmesh.node.persistence.manager import Persistence
+    from slotmesh.node.replication.applier import Applying
+    from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -52,15 +57,34 @@ REPLICA: Final = "replica"
 class Replication:
     """Replication of one node."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self.stream = Stream(server.propagation, History(new_replication_id()))
-        self.stream.may_ask = lambda: not server.state.gates & SERVER_PAUSED
-        self.serving = Serving(server, self.stream)
+    def __init__(
+        self,
+        state: NodeState,
+        persistence: Persistence,
+        pause: Pause,
+        blocking: Blocking,
+        *,
+        clients: dict[int, Client],
+        primary_client: Client,
+        node: Node,
+        applying: Callable[[LocalExpiry], Applying],
+    ) -> None:
+        """`primary_client`: a pseudo-client for the commands of our primary. `applying`: what they are run with."""
+        self._state = state
+        self._persistence = persistence
+        self._blocking = blocking
+        self._node = node
+        self.stream = Stream(state.propagation, History(new_replication_id()))
+        self.stream.may_ask = lambda: not state.gates & SERVER_PAUSED
+        self.serving = Serving(state, persistence, pause, blocking, self.stream, node)
         self.replicas = self.serving.replicas
-        self.failover = Failover(server, self)
-        self.local_expiry = LocalExpiry(server)
-        self.on_disk = OnDisk(server)
+        self.failover = Failover(state, pause, self.stream, self.replicas, self)
+        self.rules = Rules(state, self.replicas, lambda: self.is_replica, lambda: self.primary_link_up)
+        expiry = self.local_expiry = LocalExpiry(state)
+        self.on_disk = OnDisk(persistence.aof)
+        self._link_parts = LinkParts(
+            state, persistence, pause, clients, self.stream, self.failover, lambda: applying(expiry), node.flush
+        )
         self.link: PrimaryLink | None = None
         #: Whether the data here is the state of history `stream.history` at `stream.offset`.
         self.can_resume = False
@@ -68,39 +92,36 @@ class Replication:
         self.link_listeners: list[Callable[[], None]] = []
         #: Monotonic ms of the last byte from the primary before the present one, if the data are still of that history.
         self._heard_before_ms: int | None = None
-        self._primary_client: Client = new_primary_client(server)
+        self._primary_client = new_primary_client(primary_client)
         self._nursery: trio.Nursery | None = None
         self._next_second_ms = 0
 
-    def wire(self) -> None:
-        """Take part in the node: hear of its settings and of time, and follow `replicaof` if it is set."""
-        config = self._server.config
+    def wire(self, provide: Callable[[str, Provider], None]) -> None:
+        """Take part in the node: hear of its settings, and follow `replicaof` if it is set. `provide`: that of INFO."""
+        config = self._state.config
         config.on_change("repl-backlog-size", self._resize_backlog)
         for name in ("min-replicas-to-write", "min-replicas-max-lag"):
             config.on_change(name, lambda _: self._recount())
         config.on_change("replica-read-only", lambda _: self._writability_changed())
         config.on_change("replica-serve-stale-data", lambda _: self.on_link_changed())
-        self._server.cron.tasks.append(self._tick)
-        provide = self._server.info.provide
-        provide("replication", lambda: replication_fields(self._server, self))
-        provide("stats", lambda: traffic_fields(self._server))
-        provide("memory", lambda: memory_fields(self))
-        self._server.persistence.replication_aux = self.aux_fields
-        self._server.persistence.on_synced = self._log_synced
+        provide("replication", lambda: replication_fields(self._state, self))
+        provide("stats", lambda: traffic_fields(self._state.stats))
+        provide("memory", lambda: memory_fields(self.stream))
+        self._persistence.replication_aux = self.aux_fields
+        self._persistence.on_synced = self._log_synced
         self._recount()
         if config.replicaof is not None:
             self._follow(*config.replicaof)  # from where, only a loaded RDB could tell
 
     def _writability_changed(self) -> None:
         """What clients may write here, or who decides that, is another now."""
-        server = self._server
-        self.local_expiry.set_active(self.is_replica and not server.config.replica_read_only)
+        self.local_expiry.set_active(self.is_replica and not self._state.config.replica_read_only)
         self.refresh_expiry_mode()
-        server.refresh_write_gate()
+        self._node.refresh_write_gate()
 
     def _recount(self) -> None:
         self.replicas.refresh_good()
-        self._server.refresh_write_gate()
+        self._node.refresh_write_gate()
 
     def _resize_backlog(self, size: int) -> None:
         if self.stream.backlog is not None:
@@ -125,7 +146,7 @@ class Replication:
     @property
     def starts_as_replica(self) -> bool:
         """Whether this node is, or will be once the bus runs, a replica: known before the data is loaded."""
-        cluster = self._server.cluster
+        cluster = self._node.cluster
         return self.is_replica or (cluster is not None and cluster.core.view.myself.is_replica)
 
     @property
@@ -165,33 +186,11 @@ class Replication:
         if link is None:
             return None
         heard_ms = self._heard_before_ms if link.last_io_ms is None else link.last_io_ms
-        return None if heard_ms is None else max(0, self._server.clock.mono_ms - heard_ms)
-
-    @property
-    def expiry_mode(self) -> int:
-        """What this node does with keys past their expiry when a client asks."""
-        if self.is_replica:
-            return HIDE if self._server.config.replica_read_only else HIDE_FROM_READS
-        if self._server.state.gates & SERVER_PAUSED:
-            return HIDE
-        return HIDE_FROM_READS if self._server.config.import_mode else DELETE
+        return None if heard_ms is None else max(0, self._state.clock.mono_ms - heard_ms)
 
     def refresh_expiry_mode(self) -> None:
-        """Have the keyspace follow `expiry_mode`: to be called after the role, a pause or `import-mode` changed."""
-        self._server.keyspace.expiry_ignored.otherwise(self.expiry_mode)
-
-    def write_refusal(self) -> ErrorReply | None:
-        """Why clients may not write: this is a read-only replica, or a primary with too few replicas."""
-        config = self._server.config
-        if self.is_replica:
-            return errors.READ_ONLY if config.replica_read_only else None
-        if config.min_replicas_max_lag and self.replicas.good < config.min_replicas_to_write:
-            return errors.NO_REPLICAS
-        return None
-
-    def is_stale(self) -> bool:
-        """Whether the data may be old and must then not be served."""
-        return self.is_replica and not self.primary_link_up and not self._server.config.replica_serve_stale_data
+        """To be called after the role, a pause or `import-mode` changed."""
+        self.rules.refresh_expiry_mode()
 
     def flush(self) -> None:
         """End of a pass, after the log's: the stream goes to the backlog and the replicas."""
@@ -220,11 +219,7 @@ class Replication:
             return []
         else:
             db_index = max(stream.selected_db, 0)
-        return [
-            (b"repl-stream-db", b"%d" % db_index),
-            (b"repl-id", stream.history.replid),
-            (b"repl-offset", b"%d" % stream.offset),
-        ]
+        return place_as_aux(db_index, stream.history.replid, stream.offset)
 
     def restore(self, aux: dict[bytes, bytes], dropped: Iterable[tuple[int, bytes]]) -> None:
         """Take up the place in a history that a loaded RDB states.
@@ -232,11 +227,11 @@ class Replication:
         A replica may resume there. A primary goes on under a new name, and its former replicas may resume if they have
         exactly what it has; `dropped` are the keys of the RDB that have expired, which replicas only hide.
         """
-        replid, offset = aux.get(b"repl-id", b""), to_uint(aux.get(b"repl-offset", b""), MOST_CREDIBLE_OFFSET)
-        if offset is None or not is_replication_id(replid):
+        place = place_of(aux)
+        if place is None:
             return
         stream = self.stream
-        stream.offset = offset
+        replid, stream.offset = place
         if self.starts_as_replica:
             stream.history.restart(replid)
             self.can_resume = True
@@ -245,7 +240,7 @@ class Replication:
             stream.history.replid = replid
             stream.history.branch(new_replication_id(), stream.offset)
             self.serving.open_stream(feeding=not self.is_replica)
-            self.replicas.none_since_ms = self._server.clock.mono_ms
+            self.replicas.none_since_ms = self._state.clock.mono_ms
             for db_index, key in dropped:
                 stream.feed(db_index, [b"DEL", key])
 
@@ -265,7 +260,7 @@ class Replication:
             link.drain(patient=False)
         stream.flush()
         age_ms = self.primary_offset_age_ms if may_resume and self.can_resume else None
-        self._heard_before_ms = None if age_ms is None else self._server.clock.mono_ms - age_ms
+        self._heard_before_ms = None if age_ms is None else self._state.clock.mono_ms - age_ms
         if link is not None:
             link.retire()
         if not may_resume:
@@ -282,7 +277,7 @@ class Replication:
 
     def _follow(self, host: str, port: int) -> None:
         self.stream.set_feeding(False)
-        self.link = PrimaryLink(self._server, self, host, port, self._primary_client)
+        self.link = PrimaryLink(self._link_parts, self, host, port, self._primary_client)
         if self._nursery is not None:
             self._nursery.start_soon(self.link.run)
         self._role_changed((host, port))
@@ -303,26 +298,25 @@ class Replication:
         self.can_resume = False
         # They must learn the new name; they will resume.
         self.replicas.drop_all()
-        self.replicas.none_since_ms = self._server.clock.mono_ms
+        self.replicas.none_since_ms = self._state.clock.mono_ms
         self._role_changed(None)
         self._restart_log()
 
     def _role_changed(self, primary: tuple[str, int] | None) -> None:
-        server = self._server
-        if server.cluster is None:
-            server.config.replicaof = primary
-        server.state.set_gate(SERVER_REPLICA, primary is not None)
+        if self._node.cluster is None:
+            self._state.config.replicaof = primary
+        self._state.set_gate(SERVER_REPLICA, primary is not None)
         set_role("M" if primary is None else "S")
-        server.oom_score.role_changed(is_replica=primary is not None)
+        self._node.role_changed(is_replica=primary is not None)
         self.replicas.refresh_good()
         self._writability_changed()
         self.on_link_changed()
 
     def _unblock_all(self) -> None:
         """Who waits for a write may wait in vain on a replica: answer, and make it look for the primary."""
-        for client in list(self._server.blocking.blocked):
+        for client in list(self._blocking.blocked):
             client.close_after_reply = True
-            self._server.blocking.complete(client, errors.UNBLOCKED_ROLE)
+            self._blocking.complete(client, errors.UNBLOCKED_ROLE)
 
     def change_id(self) -> None:
         """Give the history another name: replicas that come back need a full sync (DEBUG CHANGE-REPL-ID)."""
@@ -332,7 +326,7 @@ class Replication:
 
     def on_link_changed(self) -> None:
         """The link has another state."""
-        self._server.state.set_gate(SERVER_STALE, self.is_stale())
+        self._state.set_gate(SERVER_STALE, self.rules.is_stale())
         for listener in self.link_listeners:
             listener()
 
@@ -356,8 +350,8 @@ class Replication:
         self.serving.full_sync.abort()
         self.replicas.drop_all()
         self.stream.close()
-        if self._server.config.appendonly:
-            self._server.persistence.rewriter.switch(False)
+        if self._state.config.appendonly:
+            self._persistence.rewriter.switch(False)
 
     def on_snapshot_loaded(self, answer: FullSyncAnswer | OldSync, aux: dict[bytes, bytes]) -> None:
         """The data here is the primary's, at the offset it said."""
@@ -374,8 +368,8 @@ class Replication:
         self._restart_log()
 
     def _select_primary_db(self, aux: dict[bytes, bytes]) -> None:
-        dbs = self._server.keyspace.dbs
-        self._primary_client.db = dbs[to_uint(aux.get(b"repl-stream-db", b"0"), len(dbs) - 1) or 0]
+        dbs = self._state.keyspace.dbs
+        self._primary_client.db = dbs[database_of(aux, len(dbs))]
 
     def reset_primary_client(self, client: Client) -> None:
         """The link is down: a transaction that had begun will be sent again."""
@@ -386,8 +380,8 @@ class Replication:
 
     def _restart_log(self) -> None:
         """The append-only file was closed while other data came in: begin a new one with it."""
-        if self._server.config.appendonly and self._nursery is not None:
-            self._server.persistence.rewriter.switch(True)
+        if self._state.config.appendonly and self._nursery is not None:
+            self._persistence.rewriter.switch(True)
 
     def ack_command(self) -> bytes:
         """REPLCONF ACK with the offset reached."""
@@ -415,9 +409,9 @@ class Replication:
         """A replica tells how far it is."""
         self.replicas.on_ack(replica, offset, aof_offset)
         self.failover.check()
-        self._server.shutdown.check()
+        self._node.acknowledged()
 
-    def _tick(self) -> bool:
+    def tick(self) -> bool:
         """The housekeeping; whether something is to be looked at again soon."""
         self.failover.check()
         waiting = self.serving.full_sync.maybe_start()
@@ -427,7 +421,7 @@ class Replication:
 
     def keep_in_touch(self) -> None:
         """Once a second: show the replicas that we live, and see whether they do."""
-        now_ms = self._server.clock.mono_ms
+        now_ms = self._state.clock.mono_ms
         if now_ms >= self._next_second_ms:
             self._next_second_ms = now_ms + 1000
             self.serving.every_second(is_replica=self.is_replica)

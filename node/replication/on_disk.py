@@ -7,19 +7,16 @@ position of the stream is on disk when the position of the log that was noted wi
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 from slotmesh.node.persistence import aof as states
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.persistence.aof import Aof
 
 
 class OnDisk:
     """Follows the log of a replica."""
 
-    def __init__(self, server: Server) -> None:
-        self._aof = server.persistence.aof
+    def __init__(self, aof: Aof) -> None:
+        self._aof = aof
         self._noted: deque[tuple[int, int]] = deque()  # (bytes of the log, offset)
         self._last = -1
         self._synced = 0

@@ -84,7 +84,7 @@ class Replica:
         self.held_bytes = 0
         self.over_soft_limit_since_ms = 0
         self.online_ms = 0
-        self.waiting_since_ms = client.server.clock.now_ms
+        self.waiting_since_ms = client.server.state.clock.now_ms
         # progress of the snapshot, for the time limit
         self.stuck_bytes = 0
         self.stuck_since_ms = 0

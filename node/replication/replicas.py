@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from slotmesh.node.clients.client import GATE_REPLICA, GATE_REPLY, KIND_REPLICA, REPLY_OFF, Client
@@ -12,7 +12,7 @@ from slotmesh.node.replication.replica import ONLINE, SNAPSHOT, WAITING, Introdu
 from slotmesh.node.spec.registry import MAY_REPLICATE, READONLY, WRITE, CommandSpec
 
 if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+    from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -20,12 +20,14 @@ log = logging.getLogger("node")
 class Replicas:
     """The attached replicas, in the order in which they came."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, state: NodeState, refresh_write_gate: Callable[[], None]) -> None:
+        """`refresh_write_gate`: to be called when there are enough replicas for writes, or no longer."""
+        self._state = state
+        self._refresh_write_gate = refresh_write_gate
         self._replicas: dict[int, Replica] = {}  # by client id
         self._introductions: dict[int, Introduction] = {}
         #: Since when nobody is attached, in monotonic ms: the time to live of the backlog counts from here.
-        self.none_since_ms = server.clock.mono_ms
+        self.none_since_ms = state.clock.mono_ms
         #: Online replicas within `min-replicas-max-lag`, as counted by the last `refresh_good`.
         self.good = 0
 
@@ -64,12 +66,12 @@ class Replicas:
         replica.release()
         replica.on_drained()
         if not self._replicas:
-            self.none_since_ms = self._server.clock.mono_ms
+            self.none_since_ms = self._state.clock.mono_ms
         self.refresh_good()
 
     def drop(self, replica: Replica) -> None:
         """Close a replica's connection; it will come back if it wants to."""
-        self._server.data_plane.drop(replica.client)
+        replica.client.server.data_plane.drop(replica.client)
 
     def turn_out(self, client: Client, spec: CommandSpec) -> None:
         """A replica sent a command that is for clients: close the connection."""
@@ -91,7 +93,7 @@ class Replicas:
     def put_online(self, replica: Replica) -> None:
         """The replica has all data up to the stream it is given now."""
         replica.state = ONLINE
-        replica.online_ms = self._server.clock.now_ms
+        replica.online_ms = self._state.clock.now_ms
         self.refresh_good()
 
     # -- sending ---------------------------------------------------------------------------------------------
@@ -119,10 +121,10 @@ class Replicas:
         """Queue bytes for a replica's socket."""
         client = replica.client
         client.out += data
-        self._server.stats.repl_output_bytes += sum(map(len, data))
+        self._state.stats.repl_output_bytes += sum(map(len, data))
         if not client.pending and client.sock is not None:
             client.pending = True
-            self._server.data_plane.touch(client)
+            client.server.data_plane.touch(client)
 
     def start_stream(self, replica: Replica) -> None:
         """Let go of what was held: from now on the replica gets the stream as it comes."""
@@ -134,7 +136,7 @@ class Replicas:
         A limit below the size of the backlog would cut off replicas that could resume at once, so it is raised to
         that, as in stock.
         """
-        config, now_ms = self._server.config, self._server.clock.mono_ms
+        config, now_ms = self._state.config, self._state.clock.mono_ms
         hard, soft, soft_s = config.client_output_buffer_limit[KIND_REPLICA]
         size = replica.held_bytes
         over = bool(hard) and size > max(hard, config.repl_backlog_size)
@@ -145,7 +147,7 @@ class Replicas:
             replica.over_soft_limit_since_ms = 0
         if over:
             log.warning("Replica %s closed for overcoming of output buffer limits.", replica.name)
-            self._server.stats.output_buffer_disconnections += 1
+            self._state.stats.output_buffer_disconnections += 1
             self.drop(replica)
 
     # -- acknowledgements ------------------------------------------------------------------------------------
@@ -175,11 +177,11 @@ class Replicas:
 
     def lag_s(self, replica: Replica) -> int:
         """Seconds since an online replica was last heard of, 0 for others."""
-        return replica.silent_ms(self._server.clock.now_ms) // 1000 if replica.state == ONLINE else 0
+        return replica.silent_ms(self._state.clock.now_ms) // 1000 if replica.state == ONLINE else 0
 
     def refresh_good(self) -> None:
         """Count the replicas that count for `min-replicas-to-write`."""
-        config, before = self._server.config, self.good
+        config, before = self._state.config, self.good
         limit = config.min_replicas_max_lag
         if config.min_replicas_to_write and limit:
             online = (replica for replica in self._replicas.values() if replica.state == ONLINE)
@@ -187,11 +189,11 @@ class Replicas:
         else:
             self.good = 0
         if self.good != before:
-            self._server.refresh_write_gate()
+            self._refresh_write_gate()
 
     def drop_silent(self) -> None:
         """Close replicas that let `repl-timeout` pass: without a word, or without taking any of their snapshot."""
-        now_ms, limit_ms = self._server.clock.now_ms, self._server.config.repl_timeout * 1000
+        now_ms, limit_ms = self._state.clock.now_ms, self._state.config.repl_timeout * 1000
         for replica in self:
             if replica.state == ONLINE:
                 if not replica.old_sync and replica.silent_ms(now_ms) > limit_ms:

@@ -7,17 +7,20 @@ import secrets
 import socket
 from typing import TYPE_CHECKING, Final
 
-from slotmesh.node.clients.pause import FAILOVER
+from slotmesh.node.clients.blocking import Blocking
+from slotmesh.node.clients.pause import FAILOVER, Pause
+from slotmesh.node.persistence.manager import Persistence
 from slotmesh.node.replication.full_sync import FullSync
 from slotmesh.node.replication.history import ID_LENGTH
+from slotmesh.node.replication.ports import Node
 from slotmesh.node.replication.replica import CAN_PSYNC2, SNAPSHOT, WAITING
 from slotmesh.node.replication.replicas import Replicas
 from slotmesh.node.replication.stream import Stream
 from slotmesh.node.replication.waiting import Waiting
+from slotmesh.node.state import NodeState
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
-    from slotmesh.node.server import Server
 
 log = logging.getLogger("node")
 
@@ -32,12 +35,21 @@ def new_replication_id() -> bytes:
 class Serving:
     """The stream's consumers: attached replicas, snapshots for them, and clients that wait for their word."""
 
-    def __init__(self, server: Server, stream: Stream) -> None:
-        self._server = server
+    def __init__(
+        self,
+        state: NodeState,
+        persistence: Persistence,
+        pause: Pause,
+        blocking: Blocking,
+        stream: Stream,
+        node: Node,
+    ) -> None:
+        self._state = state
+        self._pause = pause
         self._stream = stream
-        self.replicas = Replicas(server)
-        self.full_sync = FullSync(server, self.replicas, stream)
-        self.waiting = Waiting(server.blocking, stream)
+        self.replicas = Replicas(state, node.refresh_write_gate)
+        self.full_sync = FullSync(state, persistence, self.replicas, stream, node.flush)
+        self.waiting = Waiting(blocking, stream)
         stream.deliver = self.replicas.deliver
         stream.oldest_held = self.replicas.oldest_held
         self._seconds = 0
@@ -77,13 +89,13 @@ class Serving:
             log.info("Replication backlog created, my new replication ID is '%s'", stream.history.replid.decode())
         replica = self.replicas.attach(client)
         replica.old_sync = old_sync
-        if self._server.config.repl_disable_tcp_nodelay:
+        if self._state.config.repl_disable_tcp_nodelay:
             _let_packets_fill(client)
         self.full_sync.enlist(replica)
 
     def open_stream(self, *, feeding: bool) -> None:
         """Keep a backlog from here on; `feeding`: of what runs here, not of what a primary sends."""
-        self._stream.open(self._server.config.repl_backlog_size)
+        self._stream.open(self._state.config.repl_backlog_size)
         self._stream.set_feeding(feeding)
 
     # -- keeping going ---------------------------------------------------------------------------------------
@@ -105,15 +117,15 @@ class Serving:
         replicas.refresh_good()
 
     def _ping_or_forget(self) -> None:
-        server, stream = self._server, self._stream
-        config = server.config
+        state, stream = self._state, self._stream
+        config = state.config
         if len(self.replicas):
             # While a failover waits for a replica to catch up the offset must stand still.
             due = not self._seconds % config.repl_ping_replica_period
-            if due and not server.pause.is_paused_for(FAILOVER):
+            if due and not self._pause.is_paused_for(FAILOVER):
                 stream.ping()
         elif stream.backlog is not None and config.repl_backlog_ttl:
-            idle_ms = server.clock.mono_ms - self.replicas.none_since_ms
+            idle_ms = state.clock.mono_ms - self.replicas.none_since_ms
             if idle_ms > config.repl_backlog_ttl * 1000:
                 self._forget_backlog()
 
@@ -125,7 +137,7 @@ class Serving:
         stream.history.restart(new_replication_id())
         log.info(
             "Replication backlog freed after %d seconds without connected replicas.",
-            self._server.config.repl_backlog_ttl,
+            self._state.config.repl_backlog_ttl,
         )
 
 

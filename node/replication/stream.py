@@ -92,6 +92,11 @@ class Stream:
         self._pending.append(data)
         self.offset += len(data)
 
+    def bytes_for_slow_replicas(self) -> int:
+        """What is held only for replicas that are behind, beyond the size of the backlog."""
+        backlog = self.backlog
+        return max(0, backlog.memory - backlog.size) if backlog is not None else 0
+
     def ping(self) -> None:
         """Show the replicas that this primary lives."""
         self._append(_PING)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from slotmesh.node.clients.blocking import Block, Blocking
+from slotmesh.node.clients.block import Block
+from slotmesh.node.clients.blocking import Blocking
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from slotmesh.cluster.numbers import INT64_MAX, INT64_MIN
+from slotmesh.node.base.errors import ErrorReply
 from slotmesh.node.base.native import compiled
 from slotmesh.node.resp.values import Many, NoReply, NullArray, OrderedSet, Pairs, Push, Raw, Status, Verbatim
 
@@ -229,3 +230,6 @@ def encode_command_plain(argv: list[bytes]) -> bytes:
 
 
 encode_command: Callable[[list[bytes]], bytes] = encode_command_plain if compiled is None else compiled.encode_command
+
+
+register_encoder(ErrorReply, lambda out, error, resp3: out.append(error.wire))

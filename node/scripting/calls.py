@@ -12,7 +12,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from binascii import crc_hqx
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import attrs
 
 from slotmesh.cluster.slots import key_slot
 from slotmesh.node.acl.check import ALLOWED, denied, judge
@@ -33,15 +36,18 @@ from slotmesh.node.scripting.conversion import error_text, number_text, to_int64
 from slotmesh.node.scripting.failures import ScriptFailure, Thrown
 from slotmesh.node.scripting.memory_cap import RESERVE
 from slotmesh.node.scripting.texts import cluster_text, denied_text, worded
-from slotmesh.node.serving.dispatch import call
 from slotmesh.node.spec import registry
 from slotmesh.node.spec.registry import LOOKUP, CommandSpec
 
 if TYPE_CHECKING:
+    from slotmesh.node.acl.check import DenialLog
     from slotmesh.node.clients.client import Client
-    from slotmesh.node.scripting.host import Scripting
+    from slotmesh.node.clients.tracking import Tracking
+    from slotmesh.node.clustering.host import ClusterHost
+    from slotmesh.node.scripting.randomness import Randomness
     from slotmesh.node.scripting.run import Run
-    from slotmesh.node.server import Server
+    from slotmesh.node.serving.dispatch import Dispatch
+    from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -59,13 +65,35 @@ _NEVER_WAIT: Final = frozenset(
 )
 
 
+@attrs.frozen
+class CallParts:
+    """What the commands of scripts run with."""
+
+    state: NodeState
+    dispatch: Dispatch
+    acl_log: DenialLog
+    tracking: Tracking
+    write_refusal: Callable[[], ErrorReply | None]
+    cluster: Callable[[], ClusterHost | None]
+
+
+class World(Protocol):
+    """What all Lua worlds of a node share."""
+
+    allow_all_commands: bool
+    """Scripts may call what no script may."""
+    randomness: Randomness
+
+
 class Calls:
     """The server as seen from one Lua world. `engine` is that world, set once it exists."""
 
-    def __init__(self, server: Server, scripting: Scripting) -> None:
-        self._server = server
+    def __init__(self, parts: CallParts, scripting: World, client: Client) -> None:
+        """`client`: a pseudo-client of its own."""
+        self._state = parts.state
+        self._parts = parts
         self._scripting = scripting
-        self._client: Client = server.new_client()
+        self._client = client
         self._client.is_script = True
         self.engine: Any = None
         self.thrown = Thrown()
@@ -134,15 +162,15 @@ class Calls:
             raise ScriptFailure(_NESTED)
         self.engine.check_room()
         argv = self._argv(args)
-        server, client = self._server, self._client
+        state, parts, client = self._state, self._parts, self._client
         self._calling = True
         try:
             spec = self._admit(run, client, argv)
-            server.stats.commands += 1
+            state.stats.commands += 1
             run.caller.commands_run += 1
-            result = call(client, spec, argv)
+            result = parts.dispatch.call(client, spec, argv)
             if run.caller.gates & GATE_TRACKING:
-                server.tracking.after_command(run.caller, spec, argv)
+                parts.tracking.after_command(run.caller, spec, argv)
             return result
         finally:
             self._calling = False
@@ -173,13 +201,13 @@ class Calls:
                 raise self._rejected(None, worded(b"Unknown Redis command called from script")) from None
         if not spec.min_arity <= len(argv) <= spec.max_arity:
             raise self._rejected(spec, worded(b"Wrong number of args calling Redis command from script"))
-        flags, gates = spec.flags, self._server.state.gates
+        flags, gates = spec.flags, self._state.gates
         if flags & registry.NOSCRIPT and not self._is_allowed(spec):
             raise self._rejected(spec, b"ERR This Redis command is not allowed from script")
         if gates & SERVER_STALE and not flags & registry.STALE:
             raise self._rejected(spec, b"ERR Can not execute the command on a stale replica")
         if client.gates & GATE_ACL:
-            verdict = denied(client, spec, argv)
+            verdict = denied(self._parts.acl_log, client, spec, argv)
             if verdict != ALLOWED:
                 raise self._rejected(spec, denied_text(verdict, client.user.name, spec.full_name))
         if run.read_only and flags & (registry.WRITE | registry.MAY_REPLICATE):
@@ -188,7 +216,7 @@ class Calls:
             self._check_server(run, spec, gates)
         if flags & registry.WRITE:
             run.wrote = True
-        if self._server.cluster is not None:
+        if self._parts.cluster() is not None:
             self._check_slot(run, client, spec, argv)
         return spec
 
@@ -198,32 +226,33 @@ class Calls:
 
     def _check_server(self, run: Run, spec: CommandSpec, gates: int) -> None:
         """Whether this node takes writes now. A run that wrote already may go on: half of it would be worse."""
-        server = self._server
+        state = self._state
         if run.wrote or run.trusted:
             return
         if spec.flags & registry.WRITE and gates & (SERVER_REPLICA | SERVER_WRITES_REFUSED):
-            refusal = server.write_refusal()
+            refusal = self._parts.write_refusal()
             if refusal is not None:
                 raise self._rejected(spec, refusal.line)
-        if gates & SERVER_MEMORY and spec.flags & registry.DENYOOM and server.state.out_of_memory and not run.allow_oom:
+        if gates & SERVER_MEMORY and spec.flags & registry.DENYOOM and state.out_of_memory and not run.allow_oom:
             raise self._rejected(spec, errors.OOM.line)
 
     def _check_slot(self, run: Run, client: Client, spec: CommandSpec, argv: list[bytes]) -> None:
         """A script uses keys of this node only; one that declares flags, of one slot only, unless it says otherwise."""
-        server, keyspace = self._server, self._server.keyspace
+        state, keyspace = self._state, self._state.keyspace
         keyspace.hot_key = None
         if run.trusted or not (spec.key_specs or spec.find_keys):
             return
-        served, slot = server.state.served, -1
+        served, slot = state.served, -1
         if spec.single_key > 0 and served is not None:
             key = argv[spec.single_key]
             slot = key_slot(key) if b"{" in key else crc_hqx(key, 0) & 0x3FFF
             if served[slot]:
                 keyspace.hot_key, keyspace.hot_slot = key, slot
         if keyspace.hot_key is None:
-            assert server.cluster is not None
+            cluster = self._parts.cluster()
+            assert cluster is not None
             try:
-                server.cluster.routing.check(client, spec, argv)
+                cluster.routing.check(client, spec, argv)
             except CommandError as error:
                 raise self._rejected(spec, cluster_text(error.reply, spec.full_name)) from None
             if keyspace.hot_key is None:
@@ -236,7 +265,7 @@ class Calls:
                 raise self._rejected(spec, b"ERR Script attempted to access keys that do not hash to the same slot")
 
     def _rejected(self, spec: CommandSpec | None, line: bytes) -> ScriptFailure:
-        self._server.stats.count_error(ErrorReply(line))
+        self._state.stats.count_error(ErrorReply(line))
         if spec is not None:
             spec.rejected_calls += 1
         return ScriptFailure(line, True)
@@ -262,7 +291,7 @@ class Calls:
         level = _to_int(number)
         if not 0 <= level <= 3:
             raise ScriptFailure(worded(b"Invalid debug level."))
-        if level >= _VERBOSITY.get(self._server.config.loglevel, 0):
+        if level >= _VERBOSITY.get(self._state.config.loglevel, 0):
             words = [_to_text(self.engine, word) for word in args[1:] if type(word) in (bytes, int, float)]
             log.log(_LEVELS[level], "%s", b" ".join(words).decode(errors="backslashreplace"))
 
@@ -288,7 +317,7 @@ class Calls:
         targets = _to_int(_to_number(args[0]) or 0)
         if targets & ~EVERYBODY:
             raise ScriptFailure(b"ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.")
-        run.targets = self._server.propagation.targets = targets
+        run.targets = self._state.propagation.targets = targets
 
     def acl_check_cmd(self, *args: Any) -> bool:
         """`redis.acl_check_cmd`: whether the caller of the script may run a command."""
@@ -321,7 +350,7 @@ class Calls:
 
     def count_error(self, line: bytes) -> None:
         """A script replies with an error inside an array."""
-        self._server.stats.count_error(ErrorReply(line))
+        self._state.stats.count_error(ErrorReply(line))
 
 
 def _int_argument(args: tuple[Any, ...], index: int, function: bytes) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,8 +34,10 @@ from slotmesh.node.spec.arguments import to_int64
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
+    from slotmesh.node.observe.monitors import Monitors
+    from slotmesh.node.scripting.calls import CallParts
     from slotmesh.node.scripting.engine import Engine
-    from slotmesh.node.server import Server
+    from slotmesh.node.serving.data_plane import DataPlane
     from slotmesh.node.spec.registry import CommandSpec
 
 log = logging.getLogger("node")
@@ -72,8 +75,22 @@ _TURN_NS: Final = 1_000_000
 class Scripting:
     """All that concerns scripts on one node."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(
+        self,
+        parts: CallParts,
+        data_plane: DataPlane,
+        monitors: Monitors,
+        *,
+        new_client: Callable[[], Client],
+        signalled: Callable[[], bool],
+    ) -> None:
+        """`new_client`: a pseudo-client, for what scripts call. `signalled`: whether a signal wants the node to end."""
+        self._state = parts.state
+        self._parts = parts
+        self._data_plane = data_plane
+        self._monitors = monitors
+        self._new_client = new_client
+        self._signalled = signalled
         #: Behind `math.random`, for scripts and functions alike.
         self.randomness = Randomness()
         self.cache = ScriptCache()
@@ -82,7 +99,7 @@ class Scripting:
         self._load_deadline_ns = 0
         self._resume_until_ns = 0
         self.functions = Functions(self._new_engine)
-        server.config.on_change("lua-memory-limit", self._limit_memory)
+        self._state.config.on_change("lua-memory-limit", self._limit_memory)
         #: DEBUG SET-DISABLE-DENY-SCRIPTS: scripts may call what no script may.
         self.allow_all_commands = False
 
@@ -92,7 +109,12 @@ class Scripting:
         from slotmesh.node.scripting.calls import Calls
         from slotmesh.node.scripting.engine import Engine
 
-        return Engine(Calls(self._server, self), self.interrupt, self._server.config.lua_memory_limit, register)
+        return Engine(
+            Calls(self._parts, self, self._new_client()),
+            self.interrupt,
+            self._state.config.lua_memory_limit,
+            register,
+        )
 
     def _limit_memory(self, limit: int) -> None:
         """CONFIG SET lua-memory-limit."""
@@ -154,8 +176,8 @@ class Scripting:
 
     def eval(self, client: Client, spec: CommandSpec, argv: list[bytes], *, by_sha: bool, read_only: bool) -> Any:
         """EVAL and its kin. Raises CommandError."""
-        if self._server.state.gates & SERVER_MONITORS:  # before the commands of the script
-            self._server.monitors.feed(client, spec, argv)
+        if self._state.gates & SERVER_MONITORS:  # before the commands of the script
+            self._monitors.feed(client, spec, argv)
         if by_sha and len(argv[1]) != _SHA1_LENGTH:
             raise CommandError(NO_SCRIPT)
         keys = _key_count(argv, errors.NOT_INTEGER)
@@ -167,8 +189,8 @@ class Scripting:
 
     def call_function(self, client: Client, spec: CommandSpec, argv: list[bytes], *, read_only: bool) -> Any:
         """FCALL and FCALL_RO. Raises CommandError."""
-        if self._server.state.gates & SERVER_MONITORS:
-            self._server.monitors.feed(client, spec, argv)
+        if self._state.gates & SERVER_MONITORS:
+            self._monitors.feed(client, spec, argv)
         function = self.functions.find(argv[1])
         keys = _key_count(argv, _BAD_KEYS)
         run = Run(client, spec, argv, function.name, is_eval=False)
@@ -180,25 +202,25 @@ class Scripting:
 
         What depends on the state of the node, dispatch has judged already, by the flags of the script.
         """
-        server = self._server
+        state = self._state
         if flags & script_flags.COMPATIBLE:
-            if server.state.gates & SERVER_STALE and not run.caller.gates & GATE_PRIMARY:
+            if state.gates & SERVER_STALE and not run.caller.gates & GATE_PRIMARY:
                 raise CommandError(errors.MASTER_DOWN)
         else:
-            if flags & script_flags.NO_CLUSTER and server.cluster is not None:
+            if flags & script_flags.NO_CLUSTER and self._parts.cluster() is not None:
                 raise CommandError(_NO_CLUSTER)
             if read_only and not flags & script_flags.NO_WRITES:
                 raise CommandError(_READ_ONLY)
             run.allow_oom = bool(flags & script_flags.ALLOW_OOM)
             run.allow_cross_slot = bool(flags & script_flags.ALLOW_CROSS_SLOT)
             read_only = read_only or bool(flags & script_flags.NO_WRITES)
-            if server.cluster is not None and server.keyspace.hot_key is not None and run.argv[2] != b"0":
-                run.slot = server.keyspace.hot_slot
+            if self._parts.cluster() is not None and state.keyspace.hot_key is not None and run.argv[2] != b"0":
+                run.slot = state.keyspace.hot_slot
         run.read_only = read_only
 
     def _execute(self, engine: Engine, run: Run, function: Any, keys: int) -> Any:
-        client, server = run.caller, self._server
-        calls, propagation = engine.calls, server.propagation
+        client = run.caller
+        calls, propagation = engine.calls, self._state.propagation
         calls.begin(run)
         self._run = run
         propagation.begin_batch()
@@ -211,7 +233,7 @@ class Scripting:
             run.spec.failed_calls += 1  # the error itself was counted when it happened
             return failure
         finally:
-            if server.data_plane.stopping:
+            if self._data_plane.stopping:
                 propagation.drop_batch()
             propagation.end_batch()
             propagation.targets = EVERYBODY
@@ -247,17 +269,17 @@ class Scripting:
         if run is None:
             deadline = self._load_deadline_ns
             return _LOAD_TIMEOUT if deadline and perf_counter_ns() > deadline else None
-        threshold = self._server.config.busy_reply_threshold
+        threshold = self._state.config.busy_reply_threshold
         if not run.busy:
             overdue = threshold and run.duration_ms >= threshold
-            if not overdue and not self._server.shutdown.signalled:
+            if not overdue and not self._signalled():
                 return None
             self._begin_busy(run)
-        server = self._server
-        if server.fibers.can_give_way and perf_counter_ns() >= self._resume_until_ns:
-            server.data_plane.give_way(run.caller)
+        state = self._state
+        if state.fibers.can_give_way and perf_counter_ns() >= self._resume_until_ns:
+            self._data_plane.give_way(run.caller)
             self._resume_until_ns = perf_counter_ns() + _TURN_NS
-        if server.data_plane.stopping or run.cut_off:
+        if self._data_plane.stopping or run.cut_off:
             return _SHUT_DOWN
         if run.killed:
             log.warning("Lua script killed by user with %s KILL.", "SCRIPT" if run.is_eval else "FUNCTION")
@@ -273,11 +295,11 @@ class Scripting:
             run.name.decode(),
         )
         run.busy = True
-        self._server.state.set_gate(SERVER_BUSY, True)
+        self._state.set_gate(SERVER_BUSY, True)
 
     def _end_busy(self, run: Run) -> None:
-        self._server.state.set_gate(SERVER_BUSY, False)
-        self._server.state.refresh_clock()
+        self._state.set_gate(SERVER_BUSY, False)
+        self._state.refresh_clock()
 
     @property
     def busy_error(self) -> ErrorReply:

@@ -14,20 +14,21 @@ from __future__ import annotations
 
 import logging
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from slotmesh.node.base.errors import ErrorReply
-from slotmesh.node.clients.blocking import Block
+from slotmesh.node.clients.block import Block
+from slotmesh.node.clients.blocking import Blocking
 from slotmesh.node.clients.client import GATE_LARGE_REQUEST, Client
+from slotmesh.node.clients.pause import Pause
+from slotmesh.node.observe.calls import CallReports
 from slotmesh.node.observe.command_log import has_bytes
 from slotmesh.node.resp.parser import NOTHING_PARSED, ProtocolError, RequestParser, parse_plain
-from slotmesh.node.serving.dispatch import Deferred, execute
-from slotmesh.node.serving.fast_path import best_path
+from slotmesh.node.serving.checks import Deferred
+from slotmesh.node.serving.dispatch import Dispatch
+from slotmesh.node.serving.fast_path import Offsets, best_path
 from slotmesh.node.spec.registry import UNKNOWN, CommandSpec
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
-    from slotmesh.node.serving.data_plane import DataPlane
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -42,13 +43,43 @@ LONG_READ_SIZE: Final = 1024 * 1024
 STRANGERS_COMMANDS: Final = 256
 
 
+class Passes(Protocol):
+    """The other half: what the data plane does between clients."""
+
+    stopping: bool
+    #: Clients with replies that no pass has sent yet.
+    touched: list[Client]
+
+    def drop(self, client: Client) -> None:
+        """Close the connection of `client`."""
+
+    def fault(self, client: Client) -> None:
+        """For `except` clauses: a bug of ours costs `client` its connection."""
+
+    def serve_ready(self) -> None:
+        """Serve the clients whose keys have changed."""
+
+
 class Input:
     """The receiving half of the data plane."""
 
-    def __init__(self, server: Server, plane: DataPlane) -> None:
-        self._server = server
+    def __init__(
+        self,
+        state: NodeState,
+        plane: Passes,
+        dispatch: Dispatch,
+        blocking: Blocking,
+        pause: Pause,
+        reports: CallReports,
+        stream: Offsets,
+    ) -> None:
+        self._state = state
         self._plane = plane
-        self.path = best_path(server, self._finish)
+        self._dispatch = dispatch
+        self._blocking = blocking
+        self._pause = pause
+        self._reports = reports
+        self.path = best_path(state, blocking, stream, reports, self._finish)
         self.share_ns = SHARE_NS
         self.least_turn_ns = LEAST_TURN_NS
         #: How long a turn of this pass may be.
@@ -109,12 +140,12 @@ class Input:
 
     def take_chunk(self, client: Client, chunk: bytes) -> None:
         """Parse what a client sent, with what it sent before, and run it."""
-        server = self._server
-        stats = server.stats
+        state = self._state
+        stats = state.stats
         stats.input_bytes += len(chunk)
         stats.reads += 1
         client.input_bytes += len(chunk)
-        client.last_used_ms = server.clock.now_ms
+        client.last_used_ms = state.clock.now_ms
         if client.close_after_reply:
             return
         until_ns = perf_counter_ns() + self.turn_ns
@@ -128,7 +159,7 @@ class Input:
                 self._run_or_keep(client, parsed, until_ns)
                 return
             if parser is None:
-                parser = client.parser = RequestParser(server.config.proto_max_bulk_len, client.authenticated)
+                parser = client.parser = RequestParser(state.config.proto_max_bulk_len, client.authenticated)
             parser.feed(chunk[used:])
             if used:
                 parser.needs_more = rest_is_plain
@@ -137,7 +168,7 @@ class Input:
                     return  # the rest of it comes with the next chunk
         else:
             parser.feed(chunk)
-        if parser.held_bytes > server.config.client_query_buffer_limit:
+        if parser.held_bytes > state.config.client_query_buffer_limit:
             log.warning("closing client %s that reached the max query buffer length", client.addr)
             stats.query_buffer_disconnections += 1
             self._plane.drop(client)
@@ -179,7 +210,7 @@ class Input:
             except ProtocolError as error:
                 client.parser = None
                 reply = ErrorReply(f"ERR {error}")
-                self._server.stats.count_error(reply)
+                self._state.stats.count_error(reply)
                 client.reply(reply)
                 client.close_after_reply = True
                 return
@@ -188,7 +219,7 @@ class Input:
                     client.parser = None
                 return
             if argv:
-                if has_bytes(argv, self._server.state.request_limit):
+                if has_bytes(argv, self._state.request_limit):
                     client.set_gate(GATE_LARGE_REQUEST, True)
                 self._run(client, [argv], until_ns)
 
@@ -201,7 +232,7 @@ class Input:
 
         `commands` are those of this turn: what lies before `position` has run in it.
         """
-        server = self._server
+        execute = self._dispatch.execute
         total = len(commands)
         while True:
             if position < 0:
@@ -219,7 +250,7 @@ class Input:
                 result = execute(client, argv)
             except Deferred:
                 client.commands = commands[position:]
-                server.pause.defer(client)
+                self._pause.defer(client)
                 break
             position += 1
             if self._finish(client, UNKNOWN, argv, result):
@@ -228,7 +259,7 @@ class Input:
             if not self._goes_on(client) or position == total:
                 break
             position = self.path.run(client, commands, position, until_ns)
-        server.stats.commands += position
+        self._state.stats.commands += position
         client.commands_run += position
         if client.out and not client.pending:
             client.pending = True
@@ -238,7 +269,7 @@ class Input:
 
     def _goes_on(self, client: Client) -> bool:
         """Between two commands: serve those whom the last one woke; whether `client` may run the next."""
-        if self._server.blocking.ready:
+        if self._blocking.ready:
             self._plane.serve_ready()
         return client.sock is not None and not client.close_after_reply
 
@@ -251,15 +282,14 @@ class Input:
         before = len(out)
         client.add_reply(result)
         size = sum(map(len, out[before:]))
-        if size >= self._server.state.reply_limit:
-            self._server.note_large_reply(client, argv, size)
+        if size >= self._state.reply_limit:
+            self._reports.note_large_reply(client, argv, size)
         return False
 
     def _block(self, client: Client, block: Block, spec: CommandSpec, argv: list[bytes]) -> None:
         if block.spec is None:
             block.spec, block.argv = spec, argv
         client.commands_run -= 1  # it counts once it is served
-        server = self._server
-        server.blocking.block(client, block, server.clock.mono_ms)
+        self._blocking.block(client, block, self._state.clock.mono_ms)
         if block.deadline_ms:
-            server.timers_changed()
+            self._blocking.timers_changed()

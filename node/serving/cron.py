@@ -7,21 +7,21 @@ Commands end the rest, but for those by which others see whether the node is wel
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter_ns, thread_time_ns
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
+from slotmesh.node.clients.blocking import Blocking
+from slotmesh.node.clients.client import Client
 from slotmesh.node.keyspace.database import DELETE
 from slotmesh.node.keyspace.scan import INDEXES
 from slotmesh.node.memory.used import Memory
 from slotmesh.node.persistence.errors import StorageError
 from slotmesh.node.spec import registry
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.state import NodeState
 
 #: Share of a period that expiry, and after it the freeing of large values, may take from clients, as the slow expiry
 #: cycle of stock, and the share that it may take while clients want nothing. Both are of processor time: on a busy
@@ -58,9 +58,27 @@ class Cron:
     second as long as one of them returns something true: that it has more to do soon.
     """
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.memory = Memory()
+    def __init__(
+        self,
+        state: NodeState,
+        memory: Memory,
+        blocking: Blocking,
+        clients: Mapping[int, Client],
+        *,
+        flush: Callable[[], None],
+        evict: Callable[[Callable[[], bool]], bool],
+        halfway: Sequence[Callable[[], object]],
+    ) -> None:
+        """`flush`: sends what clients are owed. `evict`: makes room, and says whether there is more to do. `halfway`:
+        what goes on while a script is halfway, because it only shows that we live.
+        """
+        self._state = state
+        self.memory = memory
+        self._blocking = blocking
+        self._clients = clients
+        self._flush = flush
+        self._evict = evict
+        self._halfway = halfway
         self.tasks: list[Callable[[], object]] = []
         self.active_expire = True
         #: DEBUG PAUSE-CRON: no periodic work, though deadlines are still met.
@@ -92,16 +110,16 @@ class Cron:
 
     async def run(self) -> None:
         """Tick until cancelled."""
-        clock = self.server.clock
+        clock = self._state.clock
         while True:
             clock.refresh()
-            if not self.server.fibers.halfway:  # time stands still for a script
-                self.server.keyspace.now_ms = clock.now_ms
-            self.server.blocking.expire(clock.mono_ms)
+            if not self._state.fibers.halfway:  # time stands still for a script
+                self._state.keyspace.now_ms = clock.now_ms
+            self._blocking.expire(clock.mono_ms)
             if clock.mono_ms >= self._next_tick_ms():
                 goes_on, self.at_rest = True, False
                 started_ms = clock.mono_ms  # the clock goes on while the tick gives way to clients
-                if self.server.fibers.halfway:
+                if self._state.fibers.halfway:
                     self._tick_halfway()
                 elif not self.paused:
                     goes_on = await self._tick()
@@ -109,44 +127,40 @@ class Cron:
                 if not goes_on:
                     self._rest()
             next_tick_ms = self._next_tick_ms()
-            deadline = self.server.blocking.next_deadline_ms()
+            deadline = self._blocking.next_deadline_ms()
             until = next_tick_ms if deadline is None else min(next_tick_ms, deadline)
             self._wake = trio.Event()
             with trio.move_on_after(max(until - clock.mono_ms, 0) / 1000):
                 await self._wake.wait()
 
     def _next_tick_ms(self) -> int:
-        return self._rest_until_ms if self.at_rest else self._ticked_ms + 1000 // self.server.config.hz
+        return self._rest_until_ms if self.at_rest else self._ticked_ms + 1000 // self._state.config.hz
 
     def _rest(self) -> None:
         """There is nothing to do: rest until something happens, or a key falls due."""
-        server = self.server
+        state = self._state
         rest_ms = REST_MS
-        if self.active_expire and server.keyspace.expiry_mode == DELETE:
-            rest_ms = min(rest_ms, server.keyspace.next_expiry_ms() - server.clock.now_ms + 1)
-        self.at_rest = rest_ms > 1000 // server.config.hz
+        if self.active_expire and state.keyspace.expiry_mode == DELETE:
+            rest_ms = min(rest_ms, state.keyspace.next_expiry_ms() - state.clock.now_ms + 1)
+        self.at_rest = rest_ms > 1000 // state.config.hz
         self._rest_until_ms = self._ticked_ms + rest_ms
 
     def _count_loud(self) -> int:
         """How many commands were run that may call for housekeeping."""
-        return self.server.stats.commands - sum(spec.calls for spec in self._quiet)
+        return self._state.stats.commands - sum(spec.calls for spec in self._quiet)
 
     def _is_quiet(self) -> bool:
         """Whether few commands, and none but quiet ones, were run since this was asked last."""
-        commands, loud = self.server.stats.commands, self._count_loud()
+        commands, loud = self._state.stats.commands, self._count_loud()
         quiet = loud == self._loud_commands and commands - self._commands < FEW_COMMANDS * REST_MS // 100
         self._loud_commands, self._commands = loud, commands
         return quiet
 
     def _tick_halfway(self) -> None:
         """While a script is halfway nothing may change or be saved; what only shows that we live goes on."""
-        server = self.server
-        self._run(
-            lambda: server.stats.sample(server.clock.mono_ms),
-            server.replication.keep_in_touch,
-            server.shutdown.check,
-        )
-        server.data_plane.flush()
+        state = self._state
+        self._run(lambda: state.stats.sample(state.clock.mono_ms), *self._halfway)
+        self._flush()
 
     def _run(self, *tasks: Callable[[], object]) -> bool:
         """Run tasks of which none keeps the others from running; whether one has more to do. Raises StorageError."""
@@ -157,39 +171,39 @@ class Cron:
             except StorageError:
                 raise  # the log cannot be trusted any more
             except Exception:  # a bug of ours: the others are due all the same
-                self.server.complaints.fault("a task of the housekeeping")
+                self._state.complaints.fault("a task of the housekeeping")
         return goes_on
 
     async def _tick(self) -> bool:
         """The housekeeping; whether there is more to do soon."""
-        server = self.server
+        state = self._state
         goes_on = not self._is_quiet()
         started = perf_counter_ns()
         goes_on |= self._run(self._sample, self._close_idle, *self.tasks, self._sweep)
         spent = perf_counter_ns() - started
         if self.active_expire:
-            nanos, left = await self._in_slices(lambda in_time: server.keyspace.expire_cycle(in_time) > 0)
+            nanos, left = await self._in_slices(lambda in_time: state.keyspace.expire_cycle(in_time) > 0)
             goes_on |= left
-            server.latency.add("expire-cycle", nanos // 1_000_000, server.clock.now_ms // 1000)
-            server.stats.expire_nanos += nanos
+            state.latency.add("expire-cycle", nanos // 1_000_000, state.clock.now_ms // 1000)
+            state.stats.expire_nanos += nanos
             spent += nanos
-        for work in (server.eviction.go_on, server.keyspace.lazy_free.step, INDEXES.lazy_free.step):
+        for work in (self._evict, state.keyspace.lazy_free.step, INDEXES.lazy_free.step):
             nanos, left = await self._in_slices(work)
             spent += nanos
             goes_on |= left
-        server.data_plane.flush()
-        server.stats.loop.cron_nanos += spent
-        server.stats.loop.end_cycle(spent, server.stats.commands)
+        self._flush()
+        state.stats.loop.cron_nanos += spent
+        state.stats.loop.end_cycle(spent, state.stats.commands)
         return goes_on
 
     def _sample(self) -> None:
-        server = self.server
-        server.stats.sample(server.clock.mono_ms)
-        if server.clock.mono_ms >= self.memory.next_look_ms:
-            self.memory.sample(server.clock.mono_ms, server.config.maxmemory)
+        state = self._state
+        state.stats.sample(state.clock.mono_ms)
+        if state.clock.mono_ms >= self.memory.next_look_ms:
+            self.memory.sample(state.clock.mono_ms, state.config.maxmemory)
 
     def _sweep(self) -> None:
-        now_ms = self.server.clock.mono_ms
+        now_ms = self._state.clock.mono_ms
         if now_ms >= self._next_sweep_ms:
             self._next_sweep_ms = now_ms + SCAN_SWEEP_MS
             INDEXES.sweep()
@@ -201,10 +215,10 @@ class Cron:
         waited for it. The result is the time it took in ns, what others did in between left out, and whether something
         is left.
         """
-        period_ns = 1e9 / self.server.config.hz
-        stats, commands = self.server.stats, -1
+        period_ns = 1e9 / self._state.config.hz
+        stats, commands = self._state.stats, -1
         spent, used, left = 0, 0.0, True
-        while used < period_ns and not self.server.fibers.halfway:
+        while used < period_ns and not self._state.fibers.halfway:
             share = IDLE_SHARE if stats.commands == commands else SLICES_SHARE
             commands = stats.commands
             started, started_cpu = perf_counter_ns(), thread_time_ns()
@@ -212,24 +226,24 @@ class Cron:
             try:
                 left = work(partial(_is_before, end))
             except Exception:  # a bug of ours
-                self.server.complaints.fault("a slice of the housekeeping")
+                self._state.complaints.fault("a slice of the housekeeping")
                 left = False
             took = perf_counter_ns() - started
             spent += took
             used += (thread_time_ns() - started_cpu) / share
             if started + took < end or not left:
                 break
-            self.server.data_plane.flush()
+            self._flush()
             await trio.lowlevel.checkpoint()
         return spent, left
 
     def _close_idle(self) -> None:
         """Enforce `timeout`: clients that neither speak, wait, listen nor replicate."""
-        server = self.server
-        if not server.config.timeout:
+        state = self._state
+        if not state.config.timeout:
             return
-        limit = server.clock.now_ms - server.config.timeout * 1000
-        for client in list(server.clients.values()):
+        limit = state.clock.now_ms - state.config.timeout * 1000
+        for client in list(self._clients.values()):
             if (
                 client.last_used_ms < limit
                 and client.blocked is None
@@ -237,4 +251,4 @@ class Cron:
                 and client.sock is not None
                 and not client.subscription_count
             ):
-                server.data_plane.drop(client)
+                client.server.data_plane.drop(client)

@@ -20,35 +20,81 @@ import logging
 import os
 import select
 import socket
+from collections.abc import Callable
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import trio
 
 from slotmesh.node.base.fibers import DONE
 from slotmesh.node.base.gates import SERVER_BUSY, SERVER_LOADING
 from slotmesh.node.base.native import compiled
+from slotmesh.node.clients.blocking import Blocking
 from slotmesh.node.clients.client import GATE_PRIMARY, Client
+from slotmesh.node.clients.memory_limit import ClientEviction
+from slotmesh.node.clients.pause import Pause
+from slotmesh.node.clustering.lease import Lease
+from slotmesh.node.memory.eviction import Eviction
+from slotmesh.node.observe.calls import CallReports
 from slotmesh.node.serving.acceptor import Acceptor
 from slotmesh.node.serving.client_io import Input
+from slotmesh.node.serving.cron import Cron
+from slotmesh.node.serving.dispatch import Dispatch
+from slotmesh.node.serving.fast_path import Offsets
 from slotmesh.node.serving.output import IN, OUT, Output
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
 SLICE_NS: Final = 2_000_000
 
 
+class Node(Protocol):
+    """What the data plane asks of the node as a whole."""
+
+    def forget(self, client: Client) -> None:
+        """Take a client that is gone out of everything that knows it."""
+
+    def before_replies(self) -> bool:
+        """End of a pass: what was changed goes to the log and to the replicas; False when the log did not take it."""
+
+
 class DataPlane:
     """Sockets of clients: accepting, reading, running, writing, closing."""
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
+    def __init__(
+        self,
+        state: NodeState,
+        dispatch: Dispatch,
+        reports: CallReports,
+        stream: Offsets,
+        *,
+        blocking: Blocking,
+        client_eviction: ClientEviction,
+        cron: Cron,
+        eviction: Eviction,
+        pause: Pause,
+        admit: Callable[[socket.socket], Client | None],
+        drop_link: Callable[[], None],
+        look_at_waiting: Callable[[], None],
+        node: Node,
+    ) -> None:
+        """`admit`: a client for an accepted socket, or None when it was turned away. `drop_link`: breaks the connection
+        to our primary. `look_at_waiting`: serves the clients that wait for replicas or for the log.
+        """
+        self._state = state
+        self._blocking = blocking
+        self._cron = cron
+        self._eviction = eviction
+        self._node = node
+        self._admit_socket = admit
+        self._drop_link = drop_link
+        self._look_at_waiting = look_at_waiting
+        #: Whether writes are tied to leases of sentinels; None for a node that none has guarded.
+        self.lease: Lease | None = None
         self._epoll = select.epoll()
-        self.input = Input(server, self)
-        self._output = Output(server, self._epoll, self.drop, self.fault)
+        self.input = Input(state, self, dispatch, blocking, pause, reports, stream)
+        self._output = Output(state, self._epoll, self.drop, self.fault, client_eviction.held)
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self.acceptor = Acceptor(self._epoll, self._admit)
@@ -61,7 +107,7 @@ class DataPlane:
         self._in_pass = False
         #: Receives, runs and sends for clients without a raised gate; None where it was not built.
         self._client_io = (
-            None if compiled is None else compiled.ClientIO(server, Client, self.input.path, self, self.input)
+            None if compiled is None else compiled.ClientIO(state, blocking, Client, self.input.path, self, self.input)
         )
         #: The socket of the client whose script gives way.
         self._busy_fd = -1
@@ -72,7 +118,7 @@ class DataPlane:
     async def run(self) -> None:
         """Serve until cancelled or `stopping`."""
         epoll_fd = self._epoll.fileno()
-        fibers = self.server.fibers
+        fibers = self._state.fibers
         worker = fibers.worker(self._run_passes)
         while not self.stopping:
             await trio.lowlevel.wait_readable(epoll_fd)
@@ -80,7 +126,7 @@ class DataPlane:
                 await fibers.finish(worker, self._serve_others)
 
     def _run_passes(self) -> None:
-        stats = self.server.stats
+        stats = self._state.stats
         started = perf_counter_ns()
         deadline = started + SLICE_NS
         while events := self._epoll.poll(0):
@@ -103,16 +149,16 @@ class DataPlane:
 
     def run_pass(self, events: list[tuple[int, int]]) -> None:
         """One round over the sockets that are ready."""
-        server = self.server
-        server.clock.refresh()
-        server.keyspace.now_ms = server.clock.now_ms
-        if server.lease is not None:
-            server.lease.begin_pass()
-        if server.config.maxmemory:
+        state = self._state
+        state.clock.refresh()
+        state.keyspace.now_ms = state.clock.now_ms
+        if self.lease is not None:
+            self.lease.begin_pass()
+        if state.config.maxmemory:
             try:
-                server.eviction.look()
+                self._eviction.look()
             except Exception:  # a bug of ours
-                server.complaints.fault("a look at the memory")
+                state.complaints.fault("a look at the memory")
         self._in_pass = True
         if self.postponed:
             events = self._with_postponed(events)
@@ -125,8 +171,8 @@ class DataPlane:
         if self.input.going_on:
             self.input.run_going_on()
         self.flush()
-        if server.cron.at_rest:
-            server.cron.end_pass()
+        if self._cron.at_rest:
+            self._cron.end_pass()
 
     def _with_postponed(self, events: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Who came too late in the last pass is first in this one. epoll has told of them again."""
@@ -159,7 +205,7 @@ class DataPlane:
                 try:
                     self.acceptor.accept(fd)
                 except Exception:  # a bug of ours
-                    self.server.complaints.fault("a new connection")
+                    self._state.complaints.fault("a new connection")
             elif fd == self._wake_fd:
                 os.eventfd_read(fd)
 
@@ -168,18 +214,18 @@ class DataPlane:
 
         Time stands still for the script: keys do not expire under it.
         """
-        server = self.server
-        keyspace, lease = server.keyspace, server.lease
+        state = self._state
+        keyspace, lease = state.keyspace, self.lease
         now_ms, in_pass = keyspace.now_ms, self._in_pass
         pass_began_ms = None if lease is None else lease.pass_began_ms
         mine = [client for client in self.touched if client is caller]
         self.touched = [client for client in self.touched if client is not caller]
-        server.fibers.halfway = True
+        state.fibers.halfway = True
         if self.touched:
             self.flush()  # of the pass that the script belongs to
         self._in_pass = False
         self._busy_fd = caller.fd
-        server.fibers.give_way()
+        state.fibers.give_way()
         self._busy_fd = -1
         self.touched = mine + self.touched
         self._in_pass = in_pass
@@ -201,11 +247,11 @@ class DataPlane:
         lost with this process, as far as the replicas' sockets take it."""
         self._serve_waiting()
         self._in_pass = True  # whoever is touched now is served below; no need to wake the loop
-        kept = self.server.before_replies()
+        kept = self._node.before_replies()
         self._in_pass = False
         touched, self.touched = self.touched, []
         fed, self._fed_replicas = self._fed_replicas, []
-        lease = self.server.lease
+        lease = self.lease
         unsafe = lease is not None and lease.outlasted()
         if fed:
             self._send(fed, unsafe)
@@ -235,16 +281,16 @@ class DataPlane:
         """End of a pass: serve the clients that wait for what no command did (keys expired, were evicted, gave way to
         other data; a log was switched off).
         """
-        if self.server.blocking.ready:
+        if self._blocking.ready:
             self.serve_ready()
-        self.server.replication.serving.waiting.check()
+        self._look_at_waiting()
 
     def serve_ready(self) -> None:
         """Serve the clients whose keys have changed, unless the change is still going on."""
-        server = self.server
-        if not server.state.gates & (SERVER_BUSY | SERVER_LOADING):
-            server.state.refresh_clock()  # what a long command wrote may have expired before it ended
-            server.blocking.serve_ready()
+        state = self._state
+        if not state.gates & (SERVER_BUSY | SERVER_LOADING):
+            state.refresh_clock()  # what a long command wrote may have expired before it ended
+            self._blocking.serve_ready()
 
     def enforce_soft_limits(self) -> bool:
         """Housekeeping: close the clients that have not read for too long; whether others may be next."""
@@ -273,14 +319,14 @@ class DataPlane:
     def _admit(self, sock: socket.socket) -> None:
         client: Client | None = None
         try:
-            client = self.server.admit(sock)
+            client = self._admit_socket(sock)
             if client is not None:
                 self.attach(client)
         except OSError:
             raise  # a matter of the network: the acceptor knows
         except Exception:  # a bug of ours
             if client is None:
-                self.server.complaints.fault("a new connection")
+                self._state.complaints.fault("a new connection")
                 sock.close()
             else:
                 self.fault(client)
@@ -304,7 +350,7 @@ class DataPlane:
         sock, client.sock = client.sock, None
         if sock is None:
             if client.gates & GATE_PRIMARY:
-                self.server.replication.drop_link()  # its socket is another task's
+                self._drop_link()  # its socket is another task's
             return
         self._clients.pop(client.fd, None)
         self.input.going_on.pop(client, None)
@@ -314,21 +360,21 @@ class DataPlane:
         client.unsent = None
         client.commands = []
         client.parser = None
-        self.server.forget(client)
+        self._node.forget(client)
 
     def fault(self, client: Client) -> None:
         """For `except` clauses: a bug of ours showed while `client` was served. It costs that connection.
 
         What the client was told so far may be half a reply, and what it holds half a command.
         """
-        self.server.complaints.fault(f"the connection of client {client.addr}")
+        self._state.complaints.fault(f"the connection of client {client.addr}")
         try:
             self.drop(client)
         except Exception:
-            self.server.complaints.fault("the rest of that client")
+            self._state.complaints.fault("the rest of that client")
 
     def give_up(self, client: Client) -> None:
         """As `fault`, while others are served: the connection ends with the pass, and nothing more is sent."""
-        self.server.complaints.fault(f"the connection of client {client.addr}")
+        self._state.complaints.fault(f"the connection of client {client.addr}")
         client.out.clear()
         client.close_after_reply = True

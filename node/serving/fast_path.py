@@ -20,21 +20,21 @@ from __future__ import annotations
 from binascii import crc_hqx
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from slotmesh.cluster.slots import key_slot
 from slotmesh.node.base.errors import CommandError, ErrorReply
 from slotmesh.node.base.gates import SERVER_HOT_KEYS, SERVER_MONITORS, SERVER_SLOT_STATS
 from slotmesh.node.base.native import compiled
-from slotmesh.node.clients.blocking import Block
+from slotmesh.node.clients.block import Block
+from slotmesh.node.clients.blocking import Blocking
 from slotmesh.node.clients.client import GATE_ACL, GATE_PRIMARY, GATE_READONLY, Client
+from slotmesh.node.observe.calls import CallReports
 from slotmesh.node.observe.histogram import SHIFT as LATENCY_SHIFT
 from slotmesh.node.resp.encoder import BULK_HEADER, CRLF, INTEGER, NULL3, NULL_BULK
 from slotmesh.node.resp.values import OK
 from slotmesh.node.spec.registry import GATES_OF_READERS, LOOKUP, UNKNOWN, CommandSpec
-
-if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+from slotmesh.node.state import NodeState
 
 #: Takes (client, spec, argv, result); True when the result is a Block, that is: the client waits from here on.
 Finish = Callable[[Client, CommandSpec, list[bytes], Any], bool]
@@ -59,6 +59,14 @@ def gates_are_open(client: Client, spec: CommandSpec, argv: list[bytes]) -> bool
     return True
 
 
+class Offsets(Protocol):
+    """The replication stream, as far as clients wait for it."""
+
+    @property
+    def offset(self) -> int:
+        """That of the last byte produced."""
+
+
 class FastPath(Protocol):
     """What both twins are."""
 
@@ -73,20 +81,25 @@ class FastPath(Protocol):
 class PlainFastPath:
     """The fast path in plain Python."""
 
-    def __init__(self, server: Server, finish: Finish) -> None:
-        self._server = server
+    def __init__(
+        self, state: NodeState, blocking: Blocking, stream: Offsets, reports: CallReports, finish: Finish
+    ) -> None:
+        self._state = state
+        self._ready = blocking.ready
+        self._stream = stream
+        self._reports = reports
         self._finish = finish
 
     def run(self, client: Client, commands: list[list[bytes]], position: int, until_ns: int) -> int:
         """See `FastPath.run`."""
-        server = self._server
-        keyspace = server.keyspace
+        state, reports = self._state, self._reports
+        keyspace = state.keyspace
         follows = client.gates & GATE_PRIMARY
         checked = _GATES_OF_WATCHERS if follows else _ALL_GATES
-        own_slots = None if follows else server.state.served
-        slow_nanos = server.state.slow_nanos
-        ready = server.blocking.ready
-        stream = server.replication.stream
+        own_slots = None if follows else state.served
+        slow_nanos = state.slow_nanos
+        ready = self._ready
+        stream = self._stream
         out = client.out
         lookup = LOOKUP
         total = len(commands)
@@ -95,7 +108,7 @@ class PlainFastPath:
         while position < total:
             argv = commands[position]
             spec = lookup.get(argv[0], UNKNOWN)
-            server_gates = server.state.gates
+            server_gates = state.gates
             if (
                 server_gates & spec.checked_gates & checked
                 or not spec.on_fast_path
@@ -107,7 +120,7 @@ class PlainFastPath:
                 if not gates_are_open(client, spec, argv):
                     break
                 if client.gates & GATE_READONLY and spec.checked_gates == GATES_OF_READERS:
-                    served = server.state.readable
+                    served = state.readable
             if served is not None and spec.single_key:
                 if spec.single_key < 0:
                     break
@@ -125,11 +138,11 @@ class PlainFastPath:
             except CommandError as error:
                 result = error.reply
                 spec.failed_calls += 1
-                server.stats.count_error(result)
+                state.stats.count_error(result)
             except Exception:  # a bug of ours: it is logged, and must not end the process that holds the data
-                result = server.handler_failed(spec, argv)
+                result = reports.handler_failed(spec, argv)
             if keyspace.dirty > dirty or client.rewritten is not None:
-                server.propagation.after_command(client, argv)
+                state.propagation.after_command(client, argv)
                 client.write_offset = stream.offset
             now = perf_counter_ns()
             kind = type(result)
@@ -141,12 +154,12 @@ class PlainFastPath:
                 try:
                     timings[now - last >> LATENCY_SHIFT] += 1
                 except IndexError:
-                    server.note_latency(spec, now - last)
+                    reports.note_latency(spec, now - last)
             if now - last >= slow_nanos and kind is not Block:
-                server.note_slow(client, spec, argv, now - last)
+                reports.note_slow(client, spec, argv, now - last)
             last = now
             if server_gates & SERVER_MONITORS:
-                server.monitors.called(client, spec, argv)
+                reports.monitors.called(client, spec, argv)
             if follows:
                 if kind is ErrorReply:
                     self._finish(client, spec, argv, result)
@@ -158,8 +171,8 @@ class PlainFastPath:
                     header = b"$%d\r\n" % size
                     out += (header, result, CRLF)
                     size += len(header) + 2
-                    if size >= server.state.reply_limit:
-                        server.note_large_reply(client, argv, size)
+                    if size >= state.reply_limit:
+                        reports.note_large_reply(client, argv, size)
             elif result is OK:
                 out.append(b"+OK\r\n")
             elif kind is int and 0 <= result < 1024:
@@ -196,9 +209,9 @@ class Kinds:
     monitors_gate: Final = SERVER_MONITORS
 
 
-def best_path(server: Server, finish: Finish) -> FastPath:
+def best_path(state: NodeState, blocking: Blocking, stream: Offsets, reports: CallReports, finish: Finish) -> FastPath:
     """The compiled fast path where it was built, else the plain one."""
     if compiled is not None:
-        path: FastPath = compiled.FastPath(server, Kinds, finish)
+        path: FastPath = compiled.FastPath(state, blocking, stream, reports, Kinds, finish)
         return path
-    return PlainFastPath(server, finish)
+    return PlainFastPath(state, blocking, stream, reports, finish)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from slotmesh.node.base.errors import CommandError, ErrorReply
-from slotmesh.node.clients.blocking import Block
+from slotmesh.node.clients.block import Block
 from slotmesh.node.config.rewrite import Draft
 
 if TYPE_CHECKING:

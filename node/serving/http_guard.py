@@ -29,7 +29,7 @@ class HttpGuard:
 
     def turn_away(self, client: Client) -> None:
         """Close the connection of `client`. It gets no reply any more, nor does what it sent behind this run."""
-        now_ms = client.server.clock.now_ms
+        now_ms = client.server.state.clock.now_ms
         if abs(now_ms - self._logged_ms) > LOG_EVERY_MS:
             self._logged_ms = now_ms
             log.warning(

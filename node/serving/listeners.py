@@ -14,10 +14,12 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from slotmesh.node.config.configuration import Config
 from slotmesh.node.config.kinds import ConfigError
+from slotmesh.node.serving.acceptor import Acceptor
 
 if TYPE_CHECKING:
-    from slotmesh.node.server import Server
+    pass
 
 log = logging.getLogger("node")
 
@@ -27,15 +29,16 @@ Place = tuple[str, int]
 class Listeners:
     """The listening sockets of one node, by address."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, config: Config, acceptor: Acceptor) -> None:
+        self._config = config
+        self._acceptor = acceptor
         self._sockets: dict[Place, socket.socket] = {}
-        server.config.on_change("port", lambda _: self._follow("Unable to listen on this port. Check server logs."))
-        server.config.on_change("bind", lambda _: self._follow("Failed to bind to specified addresses."))
+        config.on_change("port", lambda _: self._follow("Unable to listen on this port. Check server logs."))
+        config.on_change("bind", lambda _: self._follow("Failed to bind to specified addresses."))
 
     def open(self) -> None:
         """Open all of them. Raises OSError with a clear text when an address cannot be had, or there is none."""
-        config = self._server.config
+        config = self._config
         self._open_tcp()
         if config.unixsocket:
             try:
@@ -43,7 +46,7 @@ class Listeners:
             except OSError as error:
                 problem = f"Failed opening Unix socket {config.unixsocket}: {error.strerror}"
                 raise OSError(error.errno, problem) from error
-            self._server.data_plane.acceptor.add(listener)
+            self._acceptor.add(listener)
         elif not self._sockets:
             raise OSError(errno.EADDRNOTAVAIL, "Configured to not listen anywhere, exiting.")
 
@@ -55,7 +58,7 @@ class Listeners:
 
     def _open_tcp(self) -> None:
         """Bring the TCP sockets in line with the configuration. Raises OSError; nothing has changed then."""
-        config = self._server.config
+        config = self._config
         wanted = [(name, config.port) for name in dict.fromkeys(config.bind) if config.port]
         missing = [place for place in wanted if place not in self._sockets]
         obsolete = [place for place in self._sockets if place not in wanted]
@@ -81,7 +84,7 @@ class Listeners:
         for name, port in places:
             host = name.removeprefix("-")
             try:
-                opened[name, port] = _listen_tcp(host, port, self._server.config.tcp_backlog)
+                opened[name, port] = _listen_tcp(host, port, self._config.tcp_backlog)
             except OSError as error:
                 if name.startswith("-"):
                     continue
@@ -93,12 +96,12 @@ class Listeners:
 
     def _serve(self, opened: dict[Place, socket.socket]) -> None:
         for sock in opened.values():
-            self._server.data_plane.acceptor.add(sock)
+            self._acceptor.add(sock)
         self._sockets.update(opened)
 
     def _close(self, places: list[Place]) -> None:
         for place in places:
-            self._server.data_plane.acceptor.remove(self._sockets.pop(place))
+            self._acceptor.remove(self._sockets.pop(place))
 
 
 def address_text(sock: socket.socket, *, peer: bool) -> str:

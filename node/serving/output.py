@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slotmesh.node.clients.client import Client
-    from slotmesh.node.server import Server
+    from slotmesh.node.state import NodeState
 
 log = logging.getLogger("node")
 
@@ -33,9 +33,15 @@ class Output:
     """The sending half of the data plane. `drop` closes a client, `fault` one that met a bug of ours."""
 
     def __init__(
-        self, server: Server, epoll: select.epoll, drop: Callable[[Client], None], fault: Callable[[Client], None]
+        self,
+        state: NodeState,
+        epoll: select.epoll,
+        drop: Callable[[Client], None],
+        fault: Callable[[Client], None],
+        held: Callable[[int], None],
     ) -> None:
-        self._server = server
+        self._state = state
+        self._held = held
         self._epoll = epoll
         self._drop = drop
         self._fault = fault
@@ -62,7 +68,7 @@ class Output:
         except OSError:
             self._drop(client)
             return
-        stats = self._server.stats
+        stats = self._state.stats
         stats.output_bytes += sent
         stats.writes += 1
         client.output_bytes += sent
@@ -89,7 +95,7 @@ class Output:
             except OSError:
                 self._drop(client)
                 return
-            self._server.stats.output_bytes += sent
+            self._state.stats.output_bytes += sent
             client.output_bytes += sent
             client.unsent_bytes -= sent
             budget -= sent
@@ -110,7 +116,7 @@ class Output:
     def _must_keep(self, client: Client, size: int) -> None:
         """`size` bytes joined the queue of `client`: look at its own limit, then at that of all clients together."""
         if not self._enforce_limit(client):
-            self._server.client_eviction.held(size)
+            self._held(size)
 
     def enforce_soft_limits(self) -> bool:
         """Close the clients whose queue has been too long for too long though nothing was added to it.
@@ -133,17 +139,17 @@ class Output:
 
         `more`: bytes that are about to join the queue.
         """
-        hard, soft, soft_seconds = self._server.config.client_output_buffer_limit[client.kind]
+        hard, soft, soft_seconds = self._state.config.client_output_buffer_limit[client.kind]
         if client.replica is not None:
             # Below the size of the backlog it would close a replica that can resume at once, and cost no memory less.
-            least = self._server.config.repl_backlog_size
+            least = self._state.config.repl_backlog_size
             hard, soft = hard and max(hard, least), soft and max(soft, least)
         elif not client.authenticated:
             hard = min(hard or _STRANGERS_LIMIT, _STRANGERS_LIMIT)
         size = client.unsent_bytes
         over = bool(hard and size + more > hard)
         if soft and size > soft:
-            now = self._server.clock.mono_ms
+            now = self._state.clock.mono_ms
             if not client.soft_limit_since_ms:
                 client.soft_limit_since_ms = now
                 self._over_soft[client] = None
@@ -153,7 +159,7 @@ class Output:
             self._over_soft.pop(client, None)
         if over:
             log.warning("Client %s closed for overcoming of output buffer limits.", client.addr)
-            self._server.stats.output_buffer_disconnections += 1
+            self._state.stats.output_buffer_disconnections += 1
             self._over_soft.pop(client, None)
             self._drop(client)
         return over

@@ -13,20 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from slotmesh.node.base import errors
 from slotmesh.node.base.errors import CommandError
 from slotmesh.node.base.gates import GATES_OF_WRITES
 from slotmesh.node.spec.key_specs import NO_KEYS, KeySpec, is_movable, legacy_range
 
-if TYPE_CHECKING:
-    from slotmesh.node.clients.client import Client
-
-Handler = Callable[["Client", list[bytes]], Any]
+#: A function of the client that runs the command (`node/clients/client.py`, which knows this module) and its words.
+Handler = Callable[[Any, list[bytes]], Any]
 KeyFinder = Callable[[list[bytes]], list[int]]
 #: The flags by which one request is judged, where they depend on what it runs (EVAL).
-Judge = Callable[["Client", "CommandSpec", list[bytes]], int]
+Judge = Callable[[Any, "CommandSpec", list[bytes]], int]
 
 # Command flags; the names in FLAG_NAMES are those of COMMAND INFO.
 WRITE: Final = 1 << 0
@@ -84,7 +82,7 @@ FLAG_NAMES: Final = (
 GATES_OF_READERS: Final = ~GATES_OF_WRITES
 
 
-def _refuse(client: Client, argv: list[bytes]) -> Any:
+def _refuse(client: object, argv: list[bytes]) -> Any:
     """Instead of the handler of a container: its bare name is no command."""
     raise CommandError(errors.wrong_arity(argv[0].lower()))
 
@@ -195,7 +193,7 @@ class CommandSpec:
         """Whether a request may have that many words, its name included."""
         return self.min_arity <= words <= self.max_arity
 
-    def judged(self, client: Client, argv: list[bytes]) -> CommandSpec:
+    def judged(self, client: object, argv: list[bytes]) -> CommandSpec:
         """What the checks of dispatch look at: this spec, or one with the flags of what the request would run."""
         if self.judge is None or len(argv) < self.min_arity:
             return self

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from slotmesh.node.acl.users import check_user_lines
 from slotmesh.node.base.gates import SERVER_COMMAND_LOG
 from slotmesh.node.clients.client import GATE_LARGE_REQUEST
-from slotmesh.node.config.configuration import Config
+from slotmesh.node.config.load import load_config
+from slotmesh.node.config.rewrite import draft_of
 from slotmesh.node.observe.command_log import QUICK_REQUEST, SHORT_REPLY, has_bytes, request_bytes
 from slotmesh.node.resp.encoder import encode_command
 from slotmesh.node.state import NEVER
@@ -122,13 +124,13 @@ def test_glob_patterns_of_config_get_do_not_show_what_7_0_lacks(client: InProces
 def test_files_may_use_the_newer_names(tmp_path: Path) -> None:
     path = tmp_path / "node.conf"
     path.write_text("commandlog-execution-slower-than 123\ncommandlog-request-larger-than -1\n")
-    config = Config.load([str(path)])
+    config = load_config([str(path)], check_user_lines)
     assert (config.slowlog_log_slower_than, config.commandlog_request_larger_than) == (123, -1)
     config.set([(b"commandlog-execution-slower-than", b"456"), (b"commandlog-large-reply-max-len", b"7")])
-    config.rewrite().put_in_place()
+    draft_of(config).put_in_place()
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
     assert sum("slower-than" in line for line in lines) == 1
-    again = Config.load([str(path)])
+    again = load_config([str(path)], check_user_lines)
     assert (again.slowlog_log_slower_than, again.commandlog_large_reply_max_len) == (456, 7)
 
 

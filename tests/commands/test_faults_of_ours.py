@@ -14,9 +14,9 @@ import trio
 from slotmesh.node.base.native import compiled
 from slotmesh.node.clients import client as node_client
 from slotmesh.node.clients.client import Client
+from slotmesh.node.program import run_server
 from slotmesh.node.resp.encoder import encode_command
 from slotmesh.node.resp.parser import RequestParser
-from slotmesh.node.serving import dispatch
 from slotmesh.node.serving.client_io import Input
 from slotmesh.node.serving.cron import Cron
 from slotmesh.node.serving.output import Output
@@ -63,7 +63,7 @@ def behind_the_handler(node: InProcessNode, victim: InProcessClient, patch: Patc
 
 def in_the_statistics(node: InProcessNode, victim: InProcessClient, patch: Patch) -> bytes:
     node.server.state.slow_nanos = 0
-    patch.setattr(node.server, "note_slow", broken)
+    patch.setattr(node.server.reports, "note_slow", broken)
     return encode_command([b"SET", b"k", b"v"])
 
 
@@ -139,7 +139,7 @@ def test_fault_in_a_check_refuses_the_request_and_spoils_the_transaction(
     client = node.client()
     client.call("MULTI")
     with monkeypatch.context() as patch:
-        patch.setattr(dispatch, "CHECKS", (broken,))
+        patch.setattr(node.server.dispatch, "_checks", (broken,))
         assert b"-ERR internal error" in client.raw("GET", "k")
     assert client.raw("EXEC") == b"-EXECABORT Transaction discarded because of previous errors.\r\n"
     assert client.call("PING") == b"PONG"
@@ -252,7 +252,7 @@ def test_fault_while_a_client_is_forgotten_leaves_it_forgotten_by_the_rest(
 def test_fault_while_a_connection_is_taken_in_costs_that_one(node: InProcessNode, monkeypatch: Patch) -> None:
     plane = node.server.data_plane
     with monkeypatch.context() as patch:
-        patch.setattr(node.server, "admit", broken)
+        patch.setattr(plane, "_admit_socket", broken)
         ours, theirs = socket.socketpair()
         with theirs:
             plane._admit(ours)
@@ -316,7 +316,7 @@ def test_needed_task_that_fails_ends_the_node_with_a_word_in_the_log(
         closed: list[bool] = []
         monkeypatch.setattr(node.server.persistence, "close", lambda: closed.append(True))
         monkeypatch.setattr(node.server.data_plane, "close", lambda: None)
-        assert trio.run(node.server.run) == 1
+        assert trio.run(run_server, node.server) == 1
         assert not closed, "what cannot be trusted is not saved"
         assert f"Exiting: {name} failed" in caplog.text
         monkeypatch.undo()

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from slotmesh.node.base.stats import Stats
-from slotmesh.node.observe.info_sections import memory_fields
 from tests.support.inprocess import InProcessClient, InProcessNode, write_bytes
 
 
@@ -48,9 +47,9 @@ def test_connections_of_migrate_are_counted(node: InProcessNode) -> None:
 def test_unwritten_bytes_of_the_log_are_counted(node: InProcessNode) -> None:
     log = node.server.persistence.aof
     log.open_at_start(lambda path: write_bytes(path, b""))
-    assert dict(memory_fields(node.server))["mem_aof_buffer"] == 0
+    assert node.server.info.fields("memory")["mem_aof_buffer"] == 0
     log.feed(-1, [b"PING"])
-    assert dict(memory_fields(node.server))["mem_aof_buffer"] == len(b"*1\r\n$4\r\nPING\r\n")
+    assert node.server.info.fields("memory")["mem_aof_buffer"] == len(b"*1\r\n$4\r\nPING\r\n")
 
 
 def test_rates_of_replication_have_samples_of_their_own() -> None:

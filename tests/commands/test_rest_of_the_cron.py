@@ -12,7 +12,7 @@ from tests.support.inprocess import InProcessNode
 async def settle(cron: Cron) -> None:
     """Tick until there is nothing left to do, and rest."""
     for _ in range(10):
-        cron._ticked_ms = cron.server.clock.mono_ms
+        cron._ticked_ms = cron._state.clock.mono_ms
         if not await cron._tick():
             break
     cron._rest()

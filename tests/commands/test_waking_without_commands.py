@@ -48,13 +48,17 @@ def evict(server: Server) -> None:
 
 
 def replace_by_nothing(server: Server) -> None:
-    swap_data(server, Keyspace(16))
+    swap_data(server.state, server.persistence, Keyspace(16))
+
+
+def replace_by_nothing_at_all(server: Server) -> None:
+    empty_data(server.state, server.persistence)
 
 
 def replace_by_another_stream(server: Server) -> None:
     fresh = Keyspace(16)
     fresh.dbs[0].put(b"s", StreamValue())
-    swap_data(server, fresh)
+    swap_data(server.state, server.persistence, fresh)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def replace_by_another_stream(server: Server) -> None:
     [
         (expire, GONE),
         (evict, GONE),
-        (empty_data, GONE),
+        (replace_by_nothing_at_all, GONE),
         (replace_by_nothing, GONE),
         (replace_by_another_stream, GROUP_GONE),
     ],
@@ -87,7 +91,7 @@ def test_clients_are_served_from_the_data_that_takes_the_place_of_a_replicas(nod
         other.client().call("XADD", "t", "5-0", "f", "v")
         for key, value, _ in other.server.keyspace.dbs[0].items():
             fresh.dbs[0].put(key, value)
-    swap_data(node.server, fresh)
+    swap_data(node.server.state, node.server.persistence, fresh)
     node.server.data_plane.flush()
     assert popper.received() == texts("l", "x")
     assert reader.received() == array(array(bulk("t"), array(array(bulk("5-0"), texts("f", "v")))))

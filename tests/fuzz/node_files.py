@@ -7,8 +7,8 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from slotmesh.node.acl.users import check_user_lines
-from slotmesh.node.config.configuration import Config
 from slotmesh.node.config.kinds import ConfigFileError
+from slotmesh.node.config.load import load_config
 from slotmesh.node.persistence import aof_commands
 from slotmesh.node.persistence.aof_load import load_log_steps
 from slotmesh.node.persistence.aof_manifest import parse_manifest
@@ -75,7 +75,9 @@ def _load_log(node: InProcessNode, data: bytes) -> None:
         path.write_bytes(data)
         sink, progress = KeyspaceSink(keyspace, lambda code: None), Progress(len(data), 0.0)
         try:
-            run_steps(load_log_steps(node.server, str(path), sink, progress, verify=False, may_truncate=True))
+            run_steps(
+                load_log_steps(node.server.new_client, str(path), sink, progress, verify=False, may_truncate=True)
+            )
         except LoadError as error:
             if isinstance(error.__cause__, Exception) and "bug of this server" in str(error):
                 raise AssertionError("a handler failed") from error
@@ -97,7 +99,7 @@ def _configure(data: bytes) -> None:
         path = Path(directory) / "redis.conf"
         path.write_bytes(data)
         try:
-            config = Config.load([str(path)])
+            config = load_config([str(path)], check_user_lines)
         except ConfigFileError:
             return
         for words in (line.split() for line in data.split(b"\n")):

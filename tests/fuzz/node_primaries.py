@@ -72,8 +72,9 @@ def _take_snapshot(rng: Random, node: InProcessNode, rdb: bytes) -> None:
 
 
 def _apply(rng: Random, node: InProcessNode) -> None:
-    client = new_primary_client(node.server)
-    applier = Applier(node.server, node.server.replication.stream, client)
+    client = new_primary_client(node.server.new_client())
+    replication = node.server.replication
+    applier = Applier(replication._link_parts.applying(), replication.stream, client)
     # Offsets of gigabytes are a primary's to choose, and this machine's to pay for.
     specs = [spec for spec in candidates() if spec.name not in (b"setrange", b"setbit", b"bitfield")]
     commands = [request(rng, rng.choice(specs)) for _ in range(COMMANDS)]

@@ -18,10 +18,11 @@ from typing import Any, Self
 import hiredis
 
 from slotmesh.node import commands
+from slotmesh.node.acl.users import check_user_lines
 from slotmesh.node.base.clock import Clock
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.clients.client import Client
-from slotmesh.node.config.configuration import Config
+from slotmesh.node.config.load import load_config
 from slotmesh.node.resp.encoder import encode_command
 from slotmesh.node.server import Server
 
@@ -53,7 +54,7 @@ class InProcessNode:
 
     def __init__(self, *options: str) -> None:
         commands.load_all()
-        config = Config.load(["--save", "", *options])
+        config = load_config(["--save", "", *options], check_user_lines)
         # Relative paths (dump.rdb, appendonlydir, nodes.conf) must not land where the tests were started.
         self._home = tempfile.TemporaryDirectory(prefix="slotmesh-test-")
         _homes.append(self._home.name)
@@ -126,7 +127,7 @@ class InProcessClient:
         server = node.server
         self.served: Client = server.new_client(served, "127.0.0.1:1", "127.0.0.1:2")
         server.clients[self.served.id] = self.served
-        server.prepare_auth(self.served)
+        server.acl.start_client(self.served)
         server.data_plane.attach(self.served)
 
     def send(self, data: bytes) -> bytes:

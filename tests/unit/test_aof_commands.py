@@ -92,7 +92,9 @@ def test_written_commands_rebuild_every_value(node: InProcessNode, tmp_path: Pat
 
     keyspace = node.server.keyspace
     sink = KeyspaceSink(keyspace, lambda code: None)
-    run_steps(load_log_steps(node.server, str(path), sink, Progress(1, 0.0), verify=True, may_truncate=False))
+    run_steps(
+        load_log_steps(node.server.new_client, str(path), sink, Progress(1, 0.0), verify=True, may_truncate=False)
+    )
     rebuilt = {key: (value, at_ms) for key, value, at_ms in keyspace.dbs[0].items()}
     assert rebuilt.keys() == VALUES.keys()
     assert rebuilt[b"string"] == (b"\x00\xff", START_MS + 5000)

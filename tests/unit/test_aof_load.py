@@ -97,7 +97,9 @@ def _load(node: InProcessNode, path: Path, may_truncate: bool = True) -> dict[by
     sink = KeyspaceSink(node.server.keyspace, functions.append)
     progress = Progress(path.stat().st_size, 0.0)
     with node.server.keyspace.expiry_ignored:
-        run_steps(load_log_steps(node.server, str(path), sink, progress, verify=True, may_truncate=may_truncate))
+        run_steps(
+            load_log_steps(node.server.new_client, str(path), sink, progress, verify=True, may_truncate=may_truncate)
+        )
     assert progress.loaded_bytes in (progress.total_bytes, path.stat().st_size)
     return {key: value for key, value, _ in node.server.keyspace.dbs[0].items()}
 
@@ -117,7 +119,7 @@ def test_log_commands_run_in_order_in_their_databases(node: InProcessNode, tmp_p
 def test_log_large_file_is_loaded_in_slices(node: InProcessNode, tmp_path: Path) -> None:
     path = _log(tmp_path / "log", *([b"INCR", b"n"] for _ in range(100_000)))
     sink = KeyspaceSink(node.server.keyspace, lambda code: None)
-    steps = load_log_steps(node.server, str(path), sink, Progress(1, 0.0), verify=True, may_truncate=False)
+    steps = load_log_steps(node.server.new_client, str(path), sink, Progress(1, 0.0), verify=True, may_truncate=False)
     assert sum(1 for _ in steps) > 100
     assert node.server.keyspace.dbs[0].peek(b"n") == b"100000"
 

@@ -75,10 +75,10 @@ def test_writes_are_refused_from_shortly_before_the_end_of_the_lease(host: Clust
     assert refusal.code == b"CLUSTERDOWN"
 
 
-def test_leases_are_told_in_info_and_their_end_in_cluster_info(host: ClusterHost) -> None:
+def test_leases_are_told_in_info_and_their_end_in_cluster_info(node: InProcessNode, host: ClusterHost) -> None:
     advance(host, 300)
     assert host.lease.state() == "ok"
-    assert host.server.info.fields("cluster") == {
+    assert node.server.info.fields("cluster") == {
         "cluster_enabled": 1,
         "cluster_guard_fenced": 0,
         "cluster_guard_leases": 2,
@@ -87,30 +87,30 @@ def test_leases_are_told_in_info_and_their_end_in_cluster_info(host: ClusterHost
     }
     advance(host, LEASE_MS)
     assert host.lease.state() == "fail"
-    told = host.server.info.fields("cluster")
+    told = node.server.info.fields("cluster")
     assert (told["cluster_guard_fenced"], told["cluster_guard_leases"], told["cluster_guard_lease_ms"]) == (1, 0, 0)
 
 
-def test_replica_and_unguarded_node_lack_no_lease(host: ClusterHost) -> None:
+def test_replica_and_unguarded_node_lack_no_lease(node: InProcessNode, host: ClusterHost) -> None:
     advance(host, 3 * LEASE_MS)
     host.core.view.myself.role = FLAG_REPLICA
     assert host.lease.state() == "ok"
-    assert host.server.info.fields("cluster")["cluster_guard_fenced"] == 0
+    assert node.server.info.fields("cluster")["cluster_guard_fenced"] == 0
     host.core.release_guard(host.clock.now_ms(), "mesh")
     assert host.lease.state() is None
-    assert host.server.info.fields("cluster") == {"cluster_enabled": 1}
+    assert node.server.info.fields("cluster") == {"cluster_enabled": 1}
 
 
 def test_info_and_cluster_info_have_no_field_in_common(node: InProcessNode, host: ClusterHost) -> None:
     """An exporter makes one metric of each `cluster_*` field of either; a metric twice spoils the scrape."""
-    info = set(host.server.info.fields("cluster"))
+    info = set(node.server.info.fields("cluster"))
     told = bytes(node.client().call("CLUSTER", "INFO")).decode()
     assert "cluster_guard_state:ok" in told
     assert not info & {line.partition(":")[0] for line in told.splitlines()}
 
 
-def test_replica_without_the_data_of_its_primary_is_at_no_offset(host: ClusterHost) -> None:
-    replication = host.server.replication
+def test_replica_without_the_data_of_its_primary_is_at_no_offset(node: InProcessNode, host: ClusterHost) -> None:
+    replication = node.server.replication
     replication.stream.offset = 500
     assert host.replication_status().offset == 500
     host.core.view.myself.role = FLAG_REPLICA
@@ -120,8 +120,10 @@ def test_replica_without_the_data_of_its_primary_is_at_no_offset(host: ClusterHo
     assert host.replication_status().offset == 0
 
 
-def test_former_primary_of_another_shard_is_at_no_offset_until_it_has_the_data(host: ClusterHost) -> None:
-    replication = host.server.replication
+def test_former_primary_of_another_shard_is_at_no_offset_until_it_has_the_data(
+    node: InProcessNode, host: ClusterHost
+) -> None:
+    replication = node.server.replication
     replication.stream.offset = 500
     host.core.view.myself.role = FLAG_REPLICA
     host.carry_out(RoleChanged("1" * 40, NodeAddress("127.0.0.1", 1, 2), "slots-lost"))
@@ -131,8 +133,10 @@ def test_former_primary_of_another_shard_is_at_no_offset_until_it_has_the_data(h
     assert replication.resume_point() is None
 
 
-def test_data_are_as_old_as_the_last_word_of_any_primary_of_their_history(host: ClusterHost) -> None:
-    server = host.server
+def test_data_are_as_old_as_the_last_word_of_any_primary_of_their_history(
+    node: InProcessNode, host: ClusterHost
+) -> None:
+    server = node.server
     replication = server.replication
     host.core.view.myself.role = FLAG_REPLICA
     host.carry_out(RoleChanged("1" * 40, NodeAddress("127.0.0.1", 1, 2), "command"))

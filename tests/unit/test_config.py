@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from slotmesh.node.acl.users import check_user_lines
 from slotmesh.node.base.compat import LEVELS
 from slotmesh.node.base.errors import CommandError
 from slotmesh.node.config.configuration import Config, ConfigError, ConfigFileError
@@ -18,6 +19,7 @@ from slotmesh.node.config.directives import ALL_DIRECTIVES, BY_NAME, DIRECTIVES
 from slotmesh.node.config.effects import EFFECTS, NONE, PARTLY
 from slotmesh.node.config.kinds import ConfigError as KindError
 from slotmesh.node.config.kinds import format_memory, parse_memory
+from slotmesh.node.config.load import load_config
 from slotmesh.node.config.rewrite import SIGNATURE, draft_of, replace_file, rewritten
 from slotmesh.node.config.values import ConfigValues
 from slotmesh.node.types.limits import LIMITS
@@ -37,7 +39,7 @@ def _stay_in_directory(tmp_path: Path) -> Iterator[None]:
 def load(text: str, *argv: str) -> Config:
     """A configuration from the text of a file and arguments."""
     Path("test.conf").write_text(text)
-    return Config.load(["test.conf", *argv])
+    return load_config(["test.conf", *argv], check_user_lines)
 
 
 def refusal(text: str, *argv: str) -> str:
@@ -128,7 +130,7 @@ def test_memory_is_written_with_the_largest_exact_unit() -> None:
 
 
 def test_load_without_arguments_gives_the_defaults() -> None:
-    config = Config.load([])
+    config = load_config([], check_user_lines)
     assert (config.port, config.maxclients, config.save) == (6379, 10000, ((3600, 1), (300, 100), (60, 10000)))
     assert config.path is None
     assert config.dir == os.getcwd()
@@ -136,7 +138,7 @@ def test_load_without_arguments_gives_the_defaults() -> None:
 
 def test_load_reads_the_file_then_standard_input_then_the_options() -> None:
     Path("test.conf").write_text("port 1\nhz 20\ntimeout 5\n")
-    config = Config.load(["test.conf", "--port", "3", "-"], stdin=io.StringIO("port 2\nhz 30\n"))
+    config = load_config(["test.conf", "--port", "3", "-"], check_user_lines, stdin=io.StringIO("port 2\nhz 30\n"))
     assert (config.port, config.hz, config.timeout) == (3, 30, 5)
 
 
@@ -153,9 +155,9 @@ def test_load_adds_save_lines_up_and_drops_the_default_ones() -> None:
 
 
 def test_load_takes_save_without_a_value_as_none() -> None:
-    assert Config.load(["--save", "--port", "7"]).save == ()
-    assert Config.load(["--port", "7", "--save"]).save == ()
-    assert Config.load(["--save", ""]).save == ()
+    assert load_config(["--save", "--port", "7"], check_user_lines).save == ()
+    assert load_config(["--port", "7", "--save"], check_user_lines).save == ()
+    assert load_config(["--save", ""], check_user_lines).save == ()
 
 
 @pytest.mark.parametrize(
@@ -163,11 +165,11 @@ def test_load_takes_save_without_a_value_as_none() -> None:
     [["--bind", "127.0.0.1", "::1"], ["--bind", "127.0.0.1 ::1"], ["--bind 127.0.0.1 ::1"]],
 )
 def test_load_takes_several_words_in_any_shape(argv: list[str]) -> None:
-    assert Config.load(argv).bind == ("127.0.0.1", "::1")
+    assert load_config(argv, check_user_lines).bind == ("127.0.0.1", "::1")
 
 
 def test_load_takes_a_value_that_looks_like_an_option() -> None:
-    assert Config.load(["--proc-title-template", "--my--title"]).proc_title_template == "--my--title"
+    assert load_config(["--proc-title-template", "--my--title"], check_user_lines).proc_title_template == "--my--title"
 
 
 def test_load_merges_buffer_limits_of_several_lines() -> None:
@@ -302,8 +304,8 @@ def test_get_shows_newer_directives_only_by_their_full_name() -> None:
 
 
 def test_level_chooses_the_defaults_of_what_no_line_sets() -> None:
-    assert not Config.load([]).lazyfree_lazy_expire
-    newer = Config.load(["--lazyfree-lazy-user-del", "no", "--compat-level", "7.2"])
+    assert not load_config([], check_user_lines).lazyfree_lazy_expire
+    newer = load_config(["--lazyfree-lazy-user-del", "no", "--compat-level", "7.2"], check_user_lines)
     assert newer.lazyfree_lazy_expire
     assert not newer.lazyfree_lazy_user_del
     assert b"lazyfree-lazy-user-del no" in rewritten(newer, b"").split(b"\n")
@@ -368,8 +370,8 @@ def test_rewrite_of_its_own_result_changes_nothing() -> None:
 def test_rewrite_gives_a_file_that_loads_to_the_same_values() -> None:
     config = load('port 7001\nrequirepass "a b\\x00"\nbind 127.0.0.1\nnotify-keyspace-events KEA\nsave ""\n')
     config.maxmemory_clients, config.client_output_buffer_limit = -5, ((1, 2, 3), (4, 5, 6), (7, 8, 9))
-    config.rewrite().put_in_place()
-    again = Config.load(["test.conf"])
+    draft_of(config).put_in_place()
+    again = load_config(["test.conf"], check_user_lines)
     for directive in ALL_DIRECTIVES:
         assert again.value(directive) == config.value(directive), directive.name
 
@@ -385,7 +387,7 @@ def test_rewrite_writes_users_unless_there_is_an_acl_file() -> None:
 
 def test_rewrite_without_a_file_is_refused() -> None:
     with pytest.raises(CommandError, match="without a config file"):
-        Config().rewrite()
+        draft_of(Config())
 
 
 def test_rewrite_that_fails_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +398,7 @@ def test_rewrite_that_fails_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(OSError, match="full"):
-        config.rewrite().put_in_place()
+        draft_of(config).put_in_place()
     assert Path("test.conf").read_text() == "port 7000\n"
     assert os.listdir() == ["test.conf"]
 
@@ -406,7 +408,7 @@ def test_rewritten_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "redis.conf"
     path.write_text("requirepass secret\n")
     path.chmod(mode)
-    draft_of(Config.load([str(path)]), str(path)).put_in_place()
+    draft_of(load_config([str(path)], check_user_lines)).put_in_place()
     assert path.stat().st_mode & 0o777 == mode
 
 

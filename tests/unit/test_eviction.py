@@ -46,8 +46,8 @@ class _Node:
         self.server = node.server
         self.db: Database = node.server.keyspace.dbs[0]
         self.accountant = _Accountant(node)
-        self.memory = self.server.cron.memory = Memory(self.accountant)
-        self.server.eviction = Eviction(self.server)
+        self.memory = node.server.memory
+        vars(self.memory).update(vars(Memory(self.accountant)))  # the parts of the node know this object
         self.server.config.maxmemory_eviction_tenacity = 100  # no time limit: machines differ
 
     @property

@@ -13,11 +13,11 @@ import pytest
 from slotmesh.tools import house
 
 LIMITS = {
-    "circles": 1,
-    "modules in circles": 69,
-    "upward arrows": 51,
+    "circles": 0,
+    "modules in circles": 0,
+    "upward arrows": 0,
     "loose modules": 2,
-    "lines of the longest module": 433,
+    "lines of the longest module": 431,
     "modules over 400 lines": 13,
     "lines of the longest function": 97,
     "functions over 70 lines": 1,

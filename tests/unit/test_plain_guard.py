@@ -69,7 +69,7 @@ def refusal(client: InProcessClient) -> str:
 def test_node_that_nobody_guards_has_no_lease_to_look_at(node: InProcessNode) -> None:
     client = node.client()
     assert not refusal(client)
-    assert node.server.lease is None
+    assert node.server.data_plane.lease is None
     assert node.server.info.fields("cluster") == {"cluster_enabled": 0}
     assert not os.path.exists(f"guard-{PORT}.conf")
 
@@ -93,7 +93,7 @@ def test_one_of_three_is_no_majority_and_arms_nothing(node: InProcessNode) -> No
     clock = lease(node, client, "s1")
     clock.ms += 10 * LEASE_MS
     assert not refusal(client)
-    assert node.server.lease is None
+    assert node.server.data_plane.lease is None
 
 
 def test_writes_of_a_script_and_of_a_transaction_are_refused_as_well(node: InProcessNode) -> None:
@@ -132,7 +132,7 @@ def test_leases_are_told_in_info(node: InProcessNode) -> None:
 
 def test_pass_that_outlasts_the_lease_may_not_be_acknowledged(node: InProcessNode) -> None:
     clock = lease(node, node.client())
-    watch = node.server.lease
+    watch = node.server.data_plane.lease
     assert watch is not None
     watch.begin_pass()
     clock.ms += 3 * LEASE_MS
@@ -145,7 +145,7 @@ def test_pass_that_outlasts_the_lease_may_not_be_acknowledged(node: InProcessNod
 def reborn(node: InProcessNode) -> PlainGuard:
     """What the guard of the next process in the same directory makes of what it finds there."""
     server = node.server
-    server.lease = None
+    server.data_plane.lease = None
     path = f"guard-{PORT}.conf"
     plain = PlainGuard(path, server.run_id, server.replication, server.pubsub.publish, server._tie_writes)
     plain.allow(server.config.sentinel_guard)
@@ -157,7 +157,7 @@ def test_guarded_primary_refuses_writes_after_a_restart_until_it_is_leased(node:
     plain = reborn(node)
     assert plain.guard.is_armed
     assert plain.lease.fenced()
-    assert node.server.lease is plain.lease
+    assert node.server.data_plane.lease is plain.lease
 
 
 def test_released_node_is_free_for_good(node: InProcessNode) -> None:
@@ -166,7 +166,7 @@ def test_released_node_is_free_for_good(node: InProcessNode) -> None:
     assert client.call("CLUSTER", "UNGUARD", "other") == 0
     assert client.call("CLUSTER", "UNGUARD", NAME) == 1
     assert not refusal(client)
-    assert node.server.lease is None
+    assert node.server.data_plane.lease is None
     assert not reborn(node).guard.is_armed
     assert not os.path.exists(f"guard-{PORT}.conf")
 
@@ -197,7 +197,7 @@ def test_node_that_cannot_remember_its_guard_has_none(node: InProcessNode) -> No
         assert str(guard(client, "s3", clock.ms)) == f"[{clock.ms}, 0, 0, 0]", "nobody else is known any more"
         assert str(guard(client, "s2", clock.ms)) == "ERR The guard cannot be saved: No space left on device"
     assert not plain_guard(node).guard.is_armed
-    assert node.server.lease is None
+    assert node.server.data_plane.lease is None
     assert not refusal(client)
 
 

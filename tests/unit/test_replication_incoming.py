@@ -42,7 +42,7 @@ def node(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def applier_of(node: InProcessNode) -> Applier:
     replication = node.server.replication
-    return Applier(node.server, replication.stream, replication._primary_client)
+    return Applier(replication._link_parts.applying(), replication.stream, replication._primary_client)
 
 
 def relayed(node: InProcessNode) -> bytes:
@@ -59,7 +59,7 @@ class Follower:
     def __init__(self, node: InProcessNode, ends: tuple[socket.socket, socket.socket] | None = None) -> None:
         self.node = node
         self.replication = replication = node.server.replication
-        link = PrimaryLink(node.server, replication, "127.0.0.1", 1, replication._primary_client)
+        link = PrimaryLink(replication._link_parts, replication, "127.0.0.1", 1, replication._primary_client)
         self.primary, self.served = ends or socket.socketpair()
         self.served.setblocking(False)
         replication.link = link
@@ -67,7 +67,9 @@ class Follower:
         replication._role_changed(("127.0.0.1", 1))
         link.state = CONNECTED
         link.client.fd = self.served.fileno()
-        self.incoming = link.incoming = Incoming(node.server, replication.stream, link.client, b"", link._heard)
+        self.incoming = link.incoming = Incoming(
+            replication._link_parts.applying(), replication.stream, link.client, b"", link._heard
+        )
 
     def close(self) -> None:
         self.primary.close()
@@ -267,7 +269,7 @@ def test_reset_by_the_primary_loses_nothing_received(node: InProcessNode) -> Non
         replication = node.server.replication
         client, heard = replication._primary_client, list[int]()
         client.fd = replica_end.fileno()
-        incoming = Incoming(node.server, replication.stream, client, b"", heard.append)
+        incoming = Incoming(replication._link_parts.applying(), replication.stream, client, b"", heard.append)
         replica_end.sendall(b"an acknowledgement that nobody reads")
         replica_end.setblocking(False)
         primary_end.sendall(encoded([b"SET", b"a", b"1"]))

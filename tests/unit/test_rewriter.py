@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from slotmesh.node.persistence import aof as states
-from slotmesh.node.persistence import manager as manager_module
+from slotmesh.node.persistence import children as children_module
 from slotmesh.node.persistence.rewriter import AofRewriter
 from tests.support.inprocess import InProcessNode
 
@@ -47,8 +47,8 @@ def test_child_that_does_not_fit_is_not_begun(
     node: InProcessNode, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = node.client()
-    monkeypatch.setattr(manager_module, "memory_room", lambda: 10 << 20)
-    monkeypatch.setattr(manager_module, "resident_bytes", lambda: node.server.cron.memory.startup + (30 << 20))
+    monkeypatch.setattr(children_module, "memory_room", lambda: 10 << 20)
+    monkeypatch.setattr(children_module, "resident_bytes", lambda: node.server.cron.memory.startup + (30 << 20))
     assert client.raw("BGREWRITEAOF").startswith(b"-ERR Can't execute an AOF background rewriting.")
     assert client.raw("BGSAVE") == b"-ERR\r\n"
     assert "the child may need 30 MB and the container's memory limit leaves 10 MB" in caplog.text

@@ -40,7 +40,7 @@ def imported_by(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "code",
     [
-        "import slotmesh.node.process.program; from slotmesh.node import commands; commands.load_all()",
+        "import slotmesh.node.program; from slotmesh.node import commands; commands.load_all()",
         "import slotmesh.sentinel.program",
     ],
 )

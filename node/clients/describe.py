@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from slotmesh.node.base.compat import COMPAT
 from slotmesh.node.clients.client import (
     GATE_IMPORT,
+    GATE_MONITOR,
     GATE_PRIMARY,
     GATE_READONLY,
     KIND_NORMAL,
@@ -50,12 +51,12 @@ def flags_of(client: Client) -> bytes:
     """The letters of the `flags` field."""
     tracking = client.tracking
     letters = (
-        ("O", client.server.monitors.has(client)),
+        ("O", bool(client.gates & GATE_MONITOR)),
         ("S", client.replica is not None),
         ("M", bool(client.gates & GATE_PRIMARY)),
         ("P", bool(client.channels or client.patterns or client.shard_channels)),
         ("x", client.multi is not None or client.in_exec),
-        ("b", client.blocked is not None or client.server.pause.has_held(client)),
+        ("b", client.blocked is not None or client.held),
         ("t", tracking is not None),
         ("R", tracking is not None and tracking.broken_redirect),
         ("B", tracking is not None and tracking.broadcast),
@@ -111,7 +112,7 @@ def _input_bytes(client: Client, running: list[bytes]) -> int:
 
 def describe_client(client: Client, argv: list[bytes] | None = None) -> bytes:
     """The line, without a line break. `argv`: the command that the client is running now, if it is."""
-    now_ms = client.server.clock.now_ms
+    now_ms = client.server.state.clock.now_ms
     tracking = client.tracking
     running = argv if argv is not None else client.blocked.argv if client.blocked is not None else []
     reply_bytes = _reply_bytes(client)
