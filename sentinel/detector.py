@@ -6,7 +6,7 @@ SDOWN of an instance, any of:
   hung up on us, and then no answer at all: it took its address along, as containers do. Stock waits for silence here
   too; this is what makes our failover after a crash fast. It counts only where this sentinel has seen a living
   process: one that never answered may be starting, and has down-after-milliseconds as in stock;
-- a primary that says it is a replica for longer than down-after plus two INFO periods;
+- a primary that says it is a replica for longer than down-after plus two INFO periods (of a second where it is leased);
 - a primary that restarted and does not answer within master-reboot-down-after-period.
 
 ODOWN of a primary: we see it SDOWN, and with the others that lately told us the same there are `quorum` of us. ODOWN is
@@ -21,6 +21,8 @@ from slotmesh.sentinel.links import Links, refused
 from slotmesh.sentinel.state import Context
 
 NEVER = 1 << 62
+STRAY_INFO_MS = 1_000
+"""How often a server is asked for INFO that says it has another role than we know."""
 
 
 class Detector:
@@ -69,7 +71,9 @@ class Detector:
     def _wrong_role_at(self, instance: Instance) -> int:
         if instance.role != PRIMARY or instance.role_reported != REPLICA:
             return NEVER
-        return instance.role_reported_ms + instance.settings.down_after_ms + 2 * self._ctx.timing.info_period
+        # Nobody leases it, so nobody writes; and its INFO comes once a second while it is a stray.
+        info_ms = min(self._ctx.timing.info_period, STRAY_INFO_MS if instance.leasable else NEVER)
+        return instance.role_reported_ms + instance.settings.down_after_ms + 2 * info_ms
 
     def _reboot_at(self, instance: Instance) -> int:
         if not instance.rebooted_ms:

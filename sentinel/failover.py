@@ -293,6 +293,7 @@ class Failover:
         replica = failover.promoted
         assert replica is not None, "a promotion without a selected replica"
         unit.config_epoch = failover.epoch
+        unit.drop_settled_holds()
         failover.enter(RECONF, ctx.now_ms)
         ctx.persist()
         ctx.emit(WARNING, "+promoted-slave", replica)

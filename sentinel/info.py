@@ -33,6 +33,7 @@ class InfoFacts:
     cluster_enabled: bool
     ours: bool
     guarded: bool  # a node of ours that a majority of sentinels has guarded
+    leased: bool  # such a node that is a primary with the leases it needs
     uptime_ms: int  # 0: it does not say
 
 
@@ -67,6 +68,7 @@ def parse_info(text: bytes) -> InfoFacts:
         cluster_enabled=fields.get("cluster_enabled") == "1",
         ours=fields.get("server_name") == OUR_SERVER_NAME,
         guarded="cluster_guard_leases" in fields,
+        leased=fields.get("cluster_guard_fenced") == "0" and fields.get("role") == "master",
         uptime_ms=min(max(_number(fields.get("uptime_in_seconds")) or 0, 0), _MAX_SECONDS) * 1000,
     )
 

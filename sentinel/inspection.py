@@ -7,11 +7,16 @@ There is one stray that nobody has promoted: a process of ours that was gone, an
 back. It takes writes that will be lost, so it is made a replica at once, provided that
 
 - the primary we know, also ours, says after that that it is one, and
-- most of the sentinels have said hello lately: what any of them did would have reached us (they say it at once).
+- most of the sentinels have said hello lately: what any of them did would have reached us (they say it at once), and
+- it has just come back, and has no leases by what it says itself.
+
+A guarded primary with leases is left alone in any case, and where there are leases a replica that follows another than
+the primary we know is brought back as soon as a primary: that the known one is leased says that we know the right one.
 """
 
 from __future__ import annotations
 
+from slotmesh.sentinel.detector import STRAY_INFO_MS
 from slotmesh.sentinel.effects import NOTICE, VERBOSE, Reply
 from slotmesh.sentinel.failover import Failover
 from slotmesh.sentinel.guarding import Guarding
@@ -24,9 +29,12 @@ from slotmesh.sentinel.state import Context
 
 CONVERT_PUBLISH_PERIODS = 4
 RECENT_HELLO_PERIODS = 2
+RETURN_MS = 1_000
+"""How fresh the news must be that it is back: whoever is not heard from for longer than that may have been promoted."""
+
 PROMOTION_INFO_MS = 100
 RECONF_INFO_MS = 250
-FAST_INFO_MS = 1_000
+FAST_INFO_MS = STRAY_INFO_MS
 
 
 class Inspector:
@@ -90,7 +98,7 @@ class Inspector:
             instance.run_id = facts.run_id
         # We may have started long after it did.
         instance.link.born_ms = min(instance.link.born_ms or now, max(now - facts.uptime_ms, 1))
-        instance.ours, instance.guarded = facts.ours, facts.guarded
+        instance.ours, instance.guarded, instance.leased = facts.ours, facts.guarded, facts.leased
         if not facts.ours and instance.guard is None:
             self._leases.forget(instance)
         if instance.role == PRIMARY and instance.guard is None and instance.unit is not None:
@@ -157,6 +165,8 @@ class Inspector:
     def _maybe_convert(self, instance: Instance, unit: Unit) -> None:
         """A replica says it is a primary: our configuration is right unless somebody tells otherwise in time."""
         wait_ms = self._ctx.timing.publish_period * CONVERT_PUBLISH_PERIODS
+        if instance.leased:
+            return  # most of the sentinels say that it leads: our configuration is old
         if self._ctx.now_ms - instance.role_reported_ms > wait_ms:
             self._bring_back(instance, unit, wait_ms)
         elif instance.returned_ms:
@@ -171,7 +181,9 @@ class Inspector:
     def _returned(self, instance: Instance, unit: Unit) -> bool:
         """Whether a replica of ours came back as a primary that nobody can have promoted."""
         since_ms, primary = instance.returned_ms, unit.primary
-        if not since_ms or unit.failover.active or not (instance.ours and primary.ours):
+        if not since_ms or unit.failover.active or not (instance.ours and primary.ours) or instance.leased:
+            return False
+        if self._ctx.now_ms - since_ms > RETURN_MS:
             return False
         heard_ms = self._ctx.now_ms - RECENT_HELLO_PERIODS * self._ctx.timing.publish_period
         hearing = 1 + sum(peer.peer.hello_heard_ms > heard_ms for peer in unit.sentinels.values())
@@ -183,6 +195,8 @@ class Inspector:
         if self._ctx.same_host(primary, state.primary_host, state.primary_port):
             return
         wait_ms = unit.settings.failover_timeout_ms
+        if instance.leasable and unit.primary.leased:
+            wait_ms = min(wait_ms, self._ctx.timing.publish_period * CONVERT_PUBLISH_PERIODS)
         settled = self._ctx.now_ms - state.conf_change_ms > wait_ms
         if settled and self._follow(instance, unit, wait_ms):
             self._ctx.emit(NOTICE, "+fix-slave-config", instance)

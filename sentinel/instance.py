@@ -184,6 +184,7 @@ class Instance:
     node_id: str = ""
     ours: bool = False
     guarded: bool = False  # by its INFO: writes need leases of sentinels
+    leased: bool = False  # by its INFO: a guarded primary that takes writes
     leasable: bool = False  # outside a cluster: it has answered GUARD
     no_failover: bool = False
     confirmed_conn_id: int = 0  # the connection on which the node told the id we expect; 0: none yet

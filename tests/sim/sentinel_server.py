@@ -316,7 +316,8 @@ class SimServer(SimHost):
         if self.ours:
             lines.append("server_name:slotmesh")
         if not self.clustered and self.guard.is_armed:
-            lines.append("cluster_guard_leases:0")
+            fenced = self.primary is None and self.guard.is_fenced(self.clock_ms() + LEASE_MARGIN_MS)
+            lines += ["cluster_guard_leases:0", f"cluster_guard_fenced:{int(fenced)}"]
         leader = self.leads
         if leader is None:
             lines.append("role:master")

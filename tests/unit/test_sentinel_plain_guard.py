@@ -32,6 +32,7 @@ class World:
             self.extra["cluster_guard_leases"] = 0
         self.refusal: ErrorReply | None = None
         self.heir = b""
+        self.facts: dict[int, dict[str, object]] = {PRIMARY: {}, REPLICA: {}}
         self.roles = {PRIMARY: "master", REPLICA: "slave"}
         self.silent: set[int] = set()
         self.sent: list[tuple[int, tuple[bytes, ...]]] = []
@@ -61,7 +62,7 @@ class World:
     def _info(self, port: int) -> bytes:
         role = self.roles.get(port, "sentinel")
         above = {"master_host": "10.0.0.1", "master_port": 6379, "master_link_status": "up", "slave_repl_offset": 10}
-        return info(role, **(above if role == "slave" else {}), **self.extra)
+        return info(role, **((above if role == "slave" else {}) | self.extra | self.facts.get(port, {})))
 
     def guards(self, port: int) -> list[tuple[bytes, ...]]:
         """The GUARDs sent so far."""
@@ -70,6 +71,10 @@ class World:
     def _commands(self, port: int, word: bytes) -> list[tuple[bytes, ...]]:
         sends = [effect for effect in self.bench.history if isinstance(effect, Send)]
         return [e.argv for e in sends if self.bench.ports[e.conn_id] == port and word in e.argv[:2]]
+
+    def orders(self, port: int) -> list[tuple[bytes, ...]]:
+        """The changes of role that were ordered so far."""
+        return self._commands(port, b"SLAVEOF")
 
     def unguards(self, port: int) -> list[tuple[bytes, ...]]:
         return self._commands(port, b"UNGUARD")
@@ -250,3 +255,34 @@ def test_setting_has_three_words() -> None:
     reply = world.bench.call("SENTINEL", "SET", "m", "guard", "perhaps")
     assert isinstance(reply, ErrorReply)
     assert reply.text == "ERR Invalid argument 'perhaps' for SENTINEL SET 'guard'"
+
+
+FENCED: dict[str, object] = {"cluster_guard_leases": 0, "cluster_guard_fenced": 1}
+LEASED: dict[str, object] = FENCED | {"cluster_guard_fenced": 0}
+
+
+@pytest.mark.parametrize(("facts", "brought_back"), [(FENCED, True), (LEASED, False)])
+def test_stray_primary_is_brought_back_unless_others_lease_it(facts: dict[str, object], brought_back: bool) -> None:
+    world = World()
+    world.run(1_000)
+    world.roles[REPLICA] = "master"
+    world.facts[REPLICA] = facts
+    world.run(40_000)
+    assert bool(world.orders(REPLICA)) == brought_back
+
+
+@pytest.mark.parametrize(("ours", "soon"), [(True, True), (False, False)])
+def test_replica_of_another_is_brought_back_soon_where_the_known_primary_is_leased(ours: bool, soon: bool) -> None:
+    world = World(ours=ours)
+    world.facts = {PRIMARY: LEASED if ours else {}, REPLICA: {"master_host": "10.0.0.9", "slave_repl_offset": 10}}
+    world.run(30_000)
+    assert bool(world.orders(REPLICA)) == soon, "stock waits for failover-timeout, three minutes"
+
+
+@pytest.mark.parametrize(("ours", "down"), [(True, True), (False, False)])
+def test_leased_primary_that_says_it_is_a_replica_is_down_soon(ours: bool, down: bool) -> None:
+    world = World(ours=ours)
+    world.run(1_000)
+    world.roles[PRIMARY] = "slave"
+    world.run(11_000 + DOWN_AFTER_MS + 2_500)  # a period of INFO until it says so
+    assert world.unit.primary.sdown == down
