@@ -1,4 +1,4 @@
-"""The figures of ``make house`` do not get worse.
+"""The figures of ``make house`` do not get worse, and there are no circles of imports.
 
 LIMITS is a ratchet: each may only be lowered, by the change that makes its figure smaller. What is dead is named
 function by function.
@@ -104,6 +104,26 @@ def test_circle_and_upward_arrow_by_an_import_for_type_checking_are_seen(tmp_pat
     assert measured.roomless == ["node.strange.room"]
     assert measured.dead == ["node.base.low:idle"]
     assert measured.longest_function.lines == 2
+
+
+def test_module_with_a_row_of_its_own_is_a_room(tmp_path: Path) -> None:
+    make_house(
+        tmp_path,
+        {
+            "node/base/low.py": "from slotmesh.node import middle\n",
+            "node/middle.py": "from slotmesh.node.base import low\n",
+            "node/top/high.py": "from slotmesh.node import middle\n",
+            "node/last.py": "from slotmesh.node.top import high\n\ndef _run() -> None: ...\n",
+        },
+    )
+    architecture = tmp_path / "ARCHITECTURE.md"
+    table = architecture.read_text().replace("| `node/top/`", "| `node/middle.py` | x |\n| `node/top/`")
+    architecture.write_text(table)
+    measured = house.measure(tmp_path)
+    assert house.room_order(tmp_path) == ["base", "middle", "top", house.ROOT_OF_NODE]
+    assert measured.upward == [("node.base.low", "node.middle")]
+    assert measured.loose == ["node.last"]
+    assert measured.roomless == []
 
 
 def test_circles_are_found_apart_and_largest_first() -> None:
