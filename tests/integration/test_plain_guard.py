@@ -143,3 +143,26 @@ def test_planned_failover_hands_the_leases_over(plain: Plain) -> None:
     assert outcome.lost == 0
     wait_until(plain.settled, 40, "the sentinels agree again")
     wait_until(lambda: guarded(plain), 30, "the new primary is leased by all")
+
+
+STOCK_RULES = (
+    "allchannels +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info "
+    "+client|setname +client|kill +script|kill"
+)
+"""What the stock server's documentation has operators give the user of sentinels."""
+
+LEASE_RULES = "+cluster|guard +cluster|unguard +cluster|failover +failover"
+
+
+@pytest.mark.parametrize("may_lease", [True, False])
+def test_sentinels_user_without_the_right_to_lease_has_stock_failovers(tmp_path: Path, may_lease: bool) -> None:
+    rules = f"watcher on >secret {STOCK_RULES} {LEASE_RULES if may_lease else ''}".split()
+    auth = (f"sentinel auth-user {NAME} watcher", f"sentinel auth-pass {NAME} secret")
+    with running_plain(tmp_path, "--user", *rules, sentinel_lines=auth, down_after_ms=DOWN_AFTER_MS) as world:
+        if may_lease:
+            wait_until(lambda: guarded(world), 30, "all nodes are guarded")
+        else:
+            wait_until(lambda: "takes no lease: NOPERM" in world.sentinels[0].log(), 30, "it is told no")
+        old = world.nodes[0]
+        old.kill9()
+        assert "guarded_by" not in successor(world, old).info("cluster") or may_lease

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from slotmesh.cluster.guard import Guard
 from slotmesh.sentinel import election
 from slotmesh.sentinel.effects import Effect
 from slotmesh.sentinel.instance import Instance, Unit
@@ -20,11 +21,13 @@ from tests.sim.bugs import SENTINEL_BUGS, no_fence
 from tests.sim.restarts import RestartClusterWorld, RestartWorld
 from tests.sim.sentinel_cluster import ClusterWorld, run_cluster_seed
 from tests.sim.sentinel_hosts import Note, SimSentinel, VoteSaved
+from tests.sim.sentinel_server import SimServer
 from tests.sim.sentinel_world import LEADER_MS, SafetyViolation, SentinelWorld, run_seed
 
 SEEDS_PER_BATCH = 25
 BATCHES = 8
 CLUSTER_BATCHES = 2
+PLAIN_SEED = 4  # 10.0.0.1 is the primary; two replicas, three sentinels; down-after 2 s
 CLUSTER_SEED = 37  # one shard of three, 10.0.0.1 is its primary; three sentinels; down-after 2 s
 
 
@@ -182,6 +185,60 @@ def one_run_of_random_faults() -> None:
     run_seed(1)
 
 
+# The same rules for a primary without a cluster.
+
+
+def _ready_plain() -> SentinelWorld:
+    world = SentinelWorld(PLAIN_SEED)
+    assert not world.clustered
+    assert world.down_after_ms == 2_000
+    world.warm_up()
+    return world
+
+
+def plain_primary_out_of_sight() -> None:
+    """It is cut off from everybody, goes on while its leases last, and is back after its successor's first write."""
+    world = _ready_plain()
+    world.network.cut([world.servers[0]], world.hosts, both_ways=True)
+    world.run_for(3 * world.down_after_ms)
+    assert world.plain_writer is not world.servers[0], "nobody took its place"
+    world.network.heal()
+    world.run_for(1_000)
+    world.make_peace()
+    world.recover()
+
+
+def plain_primary_and_one_blind_sentinel() -> None:
+    """As in a cluster: one sentinel that does not see a healthy primary is enough for ODOWN, and gets no votes."""
+    world = _ready_plain()
+    blind = world.sentinels[0]
+    for unit in blind.core.ctx.units.values():
+        unit.settings.quorum = 1
+    _at_first_vote(world, lambda vote: world.network.cut(world.sentinels, [world.servers[0]], both_ways=False))
+    world.network.cut([world.servers[0]], [blind], both_ways=True)
+    world.run_for(3 * world.down_after_ms)
+    world.make_peace()
+    world.recover()
+
+
+def restarted_plain_primary_with_its_role() -> None:
+    """It restarts as the primary that it was, out of the sight of the sentinels, while its successor serves."""
+    world = _ready_plain()
+    old = world.servers[0]
+    old.crash()
+    world.run_for(2_000)
+    world.network.cut([old], world.sentinels, both_ways=True)
+    old.start()
+    world.run_for(5_000)
+    assert not old.writable()
+    world.make_peace()
+    world.recover()
+
+
+def _forgetful(self: SimServer) -> None:
+    self.guard_disk = ("", 0, 0)
+
+
 def _lease_without_rule_1(self: Leases, unit: Unit, instance: Instance) -> bool:
     return instance is unit.primary and unit.hold_until_ms <= self._ctx.now_ms
 
@@ -193,8 +250,12 @@ RULES: list[Rule] = [
     (one_blind_sentinel_with_quorum_one, Leases, "may_vote_at_ms", lambda self, unit: 0),
     (late_candidate_after_the_primary_came_back, Leases, "hold", lambda self, unit, epoch, candidate: None),
     (one_run_of_random_faults, election, "votes_to_win", lambda voters, quorum: quorum),
+    (plain_primary_out_of_sight, Guard, "is_fenced", lambda self, now_ms: False),
+    (plain_primary_and_one_blind_sentinel, Leases, "may_vote_at_ms", lambda self, unit: 0),
+    (restarted_plain_primary_with_its_role, SimServer, "save", _forgetful),
 ]
 NAMES = ["one_lease", "restart", "no_vote_over_a_lease", "no_lease_after_a_vote", "majority"]
+NAMES += ["plain_fence", "plain_no_vote_over_a_lease", "plain_restart"]
 
 
 @pytest.mark.parametrize("scenario", [rule[0] for rule in RULES], ids=NAMES)

@@ -46,7 +46,9 @@ class Plain:
 
 
 @contextlib.contextmanager
-def running_plain(directory: Path, *more: str, down_after_ms: int = 1500) -> Iterator[Plain]:
+def running_plain(
+    directory: Path, *more: str, sentinel_lines: tuple[str, ...] = (), down_after_ms: int = 1500
+) -> Iterator[Plain]:
     """The whole world, once everybody knows everybody; `more` are options of the nodes."""
     options = ("--save", "", "--repl-diskless-sync-delay", "0", *more)
     with contextlib.ExitStack() as stack:
@@ -65,6 +67,7 @@ def running_plain(directory: Path, *more: str, down_after_ms: int = 1500) -> Ite
                         f"sentinel monitor {NAME} 127.0.0.1 {nodes[0].port} 2",
                         f"sentinel down-after-milliseconds {NAME} {down_after_ms}",
                         f"sentinel failover-timeout {NAME} 10000",
+                        *sentinel_lines,
                     ],
                 )
             )
