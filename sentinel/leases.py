@@ -232,7 +232,8 @@ class Leases:
         for member in unit.members():
             if member.ours:
                 self._links.send(member, DISCARD, "CLUSTER", "UNGUARD", unit.name)
-            member.leasable = False
+            member.leasable = member.guarded = False
+        unit.lease_holder = ""
 
     # ------------------------------------------------------------------------------------------------------- messages
 

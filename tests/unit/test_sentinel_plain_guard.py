@@ -55,8 +55,8 @@ class World:
         heir: list[Reply] = [self.heir] if self.heir and port == PRIMARY else []
         guard: Reply = self.refusal or [clock_ms, 0, 1, 0, *heir]
         for conn_id in self.bench.open_connections(port):
-            channel = self.bench.core.ctx.connections[conn_id][0]
-            if not channel.pubsub:
+            known = self.bench.core.ctx.connections.get(conn_id)  # an answer may have ended one
+            if known is not None and not known[0].pubsub:
                 self.bench.answer(port, {"PING": b"PONG", "INFO": self._info(port), "GUARD": guard})
 
     def _info(self, port: int) -> bytes:
@@ -248,6 +248,21 @@ def test_removed_and_no_longer_guarded_primaries_are_released() -> None:
     assert len(world.guards(PRIMARY)) == before
     world.bench.call("SENTINEL", "REMOVE", "m")
     assert len(world.unguards(PRIMARY)) == 2
+
+
+def test_guard_that_was_ended_begins_again_only_where_it_would_anew() -> None:
+    world = World(CONFIG, guarded=True)
+    world.run(1_000)
+    assert world.is_leased(PRIMARY), "one of two, but the primary needs it"
+    world.bench.call("SENTINEL", "SET", "m", "guard", "no")
+    world.extra.pop("cluster_guard_leases")
+    before = len(world.guards(PRIMARY))
+    world.bench.call("SENTINEL", "SET", "m", "guard", "auto")
+    world.run(12_000)
+    assert len(world.guards(PRIMARY)) == before
+    world.bench.call("SENTINEL", "SET", "m", "guard", "yes")
+    world.run(1_000)
+    assert world.is_leased(PRIMARY)
 
 
 def test_setting_has_three_words() -> None:
