@@ -24,8 +24,8 @@ from tests.sim.sentinel_hosts import Note, SimSentinel, VoteSaved
 from tests.sim.sentinel_server import SimServer
 from tests.sim.sentinel_world import LEADER_MS, SafetyViolation, SentinelWorld, run_seed
 
-SEEDS_PER_BATCH = 25
-BATCHES = 8
+SEEDS_PER_BATCH = 15
+BATCHES = 6
 CLUSTER_BATCHES = 2
 PLAIN_SEED = 4  # 10.0.0.1 is the primary; two replicas, three sentinels; down-after 2 s
 CLUSTER_SEED = 37  # one shard of three, 10.0.0.1 is its primary; three sentinels; down-after 2 s
@@ -60,7 +60,7 @@ def test_same_seed_gives_the_same_run(kind: type[SentinelWorld]) -> None:
     assert kind(3).run() == kind(3).run()
 
 
-RESTART_SEEDS = 16
+RESTART_SEEDS = 10
 
 
 @pytest.mark.parametrize(("kind", "seeds"), [(RestartWorld, RESTART_SEEDS), (RestartClusterWorld, RESTART_SEEDS // 2)])

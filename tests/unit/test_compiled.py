@@ -110,13 +110,14 @@ def test_commands_hold_on_the_plain_twins() -> None:
             "-p",
             "no:cacheprovider",
             "tests/commands",
+            "--ignore=tests/commands/test_refusals.py",  # about errors, which are raised in plain Python in both forms
             "tests/unit/test_resp_encoder.py",
         ],
         env={**os.environ, "SLOTMESH_PLAIN": "1"},
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
