@@ -28,6 +28,9 @@ DEFAULT_PARALLEL_SYNCS = 1
 DEFAULT_PRIORITY = 100
 
 # Whether a primary without a cluster is guarded by leases; `AUTO`: where there are enough sentinels for it.
+LOST = -1
+"""In place of a connection's id: its last grants were not answered, so the node may see them whenever it likes."""
+
 GUARD_YES, GUARD_NO, GUARD_AUTO = GUARD_WORDS = ("yes", "no", "auto")
 
 
@@ -149,10 +152,8 @@ class LeaseState:
     granted_until_ms: int = 0  # by our clock: no lease of ours can be alive at or after this
     granted_echo_ms: int = 0  # the echo of the last grant: granting on it again is worth nothing
     called_ms: int = 0  # the node's clock in the last call for a GUARD that we followed
-    grant_conn_id: int = 0  # the connection of the last grants; -1: it is gone, and they may be alive
-    elsewhere_until_ms: int = (
-        0  # by our clock: no lease given on another connection than that is alive at or after this
-    )
+    grant_conn_id: int = 0  # the connection of the last grants; LOST: it is gone, and some were not answered
+    elsewhere_until_ms: int = 0  # by our clock: no lease that was LOST before that connection is alive at or after this
     sent_ms: int = 0
     refused_until_ms: int = 0  # it takes no GUARD: not asked again before
 

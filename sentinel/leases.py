@@ -77,7 +77,7 @@ from slotmesh.cluster.epochs import is_credible
 from slotmesh.cluster.numbers import INT64_MAX, to_uint
 from slotmesh.sentinel.effects import WARNING, ErrorReply, Reply
 from slotmesh.sentinel.hello import MAX_PORT
-from slotmesh.sentinel.instance import GUARD_AUTO, GUARD_NO, REPLICA, Hold, Instance, Unit
+from slotmesh.sentinel.instance import GUARD_AUTO, GUARD_NO, LOST, REPLICA, Hold, Instance, Unit
 from slotmesh.sentinel.links import DISCARD, GUARD, NODE_ID, Links, ping_period_ms
 from slotmesh.sentinel.state import Context
 
@@ -215,7 +215,7 @@ class Leases:
             return
         holder = holder or unit.primary
         holder.lease.granted_until_ms = end_ms
-        holder.lease.grant_conn_id = -1
+        holder.lease.grant_conn_id = LOST
         if unit.guard is not None:
             unit.no_vote_before_ms = end_ms
 
@@ -283,8 +283,9 @@ class Leases:
         lease = instance.lease
         end_ms = lease.echo_heard_ms + grant_ms + drift_ms(grant_ms)
         conn_id = instance.link.commands.conn_id
-        if lease.grant_conn_id != conn_id:
-            lease.grant_conn_id, lease.elsewhere_until_ms = conn_id, lease.granted_until_ms
+        if lease.grant_conn_id == LOST:
+            lease.elsewhere_until_ms = lease.granted_until_ms
+        lease.grant_conn_id = conn_id
         lease.granted_until_ms, lease.granted_echo_ms = max(lease.granted_until_ms, end_ms), lease.echo_ms
         if unit.lease_holder != instance.lease_id:
             if not unit.lease_holder and unit.guard is None:
@@ -301,10 +302,12 @@ class Leases:
             self._ctx.emit_raw(WARNING, "+new-epoch", instance.unit, str(epoch))
 
     def _nothing_later(self, instance: Instance) -> bool:
+        """Whether the node has seen every lease of ours: none is under way to it, on this connection or an old one."""
         channel = instance.link.commands
         lease = instance.lease
-        same = lease.grant_conn_id in (0, channel.conn_id) and lease.elsewhere_until_ms <= self._ctx.now_ms
-        return same and not any(pending.kind == GUARD and pending.note for pending in channel.pending)
+        # A connection that is gone, but had an answer to every grant, has nothing under way either.
+        known = lease.grant_conn_id != LOST and lease.elsewhere_until_ms <= self._ctx.now_ms
+        return known and not any(pending.kind == GUARD and pending.note for pending in channel.pending)
 
     def left(self, unit: Unit, member: Instance) -> None:
         """A member leaves the unit; a lease of it that may be alive still counts."""

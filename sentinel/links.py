@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from slotmesh.sentinel.effects import Closed, Connect, Connected, Disconnect, Replied, Send
 from slotmesh.sentinel.hello import HELLO_CHANNEL
-from slotmesh.sentinel.instance import SENTINEL, Address, Channel, Instance, Link, Pending
+from slotmesh.sentinel.instance import LOST, SENTINEL, Address, Channel, Instance, Link, Pending
 from slotmesh.sentinel.state import REFUSED_RETRY_MS, Context
 
 # What a reply is for.
@@ -139,7 +139,7 @@ class Links:
             elif pending.kind == DOWN:
                 pending.instance.peer.asking = 0
             elif pending.kind == GUARD and pending.note:
-                pending.instance.lease.grant_conn_id = -1
+                pending.instance.lease.grant_conn_id = LOST
         channel.pending.clear()
         channel.conn_id, channel.up = 0, False
         channel.since_ms = self._ctx.now_ms

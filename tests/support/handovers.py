@@ -20,16 +20,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
+import redis
 
 from slotmesh.node.resp.encoder import encode_command
 from tests.support.guarded import running_guarded
 from tests.support.plain_guarded import running_plain
 from tests.support.processes import ServerHandle, wait_until
+
+Answer = TypeVar("Answer")
 
 CLIENTS = 4
 SETTLE_WRITES = 200
@@ -106,7 +110,7 @@ def hand_over(
         writer.done.set()
     for writer in writers:
         writer.join(30)
-    new = _primary(nodes, others_than=old)
+    new = _again(lambda: _primary(nodes, others_than=old))
     assert new is not None
     keys = [key for writer in writers for key in writer.acknowledged]
     lost = sum(_absent(new, keys[at : at + CHUNK]) for at in range(0, len(keys), CHUNK))
@@ -114,9 +118,17 @@ def hand_over(
     return Handover(how, gap_ms, len(keys), lost)
 
 
+def _again(ask: Callable[[], Answer]) -> Answer:
+    """The answer; asked twice if need be, since sentinels disconnect the clients of servers whose role changes."""
+    try:
+        return ask()
+    except redis.ConnectionError:
+        return ask()
+
+
 def _absent(node: ServerHandle, keys: list[bytes]) -> int:
     """How many of `keys` are not there."""
-    present = node.call("EXISTS", *keys)
+    present = _again(lambda: node.call("EXISTS", *keys))
     assert isinstance(present, int)
     return len(keys) - present
 

@@ -150,13 +150,27 @@ def test_heir_is_known_by_where_it_listens_and_leased_in_place_of_the_primary() 
     assert "sentinel known-holder m 10.0.0.2 6380\n" in world.bench.saved(world.bench.history), "on disk before"
 
 
-def test_end_of_a_lease_is_known_again_one_lease_after_a_connection_was_lost() -> None:
+def test_connection_that_is_lost_with_every_lease_answered_leaves_nothing_under_way() -> None:
+    """As when a promoted server disconnects its clients, sentinels among them: the next hand-over need not wait."""
     world = World()
     world.run(DOWN_AFTER_MS + 500)
     world.bench.drop(PRIMARY)
     world.run(500)
     world.heir = b"10.0.0.2:6380"
     world.run(1_000)
+    assert world.is_leased(REPLICA)
+
+
+def test_end_of_a_lease_is_known_again_one_lease_after_a_connection_was_lost_with_one_unanswered() -> None:
+    world = World()
+    world.run(DOWN_AFTER_MS + 500)
+    world.silent.add(PRIMARY)
+    world.run(DOWN_AFTER_MS // 2)
+    world.bench.drop(PRIMARY)
+    world.silent.clear()
+    world.run(DOWN_AFTER_MS // 8)
+    world.heir = b"10.0.0.2:6380"
+    world.run(DOWN_AFTER_MS // 4)
     assert not world.is_leased(REPLICA), "a GUARD on the old connection may still be on its way"
     world.heir = b""
     world.run(DOWN_AFTER_MS)
