@@ -14,6 +14,7 @@ from pathlib import Path
 from slotmesh.node.resp.encoder import encode_command
 from tests.support.guarded import Guarded, running_guarded
 from tests.support.processes import ServerHandle, start_node, start_node_cluster, wait_until
+from tests.support.replication import wait_in_step
 from tests.support.twins import Wire
 
 TIMEOUT_MS = 1500
@@ -77,7 +78,7 @@ def test_long_script_is_no_death_to_cluster_and_sentinels(tmp_path: Path) -> Non
                 lambda: looks_alive(guarded, primary, my_id) and link_is_up(replica), LONG_S / 4, "it counts as alive"
             )
             assert caller.recv(1000) == b"+OK\r\n"
-        assert primary.call("WAIT", 1, 5000) == 1
+        wait_in_step(primary, replica)  # WAIT counts from the last write of the connection that asks
         replica.call("READONLY")
         assert replica.call("GET", "a") == b"whole"
         assert "refusing writes" not in primary.log().split("Slow script detected", 1)[1]
@@ -115,7 +116,7 @@ def test_transaction_around_a_long_script_stays_indivisible(tmp_path: Path) -> N
             while not received.endswith(b"*3\r\n+OK\r\n+OK\r\n+OK\r\n"):
                 received += sock.recv(1000)
             other.close()
-        assert primary.call("WAIT", 1, 5000) == 1
+        wait_in_step(primary, replica)
         assert replica.call("MGET", "x", "k", "y") == [b"1", b"whole", b"2"]
 
 
